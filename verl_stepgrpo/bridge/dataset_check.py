@@ -1,0 +1,102 @@
+"""Check every row of the training and validation files, in the driver, before anything is started.
+
+Only the columns that scoring needs are read, in batches, so that images are never loaded. Checked:
+``reward_model.ground_truth`` is there and not empty, ``extra_info.index`` is there and unique within a
+file, ``extra_info.key_steps`` is of a type that can be read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.key_steps import parse_key_steps
+from verl_stepgrpo.rewards import check_ground_truth
+
+COLUMNS = ["reward_model", "extra_info"]
+SHOWN_ERRORS = 5
+
+logger = logging.getLogger("verl_stepgrpo")
+
+
+def check_files(files: Any, key: str) -> None:
+    """Check the files of one configuration key; warn once of rows without key steps.
+
+    Args:
+        files: A path, a list of paths, or None.
+        key: The configuration key that holds them, for messages.
+
+    Raises:
+        DataError: Rows cannot be scored; says file, row and reason of the first few.
+    """
+    from verl.utils.fs import copy_to_local
+
+    paths = [files] if isinstance(files, str) else list(files or ())
+    for path in paths:
+        problems, without_key_steps, n = check_rows(_rows(copy_to_local(path)))
+        if problems:
+            shown = "\n".join(f"  {path}, row {row}: {reason}" for row, reason in problems[:SHOWN_ERRORS])
+            more = f"\n  and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
+            raise DataError(f"{len(problems)} of {n} rows of {key} cannot be scored:\n{shown}{more}")
+        if without_key_steps:
+            logger.warning(
+                "%s: %d of %d rows of %s have no extra_info.key_steps; their key-step match is 0.",
+                key,
+                without_key_steps,
+                n,
+                path,
+            )
+
+
+def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]], int, int]:
+    """Return the problems (row number from 0, reason), the count of rows without key steps, and of all."""
+    problems: list[tuple[int, str]] = []
+    seen: dict[object, int] = {}
+    without_key_steps = 0
+    n = 0
+    for number, row in enumerate(rows):
+        n += 1
+        extra_info = row.get("extra_info") or {}
+        try:
+            check_ground_truth((row.get("reward_model") or {}).get("ground_truth"))
+            without_key_steps += not parse_key_steps(extra_info.get("key_steps"))
+            _check_index(extra_info.get("index"), number, seen)
+        except DataError as error:
+            problems.append((number, str(error)))
+    return problems, without_key_steps, n
+
+
+def _check_index(index: object, number: int, seen: dict[object, int]) -> None:
+    if index is None:
+        raise DataError(
+            "extra_info.index is missing; it names the row in traces and has to be unique in its file"
+        )
+    if index in seen:
+        raise DataError(
+            f"extra_info.index={index!r} stands in row {seen[index]} already; it has to be unique"
+        )
+    seen[index] = number
+
+
+def _rows(path: str) -> Iterator[Mapping[str, Any]]:
+    if path.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        file = pq.ParquetFile(path)
+        columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+        return
+    with open(path, encoding="utf-8") as lines:
+        if path.endswith(".jsonl"):
+            yield from (json.loads(line) for line in lines if line.strip())
+            return
+        text = lines.read()
+    # verl reads .json as a list of objects or as one object a line.
+    if text.lstrip().startswith("["):
+        yield from json.loads(text)
+    else:
+        yield from (json.loads(line) for line in text.splitlines() if line.strip())

@@ -1,0 +1,11 @@
+"""Errors for mistakes in a configuration or a dataset. What a model wrote never raises."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or out of range. Says the key, the value, the allowed range and the remedy."""
+
+
+class DataError(ValueError):
+    """A dataset row cannot be scored. Says where the row is, what it holds and what is expected."""

@@ -1,0 +1,225 @@
+"""StepRAR and StepRVR: the two step-wise rewards of StepGRPO, and everything they were computed from.
+
+``score_response`` gives the full, frozen result (sections, key-step matches with their places, the
+verdict on the answer); ``compute_score`` gives the same as the flat dict of numbers that verl expects.
+
+Source: Zhang et al., arXiv 2503.12937, section 3.2. Pure: no I/O, no torch, no verl.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verl_stepgrpo import reference
+from verl_stepgrpo.answers import Verdict, judge_answer
+from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.key_steps import KeyStep, KeyStepMatch, match_key_steps, parse_key_steps
+from verl_stepgrpo.sections import Kind, Section, parse_sections
+from verl_stepgrpo.settings import RewardSettings
+
+SCORE_KEYS = (
+    "score",
+    "acc",
+    "step_rar",
+    "step_rvr",
+    "key_step_match",
+    "complete",
+    "ordered",
+    "answered",
+    "verifier_timeout",
+    "unparseable",
+)
+"""Keys of every result of ``compute_score``, in this order; all values are floats."""
+
+
+@dataclass(frozen=True)
+class ScoredResponse:
+    """One response with its rewards and what they rest on. Offsets count characters of the response.
+
+    Attributes:
+        sections: The response's sections, in the order they stand.
+        key_steps: One entry for each key step of the reference, in its order.
+        answer: The verdict on the final answer.
+        complete: Image description, rationales, a step and a final answer are there, none empty.
+        ordered: Background before the first step, final answer last and once, steps numbered 1 to n.
+        step_rar: Step-wise accuracy reward, in [0, 1 + alpha].
+        step_rvr: Step-wise validity reward, 0 or 1.
+        key_step_share: The part of ``step_rar`` that was paid for key steps, in [0, alpha].
+    """
+
+    sections: tuple[Section, ...]
+    key_steps: tuple[KeyStepMatch, ...]
+    answer: Verdict
+    complete: bool
+    ordered: bool
+    step_rar: float
+    step_rvr: float
+    key_step_share: float
+
+    @property
+    def steps(self) -> tuple[Section, ...]:
+        """The reasoning steps, in the order they stand."""
+        return tuple(section for section in self.sections if section.kind is Kind.STEP)
+
+    @property
+    def key_step_match(self) -> float:
+        """Share of the reference's key steps that were matched, in [0, 1]; 0 where there are none."""
+        return sum(match.matched for match in self.key_steps) / len(self.key_steps) if self.key_steps else 0.0
+
+    @property
+    def total(self) -> float:
+        """StepRAR + StepRVR, in [0, 2 + alpha]."""
+        return self.step_rar + self.step_rvr
+
+    def components(self) -> dict[str, float]:
+        """Return the flat result: the keys ``SCORE_KEYS``, all of them, all floats."""
+        values = (
+            self.total,
+            self.answer.correct,
+            self.step_rar,
+            self.step_rvr,
+            self.key_step_match,
+            self.complete,
+            self.ordered,
+            self.answer.answered,
+            self.answer.timeout,
+            self.answer.unparseable,
+        )
+        return {key: float(value) for key, value in zip(SCORE_KEYS, values, strict=True)}
+
+
+def score_response(
+    response: str,
+    ground_truth: str,
+    key_steps: Sequence[KeyStep] = (),
+    settings: RewardSettings | None = None,
+) -> ScoredResponse:
+    """Return the rewards of ``response``, with everything they rest on.
+
+    Args:
+        response: What the model wrote, without special tokens. Any text is scored; none raises.
+        ground_truth: The reference answer. An empty one never matches.
+        key_steps: The reference's key steps, as ``parse_key_steps`` returns them.
+        settings: Defaults to ``RewardSettings()``.
+
+    Source: equations 3 (StepRAR) and 4 (StepRVR). In ``reference`` mode, the rules of the authors' code.
+    """
+    settings = settings or RewardSettings()
+    sections = parse_sections(response)
+    if settings.mode == "reference":
+        answer = reference.judge_answer(response, ground_truth)
+        matches = reference.match_key_steps(response, sections, key_steps)
+        complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
+        pays_key_steps = True
+    else:
+        answer = judge_answer(_final_answer(sections), ground_truth)
+        matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
+        complete, ordered = is_complete(sections), is_ordered(sections)
+        pays_key_steps = answer.answered
+    matched = sum(match.matched for match in matches) / len(matches) if matches else 0.0
+    key_step_share = settings.alpha * matched if pays_key_steps else 0.0
+    return ScoredResponse(
+        sections=sections,
+        key_steps=matches,
+        answer=answer,
+        complete=complete,
+        ordered=ordered,
+        step_rar=float(answer.correct) + key_step_share,
+        step_rvr=float(complete and ordered),
+        key_step_share=key_step_share,
+    )
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> dict[str, float]:
+    """Score one response with verl's own signature for reward functions.
+
+    Args:
+        data_source: Name of the dataset; does not change the score.
+        solution_str: What the model wrote.
+        ground_truth: The reference answer.
+        extra_info: The row's ``extra_info``; ``extra_info["key_steps"]`` in any form that
+            ``parse_key_steps`` takes. Without it the key-step match is 0.
+        **settings: Fields of ``RewardSettings``: ``alpha``, ``match_threshold``, ``mode``.
+
+    Returns:
+        The keys ``SCORE_KEYS``, always all of them, all floats. ``score`` is the total reward.
+
+    Raises:
+        ConfigError: A setting is unknown or out of range.
+        DataError: ``ground_truth`` is empty or the key steps are of a wrong type.
+    """
+    key_steps = parse_key_steps((extra_info or {}).get("key_steps"))
+    result = score_response(
+        solution_str, check_ground_truth(ground_truth), key_steps, _reward_settings(**settings)
+    )
+    return result.components()
+
+
+def check_ground_truth(ground_truth: object) -> str:
+    """Return ``ground_truth`` as text.
+
+    Raises:
+        DataError: It is empty, or neither text nor a number.
+    """
+    if isinstance(ground_truth, (int, float)) and not isinstance(ground_truth, bool):
+        return str(ground_truth)
+    if not isinstance(ground_truth, str):
+        raise DataError(
+            f"reward_model.ground_truth is {ground_truth!r} ({type(ground_truth).__name__}); expected the "
+            "reference answer as text or a number"
+        )
+    if not ground_truth.strip():
+        raise DataError("reward_model.ground_truth is empty; expected the reference answer")
+    return ground_truth
+
+
+def is_complete(sections: Sequence[Section]) -> bool:
+    """Return whether background, at least one step and a final answer are there, none of them empty.
+
+    Background is the image description and the rationales (section 3.2, reasoning completeness).
+    """
+    present = {section.kind for section in sections if section.body}
+    return present >= {Kind.DESCRIPTION, Kind.RATIONALES, Kind.STEP, Kind.FINAL_ANSWER}
+
+
+def is_ordered(sections: Sequence[Section]) -> bool:
+    """Return whether the sections stand in a logical order (section 3.2, reasoning logic).
+
+    Background before the first step, steps numbered 1 to n without gap or repetition, and one final
+    answer after the last step. A response without steps or without a final answer is not ordered.
+    """
+    steps = [i for i, section in enumerate(sections) if section.kind is Kind.STEP]
+    finals = [i for i, section in enumerate(sections) if section.kind is Kind.FINAL_ANSWER]
+    background = [i for i, s in enumerate(sections) if s.kind in (Kind.DESCRIPTION, Kind.RATIONALES)]
+    if not steps or len(finals) != 1:
+        return False
+    numbers = [sections[i].number for i in steps]
+    return (
+        numbers == list(range(1, len(steps) + 1))
+        and finals[0] > steps[-1]
+        and all(i < steps[0] for i in background)
+    )
+
+
+def _final_answer(sections: Sequence[Section]) -> str | None:
+    """Return the body of the last final-answer section, or None where there is none."""
+    bodies = [section.body for section in sections if section.kind is Kind.FINAL_ANSWER]
+    return bodies[-1] if bodies else None
+
+
+@functools.lru_cache(maxsize=64)
+def _reward_settings(**settings: Any) -> RewardSettings:
+    try:
+        return RewardSettings(**settings)
+    except TypeError as error:
+        known = ", ".join(RewardSettings.__dataclass_fields__)
+        raise ConfigError(f"unknown reward setting ({error}). Known: {known}.") from None
