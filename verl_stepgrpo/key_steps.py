@@ -313,13 +313,12 @@ def _spoken_operators(tokens: list[Token]) -> list[Token]:
 
 def _without_articles(tokens: list[Token]) -> list[Token]:
     """Drop "the", "an", and "a" before a word (elsewhere it is a variable)."""
-    following = [*tokens[1:], None]
-    return [
-        token
-        for token, after in zip(tokens, following, strict=True)
-        if token.text not in ("the", "an")
-        and not (token.text == "a" and after is not None and after.text.isalpha() and not after.exact)
-    ]
+    kept = []
+    for token, following in itertools.zip_longest(tokens, tokens[1:]):
+        before_word = following is not None and following.text.isalpha() and not following.exact
+        if token.text not in ("the", "an") and not (token.text == "a" and before_word):
+            kept.append(token)
+    return kept
 
 
 def _match_one(

@@ -66,7 +66,7 @@ def parse_sections(response: str) -> tuple[Section, ...]:
     # "\r" alone ends a line for a reader but not for re.MULTILINE; lengths stay the same.
     text = response.replace("\r", "\n")
     openings = list(_LINE_WITH_HASHES.finditer(text))
-    ends = [opening.start() for opening in openings[1:]] + [len(text)]
+    ends = [*(opening.start() for opening in openings[1:]), len(text)][: len(openings)]
     return tuple(_section(response, text, o, end) for o, end in zip(openings, ends, strict=True))
 
 

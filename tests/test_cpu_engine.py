@@ -1,0 +1,147 @@
+"""The CPU engine's parts, and (marked ``engine``) two real steps of the whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("VERL_")} | env
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=200
+    )
+
+
+def last_line(code: str, **env: str) -> str:
+    done = python(code, **env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_the_platform_is_chosen_by_its_variable_alone() -> None:
+    code = "import verl\nfrom verl.utils.device import get_device_name\nprint(get_device_name())"
+    assert last_line(code, VERL_PLATFORM="cpu") == "cpu"
+    assert last_line(code) != "cpu"
+
+
+def test_the_platform_answers_every_call_that_verl_makes_of_a_device() -> None:
+    code = (
+        "import re, pathlib, verl\n"
+        "from verl.utils.device import get_torch_device\n"
+        "text = ''.join(p.read_text() for p in pathlib.Path(verl.__file__).parent.rglob('*.py'))\n"
+        "names = set(re.findall(r'get_torch_device\\(\\)\\.(\\w+)', text))\n"
+        "print(sorted(n for n in names if not hasattr(get_torch_device(), n)))\n"
+    )
+    assert last_line(code, VERL_PLATFORM="cpu") == "[]"
+
+
+def test_a_missing_extra_is_named() -> None:
+    code = (
+        "import verl, verl_stepgrpo.cpu.platform as p\n"
+        "p.REQUIRED = ('no-such-distribution',)\n"
+        "from verl.plugin.platform import get_platform\n"
+        "get_platform()\n"
+    )
+    done = python(code, VERL_PLATFORM="cpu")
+    assert done.returncode != 0
+    assert "verl-stepgrpo[cpu]" in done.stderr
+    assert "no-such-distribution" in done.stderr
+
+
+def test_adaptations_are_applied_once_and_say_what_they_get_past() -> None:
+    code = (
+        "import verl\n"
+        "from verl_stepgrpo.cpu import adaptations\n"
+        "adaptations.register(); adaptations.register()\n"
+        "import importlib.metadata as m, torch.distributed as d\n"
+        "import verl.workers.rollout.vllm_rollout.bucketed_weight_transfer as b\n"
+        "for f in (m.version, d.init_process_group, b.BucketedWeightReceiver.receive_weights):\n"
+        "    assert f._verl_stepgrpo and not hasattr(f.__wrapped__, '_verl_stepgrpo'), f\n"
+        "assert all(f.__doc__ for f in adaptations._ADAPTATIONS.values())\n"
+        "print(m.version('vllm'))\n"
+    )
+    assert last_line(code, VERL_PLATFORM="cpu").endswith("+cpu")
+
+
+def test_an_error_of_the_weight_loader_is_not_hidden_by_the_shared_memory() -> None:
+    code = (
+        "import verl, asyncio, threading, uuid, torch\n"
+        "from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import *\n"
+        "handle = f'ipc:///tmp/{uuid.uuid4().hex}.sock'\n"
+        "sender = BucketedWeightSender(handle, bucket_size_mb=1, use_shm=True)\n"
+        "weights = iter([('w', torch.ones(3))])\n"
+        "thread = threading.Thread(target=lambda: asyncio.run(sender.async_send_weights(weights)))\n"
+        "thread.start()\n"
+        "def load(weights, is_last):\n"
+        "    raise KeyError('no parameter w')\n"
+        "try:\n"
+        "    BucketedWeightReceiver(handle, torch.device('cpu'), use_shm=True).receive_weights(load)\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+        "thread.join()\n"
+    )
+    assert last_line(code, VERL_PLATFORM="cpu") == "KeyError 'no parameter w'"
+
+
+def test_the_torchvision_line_is_written_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from verl_stepgrpo.cpu import torchvision_ops
+
+    assert torchvision_ops._torchvision_works()
+    monkeypatch.setattr(torchvision_ops.Path, "write_text", lambda *a: pytest.fail("written without need"))
+    assert "nothing to do" in torchvision_ops.install()
+
+
+@pytest.mark.engine
+def test_the_main_job_runs_for_real(tmp_path: Path) -> None:
+    """The README's first command, shortened: two steps of the stock main_ppo, vLLM, FSDP2 and Ray."""
+    out = tmp_path / "out"
+    env = os.environ | {"OUT": str(out), "RL_STEPS": "2", "WARMUP_STEPS": "4", "HELDOUT": "32", "SEED": "3"}
+    done = subprocess.run(
+        ["bash", "examples/digits/run.sh"], cwd=ROOT, env=env, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+    log = (out / "logs" / "rl.log").read_text()
+    assert "'adv_estimator': 'stepgrpo'" in log
+    assert "vLLMHttpServer" in log
+    results = json.loads((out / "results.json").read_text())
+    assert results["before"]["n"] == results["after"]["n"] == 32
+    assert results["exported_model"]["n"] == 32
+    check_traces(out / "trace")
+    check_components_agree_with_verl(log, out / "trace")
+
+
+def check_traces(folder: Path) -> None:
+    from verl_stepgrpo.bridge.trace import read_trace
+
+    for step in (1, 2):
+        rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
+        assert len(rows) == 32 * 8
+        groups: dict[str, list[dict]] = {}
+        for row in rows:
+            assert row["components"]["score"] == pytest.approx(row["total"])
+            groups.setdefault(row["uid"], []).append(row)
+        assert all(sorted(r["session"] for r in g) == list(range(8)) for g in groups.values())
+        assert all(len({r["index"] for r in g}) == 1 for g in groups.values())
+        for group in groups.values():
+            assert sum(r["advantage"] for r in group) == pytest.approx(0, abs=1e-4)
+
+
+def check_components_agree_with_verl(log: str, folder: Path) -> None:
+    import re
+    import statistics
+
+    from verl_stepgrpo.bridge.trace import read_trace
+
+    logged = {int(s): float(v) for s, v in re.findall(r"step:(\d+) - .*?critic/score/mean:([\d.e-]+)", log)}
+    for step in (1, 2):
+        rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
+        assert statistics.fmean(r["total"] for r in rows) == pytest.approx(logged[step], abs=1e-4)

@@ -1,0 +1,195 @@
+"""Traces, missing sessions and the reward manager, on verl's own data types."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensordict import TensorDict
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from verl_stepgrpo import SCORE_KEYS, RunSettings
+from verl_stepgrpo.bridge import trainer_hooks
+from verl_stepgrpo.bridge.trace import SCHEMA, TRACE_KEY, TraceWriter, read_trace
+
+RESPONSE = (
+    "### Image Description:\nTwo digits.\n### Rationales:\nAdd them 🙂.\n### Let's think step by step.\n"
+    "### Step 1:\nThe first digit is 3.\n### Step 2:\n3 + 5 = 8\n### The final answer is: 8"
+)
+
+
+class ByteTokenizer:
+    """A real byte-level tokenizer with the one method that verl's reward managers call."""
+
+    eos_token = ""
+
+    def __init__(self) -> None:
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+        self.inner = Tokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))
+        self.inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self.inner.decoder = decoders.ByteLevel()
+
+    def encode(self, text: str) -> list[int]:
+        return self.inner.encode(text).ids
+
+    def decode(self, ids: list[int], skip_special_tokens: bool = False) -> str:
+        return self.inner.decode(list(ids), skip_special_tokens=skip_special_tokens)
+
+
+def score(response: str, node: dict, extra_info: object, ground_truth: object = "8") -> dict:
+    from verl import DataProto
+    from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
+
+    tokenizer = ByteTokenizer()
+    ids = torch.tensor([[*tokenizer.encode(response), 0, 0]])
+    mask = torch.ones(1, ids.shape[1] + 3, dtype=torch.int64)
+    mask[:, -2:] = 0
+    fields = {
+        "data_source": "digits",
+        "reward_model": {"ground_truth": ground_truth},
+        "extra_info": extra_info,
+        "raw_prompt": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Sum?"}]}],
+    }
+    arrays = {}
+    for key, value in fields.items():
+        arrays[key] = np.empty(1, dtype=object)
+        arrays[key][0] = value
+    data = DataProto(
+        batch=TensorDict({"responses": ids, "attention_mask": mask}, batch_size=1), non_tensor_batch=arrays
+    )
+
+    async def run() -> dict:
+        config = OmegaConf.create({"algorithm": {"stepgrpo": node}})
+        manager = get_reward_manager_cls("stepgrpo")(config=config, tokenizer=tokenizer, compute_score=None)
+        manager.loop = asyncio.get_running_loop()
+        return await manager.run_single(data)
+
+    return asyncio.run(run())
+
+
+class TestRewardManager:
+    EXTRA: dict = {"index": 7, "key_steps": [["first digit is 3"], ["3 + 5 = 8"]]}  # noqa: RUF012
+
+    def test_the_score_and_all_parts_come_out(self) -> None:
+        result = score(RESPONSE, {}, self.EXTRA)
+        info = result["reward_extra_info"]
+        assert result["reward_score"] == info["score"] == pytest.approx(2.1)
+        assert set(info) == {*SCORE_KEYS, TRACE_KEY}
+        assert all(isinstance(info[key], float) for key in SCORE_KEYS)
+
+    def test_settings_of_the_node_are_used(self) -> None:
+        assert score(RESPONSE, {"alpha": 0.5}, self.EXTRA)["reward_score"] == pytest.approx(2.5)
+
+    def test_key_steps_may_come_as_the_arrays_that_parquet_gives_back(self) -> None:
+        arrays = np.array([np.array(["first digit is 3"], dtype=object)] * 1, dtype=object)
+        assert (
+            score(RESPONSE, {}, {"index": 1, "key_steps": arrays})["reward_extra_info"]["key_step_match"] == 1
+        )
+
+    def test_the_trace_holds_what_the_result_holds(self) -> None:
+        trace = json.loads(score(RESPONSE, {"trace_dir": "x"}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+        assert (trace["schema"], trace["index"], trace["data_source"]) == (SCHEMA, 7, "digits")
+        assert (trace["prompt"], trace["response"]) == ("<image>Sum?", RESPONSE)
+        assert trace["answer"]["layer"] == "text"
+        assert [k["matched"] for k in trace["key_steps"]] == [True, True]
+        first = trace["key_steps"][0]
+        assert RESPONSE[first["start"] : first["end"]] == "first digit is 3"
+
+    def test_step_ends_are_token_positions(self) -> None:
+        trace = json.loads(score(RESPONSE, {}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+        for step in trace["steps"]:
+            # One token a byte: the emoji before the steps has four.
+            assert step["token_end"] == len(RESPONSE[: step["end"]].encode())
+
+    def test_without_a_trace_folder_the_texts_are_not_carried(self) -> None:
+        trace = json.loads(score(RESPONSE, {}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+        assert "response" not in trace
+
+    @pytest.mark.parametrize("text", ["", "\ufffd", "###" * 1000, "### Step 1:\n" * 50])
+    def test_whatever_a_model_wrote_has_the_same_keys(self, text: str) -> None:
+        assert set(score(text, {}, self.EXTRA)["reward_extra_info"]) == {*SCORE_KEYS, TRACE_KEY}
+
+
+class TestTraceFiles:
+    def test_rows_come_back_as_written(self, tmp_path: Path) -> None:
+        rows = [{"schema": SCHEMA, "response": "图\n🙂"}, {"schema": SCHEMA, "response": ""}]
+        path = TraceWriter(tmp_path).write("train", 3, rows)
+        assert path == tmp_path / "train" / "step-000003.jsonl"
+        assert read_trace(path) == rows
+
+    def test_a_step_is_extended_in_one_process_and_replaced_by_the_next(self, tmp_path: Path) -> None:
+        writer = TraceWriter(tmp_path)
+        writer.write("train", 1, [{"schema": SCHEMA, "n": 1}])
+        path = writer.write("train", 1, [{"schema": SCHEMA, "n": 2}])
+        assert [row["n"] for row in read_trace(path)] == [1, 2]
+        TraceWriter(tmp_path).write("train", 1, [{"schema": SCHEMA, "n": 3}])
+        assert [row["n"] for row in read_trace(path)] == [3]
+
+    def test_another_schema_is_refused_with_its_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "t.jsonl"
+        path.write_text('{"schema": 1}\n{"schema": 2}\n')
+        with pytest.raises(ValueError, match=r"t\.jsonl:2: schema 2"):
+            read_trace(path)
+
+    def test_sessions_of_a_uid_are_numbered_in_their_order(self) -> None:
+        rows = trainer_hooks.validation_rows(
+            ["a", "b", "a", "b"], ['{"x": 1}', '{"x": 2}', None, '{"x": 3}'], 5
+        )
+        assert [(r["uid"], r["session"], r["x"], r["step"]) for r in rows] == [
+            ("a", 0, 1, 5),
+            ("b", 0, 2, 5),
+            ("b", 1, 3, 5),
+        ]
+
+
+class TestMissingSessions:
+    KEYS = ("u_0_0", "u_1_0", "v_0_0", "v_0_1")
+
+    def test_sessions_are_counted_once_and_padding_not_at_all(self) -> None:
+        assert trainer_hooks.missing_share(self.KEYS, expected=4) == 0.25
+        assert trainer_hooks.missing_share([*self.KEYS, "pad12ab_0_0"], expected=4) == 0.25
+        assert trainer_hooks.missing_share(self.KEYS, expected=3) == 0.0
+
+    def trainer(self, limit: float) -> tuple[SimpleNamespace, trainer_hooks.RunState]:
+        config = {
+            "data": {"train_batch_size": 2},
+            "actor_rollout_ref": {"rollout": {"n": 2}},
+            "algorithm": {"stepgrpo": {"max_missing_sessions": limit}},
+        }
+        trainer = SimpleNamespace(config=OmegaConf.create(config), parameter_sync_step=1, global_steps=3)
+        return trainer, trainer_hooks.RunState.of(trainer)
+
+    def test_they_are_logged_and_shown(self, caplog: pytest.LogCaptureFixture) -> None:
+        trainer, state = self.trainer(limit=0.5)
+        metrics: dict = {}
+        trainer_hooks._count_missing(trainer, state, self.KEYS, metrics)
+        assert metrics == {trainer_hooks.MISSING_SESSIONS: 0.25}
+        assert "step 3: 25.0% of the sessions are missing" in caplog.text
+
+    def test_more_than_the_user_allows_ends_the_run(self) -> None:
+        trainer, state = self.trainer(limit=0.2)
+        with pytest.raises(trainer_hooks.MissingSessionsError, match=r"max_missing_sessions=0\.2"):
+            trainer_hooks._count_missing(trainer, state, self.KEYS, {})
+
+    def test_nothing_is_said_when_none_is_missing(self, caplog: pytest.LogCaptureFixture) -> None:
+        trainer, state = self.trainer(limit=0.0)
+        metrics: dict = {}
+        trainer_hooks._count_missing(trainer, state, [*self.KEYS, "v_1_0"], metrics)
+        assert (metrics[trainer_hooks.MISSING_SESSIONS], caplog.text) == (0.0, "")
+
+
+def test_the_state_of_a_run_is_made_once() -> None:
+    trainer = SimpleNamespace(config=OmegaConf.create({"algorithm": {}}))
+    assert trainer_hooks.RunState.of(trainer) is trainer_hooks.RunState.of(trainer)
+    assert trainer_hooks.RunState.of(trainer).settings == RunSettings()
+
+
+def test_the_advantage_of_a_response_is_that_of_its_first_unmasked_token() -> None:
+    assert trainer_hooks.first_masked(torch.tensor([9.0, 2.0, 2.0]), torch.tensor([0, 1, 1])) == 2.0
+    assert trainer_hooks.first_masked(torch.tensor([9.0]), torch.tensor([0])) == 0.0
