@@ -145,3 +145,45 @@ def check_components_agree_with_verl(log: str, folder: Path) -> None:
     for step in (1, 2):
         rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
         assert statistics.fmean(r["total"] for r in rows) == pytest.approx(logged[step], abs=1e-4)
+
+
+@pytest.mark.engine
+def test_a_killed_reward_worker_ends_the_job_with_the_cause(tmp_path: Path) -> None:
+    """verl alone would poll for ever; the job has to end within a minute and name the worker."""
+    import time
+
+    import psutil
+
+    for script, options in (("build_data.py", ["--sft", "1", "--heldout", "8"]), ("build_model.py", [])):
+        target = str(tmp_path / script.split("_")[1][:-3])
+        subprocess.run(
+            [sys.executable, f"examples/digits/{script}", "--out", target, *options], cwd=ROOT, check=True
+        )
+    files = tmp_path / "data"
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", "+stepgrpo=digits_cpu"]
+    command += [f"data.train_files={files}/train.parquet", f"data.val_files={files}/heldout.parquet"]
+    command += [f"actor_rollout_ref.model.path={tmp_path}/model", "data.train_batch_size=8"]
+    command += ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.total_training_steps=60"]
+    command += ["trainer.val_before_train=False", f"trainer.default_local_dir={tmp_path}/rl"]
+    env = os.environ | {"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        job = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 400
+        while "step:1 - " not in log.read_text():
+            assert job.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(1)
+        children = psutil.Process(job.pid).children(recursive=True)
+        workers = [p for p in children if " ".join(p.cmdline()).startswith("ray::RewardLoopWorker")]
+        assert len(workers) == 1
+        workers[0].kill()
+        killed = time.monotonic()
+        assert job.wait(timeout=90) != 0
+        assert time.monotonic() - killed < 60
+    finally:
+        for process in psutil.Process(job.pid).children(recursive=True) if job.poll() is None else ():
+            process.kill()
+        job.kill()
+    assert "reward worker 0 died" in log.read_text()

@@ -50,22 +50,50 @@ def test_a_busy_worker_is_not_taken_for_dead(actor_class: Any, monkeypatch: pyte
     liveness.Watch({"reward worker 0": busy}).check(now=True)
 
 
-def test_the_polling_loop_ends_when_a_worker_dies(actor_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+class Buffer:
+    """The two methods of verl's replay buffer that are guarded."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+
+    def _wait_for_next_poll(self, partition: str, last: float) -> float:
+        self.waits += 1
+        return last
+
+    def sample(self, fails: bool = False) -> str:
+        if fails:
+            raise RuntimeError("no materializable trajectories")
+        return "batch"
+
+
+@pytest.fixture
+def watched(actor_class: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Buffer, Any]:
     monkeypatch.setattr(liveness, "PING_INTERVAL", 0.1)
     reward, agent = actor_class.remote(), actor_class.remote()
     ray.get([reward.work.remote(), agent.work.remote()])
-    waits: list[str] = []
-    buffer = SimpleNamespace(_wait_for_next_poll=lambda partition, last: waits.append(partition) or last)
-    trainer = SimpleNamespace(get_reward_handles=lambda: [reward], replay_buffer=buffer)
+    trainer = SimpleNamespace(get_reward_handles=lambda: [reward], replay_buffer=Buffer())
     liveness.watch_workers(trainer, SimpleNamespace(agent_loop_workers=[agent]))
-
     time.sleep(0.15)
+    return trainer.replay_buffer, agent
+
+
+def test_the_polling_loop_ends_when_a_worker_dies(watched: tuple[Buffer, Any]) -> None:
+    buffer, agent = watched
     assert buffer._wait_for_next_poll("train", 5.0) == 5.0
     ray.kill(agent)
     time.sleep(0.15)
     with pytest.raises(liveness.WorkerDiedError):
         buffer._wait_for_next_poll("train", 5.0)
-    assert waits == ["train"]
+    assert buffer.waits == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_sample_with_a_dead_worker_names_the_worker(watched: tuple[Buffer, Any], fails: bool) -> None:
+    buffer, agent = watched
+    assert buffer.sample() == "batch"
+    ray.kill(agent)
+    with pytest.raises(liveness.WorkerDiedError, match="agent-loop worker 0"):
+        buffer.sample(fails=fails)
 
 
 def test_rounds_are_spaced(actor_class: Any) -> None:

@@ -59,19 +59,31 @@ class Watch:
         self._next_round = time.monotonic() + PING_INTERVAL
 
 
-def guard_polling(replay_buffer: Any, watch: Watch) -> None:
-    """Let the polling loop of ``replay_buffer`` (this instance alone) check ``watch`` while it waits."""
+def guard_sampling(replay_buffer: Any, watch: Watch) -> None:
+    """Let ``replay_buffer`` (this instance alone) check ``watch`` while it waits and when it has sampled.
+
+    The second is for groups that failed because a worker died: they count as finished, and verl would go on
+    with what is left or end with an error that does not name the cause.
+    """
     wait: Callable[..., float] = replay_buffer._wait_for_next_poll
+    sample: Callable[..., Any] = replay_buffer.sample
 
     def wait_for_next_poll(*args: Any, **kwargs: Any) -> float:
         watch.check()
         return wait(*args, **kwargs)
 
+    def sample_and_check(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return sample(*args, **kwargs)
+        finally:
+            watch.check(now=True)
+
     replay_buffer._wait_for_next_poll = wait_for_next_poll
+    replay_buffer.sample = sample_and_check
 
 
 def watch_workers(trainer: Any, agent_loop_manager: Any) -> Watch:
-    """Return a watch on the trainer's reward workers and agent-loop workers, guarding its polling."""
+    """Return a watch on the trainer's reward workers and agent-loop workers, which guards its sampling."""
     workers: dict[str, Any] = {}
     for kind, handles in (
         ("reward worker", trainer.get_reward_handles()),
@@ -79,5 +91,5 @@ def watch_workers(trainer: Any, agent_loop_manager: Any) -> Watch:
     ):
         workers.update({f"{kind} {i}": handle for i, handle in enumerate(handles or ())})
     watch = Watch(workers)
-    guard_polling(trainer.replay_buffer, watch)
+    guard_sampling(trainer.replay_buffer, watch)
     return watch

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from verl_stepgrpo.bridge.liveness import Watch, watch_workers
+from verl_stepgrpo.bridge.liveness import watch_workers
 from verl_stepgrpo.bridge.preflight import uses_estimator
 from verl_stepgrpo.bridge.trace import TRACE_KEY, TraceWriter
 from verl_stepgrpo.imports import apply_once
@@ -53,7 +53,6 @@ class RunState:
     def __init__(self, trainer: Any) -> None:
         self.settings = RunSettings.from_mapping(OmegaConf.select(trainer.config, NODE))
         self.writer = TraceWriter(self.settings.trace_dir) if self.settings.trace_dir else None
-        self.watch: Watch | None = None
 
     @classmethod
     def of(cls, trainer: Any) -> RunState:
@@ -67,7 +66,7 @@ def _fit(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def fit(self: Any, agent_loop_manager: Any) -> None:
         if uses_estimator(self.config):
-            RunState.of(self).watch = watch_workers(self, agent_loop_manager)
+            watch_workers(self, agent_loop_manager)
         original(self, agent_loop_manager)
 
     return fit
@@ -116,8 +115,6 @@ def _count_missing(trainer: Any, state: RunState, keys: Sequence[str], metrics: 
     metrics[MISSING_SESSIONS] = share
     if share == 0:
         return
-    if state.watch is not None:
-        state.watch.check(now=True)
     limit = state.settings.max_missing_sessions
     message = (
         f"step {trainer.global_steps}: {share:.1%} of the sessions are missing; their agent loop or their "

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# All tests, from nothing: sets up .venv if it is missing, then lint, types and tests.
+#
+#   bash tests/run.sh                 everything, the real engine included (about 12 minutes on 2 cores)
+#   bash tests/run.sh -m "not engine" arguments go to pytest; this leaves the real engine out
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"
+cd "$ROOT"
+# The tests choose the platform themselves: most of them are about a machine that did not choose it.
+unset VERL_PLATFORM
+
+"$PYTHON_BIN" -m ruff check .
+"$PYTHON_BIN" -m ruff format --check .
+"$PYTHON_BIN" -m mypy
+"$PYTHON_BIN" -m pytest --durations=5 "$@"

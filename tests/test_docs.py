@@ -1,0 +1,120 @@
+"""The README's commands and examples do what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from verl_stepgrpo import RewardSettings, RunSettings, parse_key_steps
+from verl_stepgrpo.rewards import check_ground_truth
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted(
+    [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("recipes/*.md")]
+)
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+GPU_COMMANDS = [block for block in blocks("bash") if "main_ppo" in block]
+
+
+def test_the_two_commands_are_the_ones_that_are_tested() -> None:
+    commands = [block.strip() for block in blocks("bash") if block not in GPU_COMMANDS]
+    # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of.
+    assert commands == ["bash examples/digits/run.sh", "bash tests/run.sh"]
+    assert all((ROOT / command.split()[1]).exists() for command in commands)
+
+
+@pytest.mark.parametrize("command", GPU_COMMANDS)
+def test_a_gpu_command_composes_under_the_stock_entry_point(command: str) -> None:
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:3] == ["python", "-m", "verl.trainer.main_ppo"]
+    done = subprocess.run(
+        [sys.executable, *words[1:], "--cfg", "job"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "adv_estimator: stepgrpo" in done.stdout
+    assert re.search(r"reward_manager:\n(    .*\n)*?    name: stepgrpo", done.stdout)
+
+
+@pytest.mark.parametrize("command", GPU_COMMANDS)
+def test_a_gpu_command_passes_verls_own_validation(command: str, tmp_path: Path) -> None:
+    from hydra import compose, initialize_config_module
+    from test_bridge import parquet, rows
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    overrides = shlex.split(command.replace("\\\n", " "))[3:]
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides=overrides)
+    config.data.train_files = config.data.val_files = parquet(tmp_path / "train.parquet", rows())
+    config.trainer.n_gpus_per_node = 1
+    validate_config(
+        config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
+    )
+    assert not need_critic(config)
+
+
+def test_the_row_of_the_readme_can_be_scored() -> None:
+    scope: dict = {}
+    exec(next(block for block in blocks("python") if block.startswith("row")), scope)
+    row = scope["row"]
+    assert check_ground_truth(row["reward_model"]["ground_truth"]) == "2"
+    assert parse_key_steps(row["extra_info"]["key_steps"]) == (
+        ("6/3 = 2", "6 divided by 3 equals 2"),
+        ("3 children",),
+    )
+
+
+def test_the_worked_example_prints_what_the_readme_says() -> None:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(next(block for block in blocks("python") if "compute_score" in block), {})
+    assert printed.getvalue() == blocks("text")[0]
+
+
+def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", README, re.MULTILINE))
+    run, reward = RunSettings(), RewardSettings()
+    defaults = {
+        "alpha": reward.alpha,
+        "match_threshold": reward.match_threshold,
+        "mode": reward.mode,
+        "trace_dir": "null" if run.trace_dir is None else run.trace_dir,
+        "max_missing_sessions": run.max_missing_sessions,
+    }
+    assert table == {key: str(value) for key, value in defaults.items()}
+    assert set(defaults) == {*RewardSettings.__dataclass_fields__, *RunSettings.__dataclass_fields__} - {
+        "reward"
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text().replace("\n", " ")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_reward_function_file_is_the_same_score() -> None:
+    import runpy
+
+    from verl_stepgrpo import compute_score
+
+    assert runpy.run_path(str(ROOT / "reward_fns" / "stepgrpo.py"))["compute_score"] is compute_score
