@@ -78,7 +78,8 @@ def test_an_error_of_the_weight_loader_is_not_hidden_by_the_shared_memory() -> N
         "handle = f'ipc:///tmp/{uuid.uuid4().hex}.sock'\n"
         "sender = BucketedWeightSender(handle, bucket_size_mb=1, use_shm=True)\n"
         "weights = iter([('w', torch.ones(3))])\n"
-        "thread = threading.Thread(target=lambda: asyncio.run(sender.async_send_weights(weights)))\n"
+        "send = lambda: asyncio.run(sender.async_send_weights(weights))\n"
+        "thread = threading.Thread(target=send, daemon=True)\n"
         "thread.start()\n"
         "def load(weights, is_last):\n"
         "    raise KeyError('no parameter w')\n"
@@ -86,7 +87,7 @@ def test_an_error_of_the_weight_loader_is_not_hidden_by_the_shared_memory() -> N
         "    BucketedWeightReceiver(handle, torch.device('cpu'), use_shm=True).receive_weights(load)\n"
         "except Exception as error:\n"
         "    print(type(error).__name__, error)\n"
-        "thread.join()\n"
+        "thread.join(10)\n"
     )
     assert last_line(code, VERL_PLATFORM="cpu") == "KeyError 'no parameter w'"
 

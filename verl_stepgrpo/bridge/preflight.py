@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from verl_stepgrpo.bridge import dataset_check
-from verl_stepgrpo.bridge.plugin import VERL_VERSION
+from verl_stepgrpo.bridge.extensions import VERL_VERSION
 from verl_stepgrpo.imports import apply_once, installed_version
 from verl_stepgrpo.settings import NODE, RunSettings
 

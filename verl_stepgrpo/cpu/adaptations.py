@@ -94,6 +94,8 @@ def _let_go_of_shared_memory(module: ModuleType) -> None:
 
             def on_copies(weights: list[tuple[str, Any]], is_last: bool) -> None:
                 copies = [(name, tensor.clone()) for name, tensor in weights]
+                # An error keeps this frame, and with it whatever the list still holds.
+                weights.clear()
                 try:
                     on_bucket_received(copies, is_last)
                 except Exception as error:  # raised below, once the segment is closed

@@ -1,0 +1,64 @@
+"""Everything this package adds to verl, and the modules of verl that each part waits for.
+
+It is light, since it runs in every process that imports verl: whatever is heavy in verl is extended when
+verl first imports it. Nothing here changes a run that does not use StepGRPO.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from verl_stepgrpo import cpu
+from verl_stepgrpo.imports import installed_version, when_imported
+
+VERL_VERSION = "0.9.1"
+"""The version of verl whose extension points this package was written and tested for."""
+
+REMEDY = f"StepGRPO may not work. This version of verl-stepgrpo is written for verl {VERL_VERSION}."
+
+
+def register() -> None:
+    """Arrange every extension of verl. Idempotent: each is applied once."""
+    remedy = f"{REMEDY} Installed: verl {installed_version('verl')}."
+    for module, action in _EXTENSIONS.items():
+        when_imported(module, action, remedy=remedy)
+    if cpu.wanted():
+        cpu.activate()
+
+
+def _estimator(core_algos: ModuleType) -> None:
+    from verl_stepgrpo.bridge import estimator
+
+    estimator.register(core_algos)
+
+
+def _reward_manager(module: ModuleType) -> None:
+    # Registers itself with verl's decorator.
+    from verl_stepgrpo.bridge import reward_manager  # noqa: F401
+
+
+def _preflight(config_module: ModuleType) -> None:
+    from verl_stepgrpo.bridge import preflight
+
+    preflight.wrap(config_module)
+
+
+def _trainer_hooks(trainer_base: ModuleType) -> None:
+    from verl_stepgrpo.bridge import trainer_hooks
+
+    trainer_hooks.wrap(trainer_base)
+
+
+def _config_groups(hydra: ModuleType) -> None:
+    from verl_stepgrpo.bridge import search_path
+
+    search_path.register()
+
+
+_EXTENSIONS = {
+    "hydra": _config_groups,
+    "verl.utils.config": _preflight,
+    "verl.trainer.ppo.core_algos": _estimator,
+    "verl.experimental.reward_loop.reward_manager": _reward_manager,
+    "verl.trainer.ppo.v1.trainer_base": _trainer_hooks,
+}
