@@ -6,6 +6,7 @@
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
 PYTHON_BIN="$VENV/bin/python"
+INSTALL_LOG="$VENV/install.log"
 PYTORCH_CPU_WHEELS="https://download.pytorch.org/whl/cpu"
 
 find_python() {
@@ -27,21 +28,21 @@ fingerprint() { cat "$ROOT/pyproject.toml" "$ROOT/examples/setup_cpu.sh" | cksum
 install_project() {
     local python extra_index=()
     python="$(find_python)" || return 1
-    echo "Setting up $VENV (about 3 minutes and 5 GB the first time)"
     [ "${FRESH_VENV:-0}" = 1 ] && rm -rf "$VENV"
     [ -x "$PYTHON_BIN" ] || "$python" -m venv "$VENV" || return 1
+    echo "Setting up $VENV (about 3 minutes and 5 GB the first time), log: $INSTALL_LOG"
     # The ordinary package index has torch for CUDA only. PyTorch's own index of CPU wheels is asked where
     # the configured indexes have no CPU build, and not otherwise.
-    if ! "$PYTHON_BIN" -m pip install --quiet --dry-run --no-deps "torch==2.13.0+cpu" >/dev/null 2>&1; then
+    if ! "$PYTHON_BIN" -m pip install --dry-run --no-deps "torch==2.13.0+cpu" >"$INSTALL_LOG" 2>&1; then
         extra_index=(--extra-index-url "$PYTORCH_CPU_WHEELS")
     fi
-    "$PYTHON_BIN" -m pip install --quiet --editable "$ROOT[cpu,examples,dev]" "${extra_index[@]}" || return 1
-    "$PYTHON_BIN" -m verl_stepgrpo.cpu.torchvision_ops 2>"$VENV/torchvision.log" || { cat "$VENV/torchvision.log" >&2; return 1; }
+    "$PYTHON_BIN" -m pip install --editable "$ROOT[cpu,examples,dev]" "${extra_index[@]}" >>"$INSTALL_LOG" 2>&1 &&
+        "$PYTHON_BIN" -m verl_stepgrpo.cpu.torchvision_ops >>"$INSTALL_LOG" 2>&1 || return 1
     fingerprint >"$VENV/.stepgrpo-installed"
 }
 
 if [ "${FRESH_VENV:-0}" = 1 ] || [ "$(cat "$VENV/.stepgrpo-installed" 2>/dev/null)" != "$(fingerprint)" ]; then
-    install_project || { echo "The set-up failed; the messages above say where." >&2; exit 1; }
+    install_project || { tail -n 15 "$INSTALL_LOG" >&2; echo "The set-up failed; see above." >&2; exit 1; }
 fi
 
 export PATH="$VENV/bin:$PATH"

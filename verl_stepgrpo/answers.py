@@ -19,6 +19,9 @@ from typing import Any
 MAX_ANSWER_CHARS = 512
 """Longer final answers are judged by their text alone: they are not answers, and parsing them costs."""
 
+MAX_QUANTITY_CHARS = 80
+"""Longer answers are not a number with its unit."""
+
 MAX_SYMBOLIC_CHARS = 160
 """Longest expression that math-verify is given."""
 
@@ -110,6 +113,20 @@ _NUMBER = re.compile(
     rf"[$€£]? ?(?P<a>(?=[-+.\d]){_DECIMAL}) ?(?:/ ?(?P<b>(?=[-+.\d]){_DECIMAL}))? ?(?P<percent>\\?%)?"
 )
 _FRACTION = re.compile(r"(?P<sign>-?)\\[dt]?frac ?\{(?P<a>-?\d{1,24})\} ?\{(?P<b>-?\d{1,24})\}")
+_WORDS = r"[^\W\d_ ]+(?:[ -][^\W\d_]+)*"
+_QUANTITY = r"[-+$€£]{0,2}\.?\d[\d.,]*(?: ?/ ?\d[\d.,]*)?(?: ?\\?%)?"
+_WITH_UNIT = re.compile(
+    rf"(?P<before>(?:{_WORDS}(?: =|:)? )?)(?P<number>{_QUANTITY})(?P<unit>(?: ?{_WORDS}| ?°)?)"
+)
+_SHORT_UNITS = frozenset("mgslh")
+_NOT_UNITS = frozenset(
+    (
+        *("not", "no", "never", "isn", "than", "about", "approximately", "nearly", "between"),
+        *("hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "third", "quarter"),
+        *("percent", "pi", "sqrt", "root", "squared", "cubed", "log", "ln", "sin", "cos", "tan", "exp"),
+        *("minus", "negative", "plus", "times", "over"),
+    )
+)
 _CHOICE = re.compile(r"\(?([a-j])(?:\)|\.|:|$)(?! ?\d)(.*)", re.DOTALL)
 _HEDGES = (" or ", " and/or ", "either ", " maybe ", "possibly ")
 
@@ -137,10 +154,28 @@ def _by_hedge(given: str, wanted: str) -> Verdict | None:
 def _by_number(given: str, wanted: str) -> Verdict | None:
     gold = parse_number(wanted)
     value = parse_number(given)
+    if value is None and gold is not None:
+        value = _number_with_unit(given)
     if gold is None or value is None:
         return None
     relation = "equals" if value == gold else "does not equal"
     return Verdict(value == gold, True, "number", f"{given} {relation} {wanted}", given)
+
+
+def _number_with_unit(text: str) -> Fraction | None:
+    """Return the one number of ``text`` where all else is words ("8 apples", "x = 8", "the sum is 8 cm").
+
+    None where there is another number, an operator, a function, a negation or a word that changes the
+    number's size ("8 million"), and behind a letter that may be a variable ("8x").
+    """
+    match = _WITH_UNIT.fullmatch(text) if len(text) <= MAX_QUANTITY_CHARS else None
+    if not match:
+        return None
+    words = set(re.findall(r"[^\W\d_]+", match["before"] + " " + match["unit"]))
+    single = {word for word in re.findall(r"[^\W\d_]+", match["unit"]) if len(word) == 1}
+    if words & _NOT_UNITS or single - _SHORT_UNITS:
+        return None
+    return parse_number(match["number"].strip())
 
 
 def _by_choice(given: str, wanted: str) -> Verdict | None:
