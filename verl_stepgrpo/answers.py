@@ -28,6 +28,29 @@ MAX_SYMBOLIC_CHARS = 160
 MAX_EXPONENT = 64
 """Largest literal exponent that math-verify is given; sympy evaluates powers of numbers in full."""
 
+# Digits are bounded so that int() and Fraction() stay cheap whatever a model wrote.
+_DECIMAL = r"[-+]?(?:\d{1,3}(?:,\d{3}){1,6}|\d{1,24})?(?:\.\d{1,24})?(?:e[-+]?\d{1,3})?"
+_NUMBER = re.compile(
+    rf"[$€£]? ?(?P<a>(?=[-+.\d]){_DECIMAL}) ?(?:/ ?(?P<b>(?=[-+.\d]){_DECIMAL}))? ?(?P<percent>\\?%)?"
+)
+_FRACTION = re.compile(r"(?P<sign>-?)\\[dt]?frac ?\{(?P<a>-?\d{1,24})\} ?\{(?P<b>-?\d{1,24})\}")
+_WORDS = r"[^\W\d_ ]+(?:[ -][^\W\d_]+)*"
+_QUANTITY = r"[-+$€£]{0,2}\.?\d[\d.,]*(?: ?/ ?\d[\d.,]*)?(?: ?\\?%)?"
+_WITH_UNIT = re.compile(
+    rf"(?P<before>(?:{_WORDS}(?: =|:)? )?)(?P<number>{_QUANTITY})(?P<unit>(?: ?{_WORDS}| ?°)?)"
+)
+_SHORT_UNITS = frozenset("mgslh")
+_NOT_UNITS = frozenset(
+    (
+        *("not", "no", "never", "isn", "than", "about", "approximately", "nearly", "between"),
+        *("hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "third", "quarter"),
+        *("percent", "pi", "sqrt", "root", "squared", "cubed", "log", "ln", "sin", "cos", "tan", "exp"),
+        *("minus", "negative", "plus", "times", "over"),
+    )
+)
+_CHOICE = re.compile(r"\(?([a-j])(?:\)|\.|:|$)(?! ?\d)(.*)", re.DOTALL)
+_HEDGES = (" or ", " and/or ", "either ", " maybe ", "possibly ")
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -105,30 +128,6 @@ def parse_number(text: str) -> Fraction | None:
         value = Fraction(int(match["a"]), int(match["b"]))
         return -value if match["sign"] == "-" else value
     return None
-
-
-# Digits are bounded so that int() and Fraction() stay cheap whatever a model wrote.
-_DECIMAL = r"[-+]?(?:\d{1,3}(?:,\d{3}){1,6}|\d{1,24})?(?:\.\d{1,24})?(?:e[-+]?\d{1,3})?"
-_NUMBER = re.compile(
-    rf"[$€£]? ?(?P<a>(?=[-+.\d]){_DECIMAL}) ?(?:/ ?(?P<b>(?=[-+.\d]){_DECIMAL}))? ?(?P<percent>\\?%)?"
-)
-_FRACTION = re.compile(r"(?P<sign>-?)\\[dt]?frac ?\{(?P<a>-?\d{1,24})\} ?\{(?P<b>-?\d{1,24})\}")
-_WORDS = r"[^\W\d_ ]+(?:[ -][^\W\d_]+)*"
-_QUANTITY = r"[-+$€£]{0,2}\.?\d[\d.,]*(?: ?/ ?\d[\d.,]*)?(?: ?\\?%)?"
-_WITH_UNIT = re.compile(
-    rf"(?P<before>(?:{_WORDS}(?: =|:)? )?)(?P<number>{_QUANTITY})(?P<unit>(?: ?{_WORDS}| ?°)?)"
-)
-_SHORT_UNITS = frozenset("mgslh")
-_NOT_UNITS = frozenset(
-    (
-        *("not", "no", "never", "isn", "than", "about", "approximately", "nearly", "between"),
-        *("hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "third", "quarter"),
-        *("percent", "pi", "sqrt", "root", "squared", "cubed", "log", "ln", "sin", "cos", "tan", "exp"),
-        *("minus", "negative", "plus", "times", "over"),
-    )
-)
-_CHOICE = re.compile(r"\(?([a-j])(?:\)|\.|:|$)(?! ?\d)(.*)", re.DOTALL)
-_HEDGES = (" or ", " and/or ", "either ", " maybe ", "possibly ")
 
 
 def _decimal(text: str) -> Fraction:

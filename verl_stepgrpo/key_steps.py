@@ -36,6 +36,39 @@ MAX_STEP_CHARS = 20_000
 MAX_EXTRA_WORDS = 2
 """Words that a stretch of text may have beyond a wording's, before, behind and between its exact tokens."""
 
+_NEGATIONS = frozenset({"not", "no", "never", "cannot", "isn", "aren", "doesn", "without", "neither", "nor"})
+# fmt: off
+_FUNCTION_WORDS = frozenset((
+    "is", "are", "was", "were", "be", "been", "has", "have", "had", "of", "to", "in", "on", "at", "by", "for",
+    "so", "then", "thus", "hence", "we", "it", "its", "this", "that", "there", "and", "with", "as", "which",
+))
+# fmt: on
+_SENTENCE_ENDS = frozenset(".!?")
+_TOKEN = re.compile(
+    r"\\[a-zA-Z]+"  # a TeX command
+    r"|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?"  # a number
+    r"|[^\W\d_⁰¹²³⁴⁵⁶⁷⁸⁹]+"  # a word
+    r"|\S"  # a symbol
+)
+_SPELLINGS = {
+    "\\times": "*", "\\cdot": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*",
+    "\\div": "/", "÷": "/", "∕": "/", "−": "-", "–": "-",
+    "\\leq": "≤", "\\le": "≤", "\\geq": "≥", "\\ge": "≥", "\\neq": "≠", "\\ne": "≠",
+    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\circ": "°", "\\angle": "∠", "\\sqrt": "√",
+}  # fmt: skip
+_SILENT = frozenset("$`,;:\"'“”’\\") | {"\\left", "\\right", "\\text", "\\mathrm", "\\quad"}
+_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
+_SPOKEN = {
+    ("is", "equal", "to"): "=",
+    ("divided", "by"): "/",
+    ("multiplied", "by"): "*",
+    ("equal", "to"): "=",
+    ("equals",): "=",
+    ("plus",): "+",
+    ("minus",): "-",
+    ("times",): "*",
+}
+
 
 @dataclass(frozen=True)
 class KeyStepMatch:
@@ -181,8 +214,11 @@ def tokenize(text: str) -> list[Token]:
     "equals") become plain operators. Case, articles, quotation marks, commas and TeX spacing go.
     """
     tokens: list[Token] = []
+    behind = 0
     for match in _TOKEN.finditer(text):
-        opens_line = not text[text.rfind("\n", 0, match.start()) + 1 : match.start()].strip()
+        between = text[behind : match.start()]
+        opens_line = behind == 0 or "\n" in between or "\r" in between
+        behind = match.end()
         for spelling in _normalised(match.group()):
             tokens.append(Token(spelling, match.start(), match.end(), opens_line))
     return _without_articles(_spoken_operators(_fractions(tokens)))
@@ -204,40 +240,6 @@ def analyse(wording: str) -> Wording:
                 words.append(token.text)
     exact = tuple(token.text for token in tokens if token.exact)
     return Wording(wording, exact, tuple(words), tuple(gaps))
-
-
-_NEGATIONS = frozenset({"not", "no", "never", "cannot", "isn", "aren", "doesn", "without", "neither", "nor"})
-# fmt: off
-_FUNCTION_WORDS = frozenset((
-    "is", "are", "was", "were", "be", "been", "has", "have", "had", "of", "to", "in", "on", "at", "by", "for",
-    "so", "then", "thus", "hence", "we", "it", "its", "this", "that", "there", "and", "with", "as", "which",
-))
-# fmt: on
-_SENTENCE_ENDS = frozenset(".!?")
-_TOKEN = re.compile(
-    r"\\[a-zA-Z]+"  # a TeX command
-    r"|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?"  # a number
-    r"|[^\W\d_⁰¹²³⁴⁵⁶⁷⁸⁹]+"  # a word
-    r"|\S"  # a symbol
-)
-_SPELLINGS = {
-    "\\times": "*", "\\cdot": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*",
-    "\\div": "/", "÷": "/", "∕": "/", "−": "-", "–": "-",
-    "\\leq": "≤", "\\le": "≤", "\\geq": "≥", "\\ge": "≥", "\\neq": "≠", "\\ne": "≠",
-    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\circ": "°", "\\angle": "∠", "\\sqrt": "√",
-}  # fmt: skip
-_SILENT = frozenset("$`,;:\"'“”’\\") | {"\\left", "\\right", "\\text", "\\mathrm", "\\quad"}
-_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
-_SPOKEN = {
-    ("is", "equal", "to"): "=",
-    ("divided", "by"): "/",
-    ("multiplied", "by"): "*",
-    ("equal", "to"): "=",
-    ("equals",): "=",
-    ("plus",): "+",
-    ("minus",): "-",
-    ("times",): "*",
-}
 
 
 def _plain(value: Any) -> Any:

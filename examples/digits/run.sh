@@ -21,6 +21,12 @@ HELDOUT="${HELDOUT:-1024}"
 OUT="${OUT:-$HERE/out/seed-$SEED}"
 [ "${FRESH:-0}" = 1 ] && rm -rf "$OUT"
 mkdir -p "$OUT/logs"
+SETTINGS="RL_STEPS=$RL_STEPS WARMUP_STEPS=$WARMUP_STEPS HELDOUT=$HELDOUT"
+if [ -e "$OUT/.settings" ] && [ "$(cat "$OUT/.settings")" != "$SETTINGS" ]; then
+    echo "$OUT holds a run with $(cat "$OUT/.settings"), not $SETTINGS. Start over with FRESH=1, or set OUT." >&2
+    exit 1
+fi
+echo "$SETTINGS" >"$OUT/.settings"
 echo "Results go to $OUT, logs to $OUT/logs"
 
 # stage NAME SECONDS COMMAND...: run COMMAND unless NAME is done; at most SECONDS, since a run of verl whose
