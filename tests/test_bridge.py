@@ -207,16 +207,6 @@ class TestPreflight:
             preflight.check(config)
         assert "NO STEP-WISE REWARD IS IN USE" in caplog.text
 
-    def test_our_reward_function_in_another_manager_is_no_reason_to_warn(
-        self, composed: DictConfig, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        config = composed.copy()
-        config.reward.reward_manager.name = "naive"
-        config.reward.custom_reward_function.path = "reward_fns/stepgrpo.py"
-        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
-            preflight.check(config)
-        assert caplog.text == ""
-
     def test_another_verl_is_named_with_both_versions(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -233,8 +223,43 @@ class TestPreflight:
         with pytest.raises(ConfigError, match="alpha"):
             preflight.check(OmegaConf.create({"algorithm": {"stepgrpo": {"alpha": -1}}}))
 
+    def test_a_group_of_one_is_an_error(self, composed: DictConfig) -> None:
+        config = composed.copy()
+        config.actor_rollout_ref.rollout.n = 1
+        with pytest.raises(ConfigError, match=r"rollout\.n=1.*2 or more"):
+            preflight.check(config)
+
+    def test_a_trace_folder_that_cannot_be_written_is_an_error(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        node = {"trace_dir": str(tmp_path / "file")}
+        with pytest.raises(ConfigError, match=r"trace_dir=.*cannot be written"):
+            preflight.check(OmegaConf.create({"algorithm": {"stepgrpo": node}}))
+
+    def test_settings_that_do_not_reach_a_reward_function_are_named(
+        self, composed: DictConfig, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = composed.copy()
+        config.reward.reward_manager.name = "naive"
+        config.reward.custom_reward_function.path = "reward_fns/stepgrpo.py"
+        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
+            preflight.check(config)
+        assert "reward_kwargs" in caplog.text
+        assert "NO STEP-WISE REWARD" not in caplog.text
+
 
 class TestDatasetCheck:
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [("no.parquet", None), ("bad.parquet", b"x"), ("bad.jsonl", b"x"), ("empty.jsonl", b"")],
+    )
+    def test_a_file_that_cannot_be_read_is_named_with_its_key(
+        self, tmp_path: Path, name: str, content: bytes | None
+    ) -> None:
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=rf"data\.train_files: .*{name}"):
+            dataset_check.check_files(str(tmp_path / name), "data.train_files")
+
     def test_good_rows_pass(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         dataset_check.check_files(parquet(tmp_path / "a.parquet", rows()), "data.train_files")
         assert caplog.text == ""
@@ -256,6 +281,9 @@ class TestDatasetCheck:
             ({"extra_info": {"index": 1, "key_steps": [["x"]]}}, "stands in row 0 already"),
             ({"extra_info": {"index": 1, "key_steps": 3}}, "key_steps is 3"),
             ({"extra_info": None}, "extra_info.index is missing"),
+            ({"extra_info": "x"}, "extra_info is 'x'"),
+            ({"reward_model": "x"}, "reward_model is 'x'"),
+            ({"extra_info": {"index": [1], "key_steps": [["x"]]}}, "stands in row 0 already"),
         ],
     )
     def test_a_mistake_names_its_row_and_reason(self, changes: dict, said: str) -> None:

@@ -86,7 +86,7 @@ def test_the_worked_example_prints_what_the_readme_says() -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(next(block for block in blocks("python") if "compute_score" in block), {})
-    assert printed.getvalue() == blocks("text")[0]
+    assert printed.getvalue() in blocks("text")
 
 
 def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
@@ -103,6 +103,16 @@ def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
     assert set(defaults) == {*RewardSettings.__dataclass_fields__, *RunSettings.__dataclass_fields__} - {
         "reward"
     }
+
+
+def test_the_format_that_the_prompt_asks_for_scores_full_marks() -> None:
+    from verl_stepgrpo import score_response
+
+    prompt = next(block for block in blocks("text") if "QUESTION" in block)
+    headers = [line for line in prompt.splitlines() if line.startswith("###")]
+    response = "\n".join(f"{header}\nsomething" for header in headers[:-1]) + "\n" + headers[-1]
+    result = score_response(response, "ANSWER")
+    assert (result.step_rvr, result.answer.correct) == (1.0, True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

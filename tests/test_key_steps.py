@@ -14,6 +14,9 @@ from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps
 from verl_stepgrpo.sections import parse_sections
 
 FOUND = [
+    ("AB = 5 cm", "AB = 5"),
+    (r"so \pi = 3", "π = 3"),
+    ("It is not easy. But 6/3 = 2", "6/3 = 2"),
     ("so 6 divided by 3 equals 2.", "6/3 = 2"),
     (r"so $\frac{6}{3} = 2$.", "6/3 = 2"),
     ("so 6/3=2", r"\frac{6}{3} = 2"),
@@ -30,6 +33,25 @@ FOUND = [
     ("a = 4", "a = 4"),
 ]
 NOT_FOUND = [
+    ("2x = 3", "x = 3"),
+    ("x = 3y", "x = 3"),
+    ("x = 3y + 2", "x = 3"),
+    ("x = 3(y+1)", "x = 3"),
+    (r"x = 3\sqrt{2}", "x = 3"),
+    ("x = 3!", "x = 3"),
+    ("x = 3 %", "x = 3"),
+    (r"x = 3\%", "x = 3"),
+    ("x = 3 percent", "x = 3"),
+    (r"\sin x = 3", "x = 3"),
+    ("CAB = 5", "AB = 5"),
+    ("x3 + 5 = 8", "3 + 5 = 8"),
+    ("2x", "2"),
+    ("There are not 3 children", "3 children"),
+    ("we would not get 6/3 = 2", "6/3 = 2"),
+    ("6/3 = 2 is wrong", "6/3 = 2"),
+    ("an irrational number", "rational number"),
+    ("it is impossible", "it is possible"),
+    ("3 adults", "3 children"),
     ("so 12 apples", "2"),
     ("so 6/3 = 3", "6/3 = 2"),
     ("2 * 3 + 5 = 8", "3 + 5 = 8"),
@@ -84,6 +106,12 @@ def test_one_stretch_of_text_serves_one_key_step_only() -> None:
     sections = parse_sections("### Step 1:\nthe digit is 3")
     once = match_key_steps(sections, [("digit is 3",), ("digit is 3",)], threshold=0.8)
     assert [m.matched for m in once] == [True, False]
+
+
+def test_a_short_key_step_does_not_take_the_words_of_a_long_one() -> None:
+    sections = parse_sections("### Step 1:\n3 big dogs and 3 cats")
+    matches = match_key_steps(sections, [("3",), ("3 big dogs",)], threshold=0.8)
+    assert [m.matched for m in matches] == [True, True]
 
 
 @given(st.integers(2, 6))

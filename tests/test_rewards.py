@@ -117,7 +117,7 @@ def test_an_empty_reference_answer_is_a_mistake_in_the_data() -> None:
         compute_score("digits", response(), " ")
 
 
-@pytest.mark.parametrize("gold", [None, [], {"a": 1}, True])
+@pytest.mark.parametrize("gold", [None, [], {"a": 1}, True, math.nan])
 def test_a_reference_answer_of_a_wrong_type_is_a_mistake_in_the_data(gold: object) -> None:
     with pytest.raises(DataError, match="ground_truth"):
         compute_score("digits", response(), gold)  # type: ignore[arg-type]
@@ -203,6 +203,12 @@ def test_the_rich_result_says_where_everything_is() -> None:
     assert (result.answer.layer, result.answer.text) == ("text", "8")
     assert result.key_step_share == pytest.approx(0.1)
     assert result.components() == score(text)
+
+
+@pytest.mark.parametrize("form", [["3 + 5 = 8"], '["3 + 5 = 8"]', {"Steps": [["3 + 5 = 8"]]}])
+def test_the_rich_result_takes_key_steps_and_answers_in_every_form(form: object) -> None:
+    result = score_response(response(), 8, form)  # type: ignore[arg-type]
+    assert (result.key_step_match, result.answer.correct) == (1.0, True)
 
 
 def test_importing_the_package_loads_neither_torch_nor_verl() -> None:

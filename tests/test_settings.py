@@ -28,6 +28,8 @@ def test_values_reach_their_fields() -> None:
         ({"alpha": "high"}, r"algorithm\.stepgrpo\.alpha='high'"),
         ({"alpha": float("inf")}, r"algorithm\.stepgrpo\.alpha=inf"),
         ({"alpha": True}, r"algorithm\.stepgrpo\.alpha=True"),
+        ({"alhpa": 0.1}, r"Did you mean algorithm\.stepgrpo\.alpha"),
+        (5, r"algorithm\.stepgrpo=5 is not a group of settings"),
         ({"match_threshold": 0}, r"match_threshold=0 is out of range: it must be a number in \(0, 1\]"),
         ({"match_threshold": 1.1}, r"match_threshold=1\.1"),
         ({"mode": "fast"}, r"mode='fast' is out of range: it must be one of paper, reference"),

@@ -38,6 +38,8 @@ MAX_EXTRA_WORDS = 2
 
 _NEGATIONS = frozenset({"not", "no", "never", "cannot", "isn", "aren", "doesn", "without", "neither", "nor"})
 # fmt: off
+_RETRACTIONS = frozenset({"wrong", "incorrect", "false", "untrue"})
+_FUNCTIONS = frozenset({"sin", "cos", "tan", "log", "ln", "exp"})
 _FUNCTION_WORDS = frozenset((
     "is", "are", "was", "were", "be", "been", "has", "have", "had", "of", "to", "in", "on", "at", "by", "for",
     "so", "then", "thus", "hence", "we", "it", "its", "this", "that", "there", "and", "with", "as", "which",
@@ -45,7 +47,7 @@ _FUNCTION_WORDS = frozenset((
 # fmt: on
 _SENTENCE_ENDS = frozenset(".!?")
 _TOKEN = re.compile(
-    r"\\[a-zA-Z]+"  # a TeX command
+    r"\\(?:[a-zA-Z]+|%)"  # a TeX command
     r"|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?"  # a number
     r"|[^\W\d_⁰¹²³⁴⁵⁶⁷⁸⁹]+"  # a word
     r"|\S"  # a symbol
@@ -55,6 +57,7 @@ _SPELLINGS = {
     "\\div": "/", "÷": "/", "∕": "/", "−": "-", "–": "-",
     "\\leq": "≤", "\\le": "≤", "\\geq": "≥", "\\ge": "≥", "\\neq": "≠", "\\ne": "≠",
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\circ": "°", "\\angle": "∠", "\\sqrt": "√",
+    "\\pi": "π", "\\%": "%",
 }  # fmt: skip
 _SILENT = frozenset("$`,;:\"'“”’\\") | {"\\left", "\\right", "\\text", "\\mathrm", "\\quad"}
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
@@ -68,6 +71,13 @@ _SPOKEN = {
     ("minus",): "-",
     ("times",): "*",
 }
+
+
+MAX_NAME_CHARS = 4
+"""Longest run of capitals that is taken for a name, as of a line or a triangle."""
+
+NEGATION_REACH = 3
+"""Tokens before a stretch, in its sentence, among which a negation undoes it."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +127,11 @@ class Token:
     def exact(self) -> bool:
         """Whether the token has to agree exactly: all but words of two letters and more.
 
-        Negations count as exact too: "is not 3" differs from "is 3" in one word only.
+        Negations count as exact too: "is not 3" differs from "is 3" in one word only. So do names in
+        capitals ("AB", "ABC"), which keep their case.
         """
-        return len(self.text) == 1 or not self.text.isalpha() or self.text in _NEGATIONS
+        is_word = len(self.text) > 1 and self.text.isalpha() and not self.text.isupper()
+        return not is_word or self.text in _NEGATIONS
 
     @property
     def operand(self) -> bool:
@@ -204,7 +216,10 @@ def match_key_steps(
     steps = [section for section in sections if section.kind is Kind.STEP]
     tokens_by_step = [_shifted(tokenize(s.body[:MAX_STEP_CHARS]), s.body_start) for s in steps]
     taken: list[tuple[int, int]] = []
-    return tuple(_match_one(key_step, tokens_by_step, threshold, taken) for key_step in key_steps)
+    # The longest key steps choose first, so that a short one does not take the words of a long one.
+    by_length = sorted(range(len(key_steps)), key=lambda i: -max(map(len, key_steps[i])))
+    matches = {i: _match_one(key_steps[i], tokens_by_step, threshold, taken) for i in by_length}
+    return tuple(matches[i] for i in range(len(key_steps)))
 
 
 def tokenize(text: str) -> list[Token]:
@@ -271,7 +286,11 @@ def _normalised(spelling: str) -> tuple[str, ...]:
         return ()
     if spelling in _SUPERSCRIPTS:
         return ("^", _SUPERSCRIPTS[spelling])
-    plain = unicodedata.normalize("NFKC", _SPELLINGS.get(spelling, spelling)).casefold()
+    plain = unicodedata.normalize("NFKC", _SPELLINGS.get(spelling, spelling))
+    if plain.removeprefix("\\") in _FUNCTIONS:
+        plain = plain.removeprefix("\\")
+    if not (plain.isupper() and 2 <= len(plain) <= MAX_NAME_CHARS):
+        plain = plain.casefold()
     return (plain.replace(",", ""),) if plain.strip() else ()
 
 
@@ -367,7 +386,9 @@ def _places(wording: Wording, tokens: list[Token]) -> Iterable[tuple[int, int]]:
             continue
         between = [b - a - 1 for a, b in itertools.pairwise(places)]
         if all(have <= want + MAX_EXTRA_WORDS for have, want in zip(between, inner, strict=True)) and not (
-            _goes_on_before(tokens, places[0]) or _goes_on_behind(tokens, places[-1])
+            _goes_on_before(tokens, places[0])
+            or _goes_on_behind(tokens, places[-1])
+            or _taken_back(tokens, places[0], places[-1])
         ):
             yield places[0], places[-1]
 
@@ -407,8 +428,8 @@ def _words_found(words: tuple[str, ...], window: list[Token], threshold: float) 
     for word in words:
         if not candidates:
             return 0.0, []
-        best = max(candidates, key=lambda token: fuzz.ratio(word, token.text))
-        similarity = fuzz.ratio(word, best.text) / 100.0
+        best = max(candidates, key=lambda token: _similarity(word, token.text))
+        similarity = _similarity(word, best.text)
         if similarity < threshold:
             return 0.0, []
         candidates.remove(best)
@@ -417,25 +438,52 @@ def _words_found(words: tuple[str, ...], window: list[Token], threshold: float) 
     return lowest, used
 
 
+def _similarity(word: str, other: str) -> float:
+    """Return the normalised indel similarity of two words, in [0, 1].
+
+    0 where the first letters differ: "regular" and "irregular" are opposites, and few typos stand there.
+    """
+    return fuzz.ratio(word, other) / 100.0 if word[0] == other[0] else 0.0
+
+
+def _taken_back(tokens: list[Token], first: int, last: int) -> bool:
+    """Whether the sentence denies what stands from ``first`` to ``last``: "not 3", "3 is wrong"."""
+    before = tokens[max(0, first - NEGATION_REACH) : first]
+    while any(token.text in _SENTENCE_ENDS for token in before):
+        before = before[1:]
+    behind = tokens[last + 1 : last + 1 + NEGATION_REACH]
+    for i, token in enumerate(behind):
+        if token.text in _SENTENCE_ENDS:
+            behind = behind[:i]
+            break
+    return any(t.text in _NEGATIONS for t in before) or any(t.text in _RETRACTIONS for t in behind)
+
+
 def _goes_on_before(tokens: list[Token], first: int) -> bool:
     """Whether an expression that begins at ``first`` really begins earlier: ``2 * 3`` before ``3``."""
     if first == 0 or not (tokens[first].operand or tokens[first].text in "(√"):
         return False
     before, earlier = tokens[first - 1], tokens[first - 2] if first > 1 else None
+    glued = before.end == tokens[first].start
+    if before.text in _FUNCTIONS or (glued and (before.operand or before.text in (")", "√", "_"))):
+        return True
     if before.text not in ("+", "-", "*", "/", "^"):
         return False
-    if before.text == "-" and before.end == tokens[first].start:
+    if before.text == "-" and glued:
         return True  # a sign
     # A bullet or a dash stands at the line's start or behind a word; an operator behind an operand.
     return not before.opens_line and earlier is not None and earlier.exact
 
 
 def _goes_on_behind(tokens: list[Token], last: int) -> bool:
-    """Whether an expression that ends at ``last`` really ends later: ``* 2`` or ``%`` behind ``3``."""
+    """Whether an expression that ends at ``last`` really ends later: ``* 2``, ``y`` or ``%`` behind ``3``."""
     if last + 1 >= len(tokens) or not (tokens[last].operand or tokens[last].text in ")°"):
         return False
     behind = tokens[last + 1]
-    if behind.text in ("^", "%") and behind.start == tokens[last].end:
+    glued = behind.start == tokens[last].end
+    if behind.text in ("%", "percent", "^", "√"):
+        return True
+    if glued and (behind.operand or behind.text in ("(", "_", "!")):
         return True
     following = tokens[last + 2] if last + 2 < len(tokens) else None
     return (

@@ -1,20 +1,23 @@
 """The rules of the authors' code where they depart from the paper, for ``mode=reference``.
 
 Written from a description of the rules of GitHub ``jingyi0000/R1-VL`` at commit 679be5c, to compare with:
-presence of four strings instead of sections, any wording of a key step as a lower-case substring of the
-joined steps (so ``2`` matches ``12``), and math-verify over the whole response before exact text.
+presence of four strings instead of sections, any wording of a key step as a lower-case substring of a step
+(so ``2`` matches ``12``), and math-verify over the whole response before exact text behind the header.
 
-Pure: no I/O, no torch, no verl.
+Departure: math-verify gets the last ``MAX_CHARS`` characters of the response, in a process with a time
+limit. No torch, no verl.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from verl_stepgrpo import answers
-from verl_stepgrpo.answers import Verdict
+from verl_stepgrpo import symbolic
+from verl_stepgrpo.answers import Verdict, symbolic_verdict
 from verl_stepgrpo.key_steps import KeyStep, KeyStepMatch
 from verl_stepgrpo.sections import Kind, Section
+from verl_stepgrpo.symbolic import Equality
 
 STD_EPSILON = 1e-4
 """The authors' code divides by std + 1e-4; the paper by std."""
@@ -27,26 +30,23 @@ REQUIRED_STRINGS = (
 )
 FINAL_ANSWER_HEADER = "### The final answer is:"
 
-MAX_CHARS = 16_384
-"""Longer responses are judged by their text alone: math-verify searches the whole of it."""
+MAX_CHARS = 8192
+"""Characters of a response that math-verify searches for an answer."""
 
 
 def judge_answer(response: str, gold: str) -> Verdict:
     """Return the verdict by math-verify over the whole response, else by exact text behind the header."""
     text = response.rpartition(FINAL_ANSWER_HEADER)[2].strip() if FINAL_ANSWER_HEADER in response else ""
-    answered = bool(text)
-    if gold.strip() and text == gold.strip():
-        return Verdict(True, answered, "text", "the same text behind the header", text)
-    if len(response) > MAX_CHARS or not answers.is_finite_work(text):
-        return Verdict(False, answered, "symbolic", "too much work", text, unparseable=True)
-    equal = answers.symbolically_equal(text or response[-answers.MAX_SYMBOLIC_CHARS :], gold)
-    return Verdict(bool(equal), answered, "symbolic", "by math-verify", text, unparseable=equal is None)
+    outcome = symbolic.equal(response[-MAX_CHARS:], gold) if gold.strip() else Equality.UNREADABLE
+    if outcome is not Equality.EQUAL and text and text == gold.strip():
+        return Verdict(True, True, "text", "the same text behind the header", text)
+    return symbolic_verdict(outcome, answered=bool(text), text=text)
 
 
 def match_key_steps(
     response: str, sections: Sequence[Section], key_steps: Sequence[KeyStep]
 ) -> tuple[KeyStepMatch, ...]:
-    """Return for each key step whether any wording is a lower-case substring of the joined steps."""
+    """Return for each key step whether any wording is a lower-case substring of a step."""
     steps = [section for section in sections if section.kind is Kind.STEP]
     return tuple(_substring_match(response, steps, key_step) for key_step in key_steps)
 
@@ -66,8 +66,9 @@ def is_ordered(sections: Sequence[Section]) -> bool:
 
 def _substring_match(response: str, steps: Sequence[Section], key_step: KeyStep) -> KeyStepMatch:
     for wording in key_step:
+        pattern = re.compile(re.escape(wording), re.IGNORECASE)
         for index, step in enumerate(steps):
-            at = response.lower().find(wording.lower(), step.body_start, step.end)
-            if at >= 0:
-                return KeyStepMatch(key_step, True, wording, 1.0, index, at, at + len(wording))
+            found = pattern.search(response, step.body_start, step.end)
+            if found:
+                return KeyStepMatch(key_step, True, wording, 1.0, index, found.start(), found.end())
     return KeyStepMatch.missed(key_step)

@@ -8,7 +8,7 @@ Source: Zhang et al., arXiv 2503.12937, section 3.2. Pure: no I/O, no torch, no 
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from verl_stepgrpo import reference
 from verl_stepgrpo.answers import Verdict, judge_answer
 from verl_stepgrpo.errors import ConfigError, DataError
-from verl_stepgrpo.key_steps import KeyStep, KeyStepMatch, match_key_steps, parse_key_steps
+from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps, parse_key_steps
 from verl_stepgrpo.sections import Kind, Section, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
@@ -94,20 +94,24 @@ class ScoredResponse:
 def score_response(
     response: str,
     ground_truth: str,
-    key_steps: Sequence[KeyStep] = (),
+    key_steps: Any = (),
     settings: RewardSettings | None = None,
 ) -> ScoredResponse:
     """Return the rewards of ``response``, with everything they rest on.
 
     Args:
         response: What the model wrote, without special tokens. Any text is scored; none raises.
-        ground_truth: The reference answer. An empty one never matches.
-        key_steps: The reference's key steps, as ``parse_key_steps`` returns them.
+        ground_truth: The reference answer.
+        key_steps: The reference's key steps, in any form that ``parse_key_steps`` takes.
         settings: Defaults to ``RewardSettings()``.
+
+    Raises:
+        DataError: ``ground_truth`` is empty or the key steps are of a wrong type.
 
     Source: equations 3 (StepRAR) and 4 (StepRVR). In ``reference`` mode, the rules of the authors' code.
     """
     settings = settings or RewardSettings()
+    ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = parse_sections(response)
     if settings.mode == "reference":
         answer = reference.judge_answer(response, ground_truth)
@@ -157,11 +161,8 @@ def compute_score(
         ConfigError: A setting is unknown or out of range.
         DataError: ``ground_truth`` is empty or the key steps are of a wrong type.
     """
-    key_steps = parse_key_steps((extra_info or {}).get("key_steps"))
-    result = score_response(
-        solution_str, check_ground_truth(ground_truth), key_steps, _reward_settings(**settings)
-    )
-    return result.components()
+    key_steps = (extra_info or {}).get("key_steps")
+    return score_response(solution_str, ground_truth, key_steps, _reward_settings(settings)).components()
 
 
 def check_ground_truth(ground_truth: object) -> str:
@@ -171,7 +172,9 @@ def check_ground_truth(ground_truth: object) -> str:
         DataError: It is empty, or neither text nor a number.
     """
     if isinstance(ground_truth, (int, float)) and not isinstance(ground_truth, bool):
-        return str(ground_truth)
+        if math.isfinite(ground_truth):  # pandas gives NaN for a missing one
+            return str(ground_truth)
+        raise DataError(f"reward_model.ground_truth is {ground_truth!r}; expected the reference answer")
     if not isinstance(ground_truth, str):
         raise DataError(
             f"reward_model.ground_truth is {ground_truth!r} ({type(ground_truth).__name__}); expected the "
@@ -216,8 +219,7 @@ def _final_answer(sections: Sequence[Section]) -> str | None:
     return bodies[-1] if bodies else None
 
 
-@functools.lru_cache(maxsize=64)
-def _reward_settings(**settings: Any) -> RewardSettings:
+def _reward_settings(settings: Mapping[str, Any]) -> RewardSettings:
     try:
         return RewardSettings(**settings)
     except TypeError as error:

@@ -47,11 +47,11 @@ class Section:
 
 _LINE_WITH_HASHES = re.compile(r"^[ \t]*###(?!#)[ \t]*", re.MULTILINE)
 _HEADERS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    (Kind.DESCRIPTION, re.compile(r"image description[ \t]*:?", re.IGNORECASE)),
-    (Kind.RATIONALES, re.compile(r"rationales?[ \t]*:?", re.IGNORECASE)),
+    (Kind.DESCRIPTION, re.compile(r"image description\b[ \t]*:?", re.IGNORECASE)),
+    (Kind.RATIONALES, re.compile(r"rationales?\b[ \t]*:?", re.IGNORECASE)),
     (Kind.STEP_BY_STEP, re.compile(r"let[’']?s think step by step[ \t]*[.:]*", re.IGNORECASE)),
     # Six digits are more steps than any response has tokens for, and int() stays cheap.
-    (Kind.STEP, re.compile(r"step[ \t]+(\d{1,6})(?!\d)[ \t]*[:.]?", re.IGNORECASE)),
+    (Kind.STEP, re.compile(r"step[ \t]+(\d{1,6})(?!\d|\.\d)[ \t]*[:.]?", re.IGNORECASE)),
     (Kind.FINAL_ANSWER, re.compile(r"the final answer is[ \t]*:?", re.IGNORECASE)),
 )
 _OTHER_HEADER = re.compile(r"[^\r\n]*")

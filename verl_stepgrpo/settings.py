@@ -7,6 +7,7 @@ trainer hook all read through ``RunSettings.from_mapping``. Pure: no torch, no v
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,14 +78,18 @@ class RunSettings:
         Raises:
             ConfigError: ``node`` has an unknown key, or a value that is out of range.
         """
+        if node is not None and not isinstance(node, Mapping):
+            raise ConfigError(f"{NODE}={node!r} is not a group of settings; set {NODE}.alpha and the like.")
         values = dict(node or {})
         reward_keys = [f.name for f in dataclasses.fields(RewardSettings)]
         run_keys = [f.name for f in dataclasses.fields(cls) if f.name != "reward"]
         unknown = sorted(set(values) - set(reward_keys) - set(run_keys))
         if unknown:
             key, known = unknown[0], ", ".join(reward_keys + run_keys)
+            meant = difflib.get_close_matches(key, reward_keys + run_keys, n=1)
+            hint = f" Did you mean {NODE}.{meant[0]}?" if meant else ""
             raise ConfigError(
-                f"{NODE}.{key}={values[key]!r} is not a setting of verl-stepgrpo. Known: {known}."
+                f"{NODE}.{key}={values[key]!r} is not a setting of verl-stepgrpo.{hint} Known: {known}."
             )
         reward = RewardSettings(**{key: values[key] for key in reward_keys if key in values})
         return cls(reward=reward, **{key: values[key] for key in run_keys if key in values})

@@ -30,17 +30,18 @@ def check_files(files: Any, key: str) -> None:
         key: The configuration key that holds them, for messages.
 
     Raises:
-        DataError: Rows cannot be scored; says file, row and reason of the first few.
+        DataError: A file cannot be read or has no rows, or rows cannot be scored; says file, row and reason
+            of the first few.
     """
-    from verl.utils.fs import copy_to_local
-
     paths = [files] if isinstance(files, str) else list(files or ())
     for path in paths:
-        problems, without_key_steps, n = check_rows(_rows(copy_to_local(path)))
+        problems, without_key_steps, n = _check_file(path, key)
         if problems:
             shown = "\n".join(f"  {path}, row {row}: {reason}" for row, reason in problems[:SHOWN_ERRORS])
             more = f"\n  and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
             raise DataError(f"{len(problems)} of {n} rows of {key} cannot be scored:\n{shown}{more}")
+        if n == 0:
+            raise DataError(f"{key}: {path} has no rows")
         if without_key_steps:
             logger.warning(
                 "%s: %d of %d rows of %s have no extra_info.key_steps; their key-step match is 0.",
@@ -54,14 +55,14 @@ def check_files(files: Any, key: str) -> None:
 def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]], int, int]:
     """Return the problems (row number from 0, reason), the count of rows without key steps, and of all."""
     problems: list[tuple[int, str]] = []
-    seen: dict[object, int] = {}
+    seen: dict[str, int] = {}
     without_key_steps = 0
     n = 0
     for number, row in enumerate(rows):
         n += 1
-        extra_info = row.get("extra_info") or {}
         try:
-            check_ground_truth((row.get("reward_model") or {}).get("ground_truth"))
+            check_ground_truth(_mapping(row, "reward_model").get("ground_truth"))
+            extra_info = _mapping(row, "extra_info")
             without_key_steps += not parse_key_steps(extra_info.get("key_steps"))
             _check_index(extra_info.get("index"), number, seen)
         except DataError as error:
@@ -69,16 +70,31 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]]
     return problems, without_key_steps, n
 
 
-def _check_index(index: object, number: int, seen: dict[object, int]) -> None:
+def _check_file(path: str, key: str) -> tuple[list[tuple[int, str]], int, int]:
+    from verl.utils.fs import copy_to_local
+
+    try:
+        return check_rows(_rows(copy_to_local(path)))
+    except (OSError, ValueError, AssertionError) as error:  # pyarrow's and json's errors are ValueErrors
+        raise DataError(f"{key}: {path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _mapping(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    value = row.get(column) or {}
+    if not isinstance(value, Mapping):
+        raise DataError(f"{column} is {value!r} ({type(value).__name__}); expected an object")
+    return value
+
+
+def _check_index(index: object, number: int, seen: dict[str, int]) -> None:
     if index is None:
         raise DataError(
             "extra_info.index is missing; it names the row in traces and has to be unique in its file"
         )
-    if index in seen:
-        raise DataError(
-            f"extra_info.index={index!r} stands in row {seen[index]} already; it has to be unique"
-        )
-    seen[index] = number
+    name = repr(index)  # an index of any type, one that cannot be hashed too
+    if name in seen:
+        raise DataError(f"extra_info.index={name} stands in row {seen[name]} already; it has to be unique")
+    seen[name] = number
 
 
 def _rows(path: str) -> Iterator[Mapping[str, Any]]:

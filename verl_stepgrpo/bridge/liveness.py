@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 PING_INTERVAL = 10.0
 """Seconds between two rounds of pings, so that a death ends the job well within a minute."""
@@ -51,6 +51,8 @@ class Watch:
         for ping in answered:
             try:
                 ray.get(ping)
+            except ActorUnavailableError:
+                continue  # the network, for now; a death is told as one
             except RayActorError as error:
                 raise WorkerDiedError(
                     f"{pings[ping]} died, and the groups it was working on will never finish: {error} "
@@ -90,6 +92,8 @@ def watch_workers(trainer: Any, agent_loop_manager: Any) -> Watch:
         ("agent-loop worker", getattr(agent_loop_manager, "agent_loop_workers", None)),
     ):
         workers.update({f"{kind} {i}": handle for i, handle in enumerate(handles or ())})
+    if not getattr(agent_loop_manager, "agent_loop_workers", None):
+        logger.warning("%s has no agent_loop_workers to watch.", type(agent_loop_manager).__name__)
     watch = Watch(workers)
     guard_sampling(trainer.replay_buffer, watch)
     return watch

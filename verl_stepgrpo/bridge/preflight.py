@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_stepgrpo.bridge import dataset_check
 from verl_stepgrpo.bridge.extensions import VERL_VERSION
+from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.imports import apply_once, installed_version
 from verl_stepgrpo.settings import NODE, RunSettings
 
@@ -58,13 +61,37 @@ def check(config: DictConfig) -> None:
         ConfigError: A setting is unknown or out of range.
         DataError: A dataset row cannot be scored.
     """
-    RunSettings.from_mapping(OmegaConf.select(config, NODE))
+    settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
     _warn_of_other_verl()
+    if settings.trace_dir is not None:
+        _check_trace_dir(settings.trace_dir)
+    if uses_estimator(config):
+        _check_group_size(config)
     if uses_estimator(config) and not _uses_manager(config):
         _warn_of_missing_rewards(config)
     if _uses_manager(config) and OmegaConf.select(config, "data.custom_cls.path") is None:
         for key in ("data.train_files", "data.val_files"):
             dataset_check.check_files(OmegaConf.select(config, key), key)
+
+
+def _check_trace_dir(trace_dir: str) -> None:
+    try:
+        Path(trace_dir).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=trace_dir):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{NODE}.trace_dir={trace_dir!r} cannot be written: {error}. Name a folder that can, or null."
+        ) from error
+
+
+def _check_group_size(config: DictConfig) -> None:
+    key = "actor_rollout_ref.rollout.n"
+    if OmegaConf.select(config, key) == 1:
+        raise ConfigError(
+            f"{key}=1: an advantage is relative to the other responses of its group, so that a group of one "
+            "trains nothing. Set it to 2 or more (the paper has 4)."
+        )
 
 
 def _uses_manager(config: DictConfig) -> bool:
@@ -86,6 +113,12 @@ def _warn_of_missing_rewards(config: DictConfig) -> None:
     manager = OmegaConf.select(config, "reward.reward_manager.name")
     path = OmegaConf.select(config, "reward.custom_reward_function.path")
     if path is not None and str(path).endswith("reward_fns/stepgrpo.py"):
+        if OmegaConf.select(config, f"{NODE}.alpha") is not None:
+            logger.warning(
+                "%s does not reach a reward function: verl gives it no more than "
+                "reward.custom_reward_function.reward_kwargs. Set alpha, match_threshold and mode there.",
+                NODE,
+            )
         return
     logger.warning(
         "algorithm.adv_estimator=stepgrpo runs with reward.reward_manager.name=%s: NO STEP-WISE REWARD IS IN "

@@ -13,9 +13,8 @@ from verl.experimental.reward_loop.reward_manager.registry import register as re
 
 from verl_stepgrpo.bridge.token_ends import token_end
 from verl_stepgrpo.bridge.trace import TRACE_KEY, describe
-from verl_stepgrpo.key_steps import parse_key_steps
-from verl_stepgrpo.rewards import ScoredResponse, check_ground_truth, score_response
-from verl_stepgrpo.settings import RunSettings
+from verl_stepgrpo.rewards import ScoredResponse, score_response
+from verl_stepgrpo.settings import NODE, RunSettings
 
 NAME = "stepgrpo"
 
@@ -37,7 +36,7 @@ class StepGRPORewardManager(RewardManagerBase):
         reward_model_tokenizer: Any = None,
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
-        self.settings = RunSettings.from_mapping(OmegaConf.select(config, "algorithm.stepgrpo"))
+        self.settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Return ``reward_score`` and ``reward_extra_info`` (all components, and the trace as one string)."""
@@ -50,8 +49,8 @@ class StepGRPORewardManager(RewardManagerBase):
         extra_info = row.get("extra_info") or {}
         result = score_response(
             response,
-            check_ground_truth(row["reward_model"]["ground_truth"]),
-            parse_key_steps(extra_info.get("key_steps")),
+            row["reward_model"]["ground_truth"],
+            extra_info.get("key_steps"),
             self.settings.reward,
         )
         components = result.components()
