@@ -105,6 +105,18 @@ def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
     }
 
 
+def test_the_table_of_results_is_the_one_of_the_committed_runs() -> None:
+    """Also that each committed run helped beyond chance; the script exits otherwise."""
+    folder = ROOT / "examples" / "digits"
+    done = subprocess.run(
+        [sys.executable, str(folder / "check_results.py"), str(folder / "results")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"<!-- results -->\n(.*?)<!-- /results -->", README, re.DOTALL) == [done.stdout]
+
+
 def test_the_format_that_the_prompt_asks_for_scores_full_marks() -> None:
     from verl_stepgrpo import score_response
 
