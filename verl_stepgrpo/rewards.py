@@ -67,7 +67,7 @@ class ScoredResponse:
     @property
     def key_step_match(self) -> float:
         """Share of the reference's key steps that were matched, in [0, 1]; 0 where there are none."""
-        return sum(match.matched for match in self.key_steps) / len(self.key_steps) if self.key_steps else 0.0
+        return matched_share(self.key_steps)
 
     @property
     def total(self) -> float:
@@ -123,8 +123,7 @@ def score_response(
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
         complete, ordered = is_complete(sections), is_ordered(sections)
         pays_key_steps = answer.answered
-    matched = sum(match.matched for match in matches) / len(matches) if matches else 0.0
-    key_step_share = settings.alpha * matched if pays_key_steps else 0.0
+    key_step_share = settings.alpha * matched_share(matches) if pays_key_steps else 0.0
     return ScoredResponse(
         sections=sections,
         key_steps=matches,
@@ -183,6 +182,11 @@ def check_ground_truth(ground_truth: object) -> str:
     if not ground_truth.strip():
         raise DataError("reward_model.ground_truth is empty; expected the reference answer")
     return ground_truth
+
+
+def matched_share(matches: Sequence[KeyStepMatch]) -> float:
+    """Return the share of key steps that were matched, k in equation 3, in [0, 1]; 0 where there are none."""
+    return sum(match.matched for match in matches) / len(matches) if matches else 0.0
 
 
 def is_complete(sections: Sequence[Section]) -> bool:

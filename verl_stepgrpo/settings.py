@@ -15,6 +15,9 @@ from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
 
+NAME = "stepgrpo"
+"""Under which verl finds the estimator and the reward manager."""
+
 NODE = "algorithm.stepgrpo"
 """Where the settings live in verl's configuration."""
 

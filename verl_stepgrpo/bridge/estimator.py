@@ -10,9 +10,7 @@ import numpy as np
 import torch
 
 from verl_stepgrpo import advantage, reference
-from verl_stepgrpo.settings import RunSettings
-
-NAME = "stepgrpo"
+from verl_stepgrpo.settings import NAME, RunSettings
 
 
 def register(core_algos: ModuleType) -> None:
@@ -38,7 +36,7 @@ def compute_stepgrpo_advantage(
     Source: arXiv 2503.12937, section 3.3; trajectory-level, as in the paper.
     """
     node = config or {}
-    settings = RunSettings.from_mapping(node.get("stepgrpo"))
+    settings = RunSettings.from_mapping(node.get(NAME))
     with torch.no_grad():
         groups_B = advantage.group_ids(index).to(token_level_rewards.device)
         advantage_B = advantage.group_relative(

@@ -22,9 +22,7 @@ from verl_stepgrpo.bridge import dataset_check
 from verl_stepgrpo.bridge.extensions import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.imports import apply_once, installed_version
-from verl_stepgrpo.settings import NODE, RunSettings
-
-NAME = "stepgrpo"
+from verl_stepgrpo.settings import NAME, NODE, RunSettings
 
 logger = logging.getLogger("verl_stepgrpo")
 

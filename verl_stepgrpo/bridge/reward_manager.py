@@ -14,9 +14,7 @@ from verl.experimental.reward_loop.reward_manager.registry import register as re
 from verl_stepgrpo.bridge.token_ends import token_end
 from verl_stepgrpo.bridge.trace import TRACE_KEY, describe
 from verl_stepgrpo.rewards import ScoredResponse, score_response
-from verl_stepgrpo.settings import NODE, RunSettings
-
-NAME = "stepgrpo"
+from verl_stepgrpo.settings import NAME, NODE, RunSettings
 
 
 @register_manager(NAME)
