@@ -102,6 +102,13 @@ def test_masked_tokens_get_zero() -> None:
     assert out_BT.tolist() == [[2.0, 2.0, 0.0], [-1.0, 0.0, 0.0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float32])
+def test_the_mask_is_left_as_it_is(dtype: torch.dtype) -> None:
+    mask_BT = torch.tensor([[1, 0]]).to(dtype)
+    advantage.to_tokens(torch.tensor([2.0]), mask_BT)
+    assert mask_BT.tolist() == [[1, 0]]
+
+
 def test_without_std_the_rewards_are_centred_only() -> None:
     assert fast([1.0, 3.0], ["a", "a"], divide_by_std=False) == [-1.0, 1.0]
 

@@ -57,4 +57,5 @@ def group_relative(
 
 def to_tokens(advantage_B: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
     """Return the advantage of each token, (B, T): its response's, and 0 where the mask is 0."""
-    return advantage_B.unsqueeze(-1) * mask_BT
+    # Converted first and multiplied in place: an integer mask times floats takes the slow mixed path.
+    return mask_BT.to(advantage_B.dtype, copy=True).mul_(advantage_B.unsqueeze(-1))

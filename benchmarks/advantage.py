@@ -1,0 +1,98 @@
+"""The estimator ``stepgrpo`` against verl's ``grpo`` and ``grpo_vectorized``, side by side in one run.
+
+    python benchmarks/advantage.py
+
+Prints a Markdown table: best time of several calls and, beside it, the most memory that one call held beyond
+its inputs. The three take turns, so that a slow moment of the machine meets all of them. The mask is of
+int64, as verl's trainer has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import psutil
+import torch
+from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+
+from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
+
+SIZES = [(64, 128), (256, 512), (1024, 1024), (4096, 1024), (16384, 2048)]
+GROUP = 8
+SLOW_ROUNDS = 3
+"""Rounds at the largest sizes; small ones are repeated more, for a steady best."""
+
+
+def make_batch(n: int, length: int, seed: int) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    rewards_BT = torch.zeros(n, length)
+    rewards_BT[:, -1] = torch.randint(0, 4, (n,), generator=generator).float()
+    mask_BT = (torch.rand(n, length, generator=generator) < 0.9).long()
+    uids = np.array([f"uid-{i // GROUP}" for i in range(n)], dtype=object)
+    return {"token_level_rewards": rewards_BT, "response_mask": mask_BT, "index": uids}
+
+
+def peak_memory(call: Callable[[], object]) -> float:
+    """Return the most MiB that the process held during ``call`` beyond what it held before."""
+    process, done, peak = psutil.Process(), threading.Event(), [0]
+    before = process.memory_info().rss
+
+    def sample() -> None:
+        while not done.is_set():
+            peak[0] = max(peak[0], process.memory_info().rss - before)
+            time.sleep(0.0005)
+
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    result = call()
+    peak[0] = max(peak[0], process.memory_info().rss - before)
+    done.set()
+    sampler.join()
+    del result
+    return peak[0] / 2**20
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    estimators = {
+        "stepgrpo": compute_stepgrpo_advantage,
+        "grpo": get_adv_estimator_fn("grpo"),
+        "grpo_vectorized": get_adv_estimator_fn("grpo_vectorized"),
+    }
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, seed {args.seed}\n")
+    print("| responses x tokens | stepgrpo ms | grpo ms | vectorized ms | ratio | peak MiB (same order) |")
+    print("|---|---|---|---|---|---|")
+    for n, length in SIZES:
+        print(measure(estimators, n, length, args.seed), flush=True)
+    print("\nratio: stepgrpo / vectorized")
+
+
+def measure(estimators: dict[str, Callable], n: int, length: int, seed: int) -> str:
+    """Return one row of the table."""
+    batch = make_batch(n, length, seed)
+    calls = {name: functools.partial(estimator, **batch) for name, estimator in estimators.items()}
+    times = dict.fromkeys(calls, float("inf"))
+    for _ in range(min(200, max(SLOW_ROUNDS, 2**24 // (n * length)))):
+        for name, call in calls.items():
+            times[name] = min(times[name], 1e3 * seconds(call))
+    memory = "/".join(f"{peak_memory(call):.0f}" for call in calls.values())
+    cells = " | ".join(f"{times[name]:.2f}" for name in calls)
+    ratio = times["stepgrpo"] / times["grpo_vectorized"]
+    return f"| {n} x {length} | {cells} | {ratio:.2f} | {memory} |"
+
+
+if __name__ == "__main__":
+    main()
