@@ -55,8 +55,8 @@ def test_a_gpu_command_composes_under_the_stock_entry_point(command: str) -> Non
 
 @pytest.mark.parametrize("command", GPU_COMMANDS)
 def test_a_gpu_command_passes_verls_own_validation(command: str, tmp_path: Path) -> None:
+    from helpers import parquet, rows
     from hydra import compose, initialize_config_module
-    from test_bridge import parquet, rows
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
 

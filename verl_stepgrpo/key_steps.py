@@ -36,6 +36,12 @@ MAX_STEP_CHARS = 20_000
 MAX_EXTRA_WORDS = 2
 """Words that a stretch of text may have beyond a wording's, before, behind and between its exact tokens."""
 
+MAX_NAME_CHARS = 4
+"""Longest run of capitals that is taken for a name, as of a line or a triangle."""
+
+NEGATION_REACH = 3
+"""Tokens before a stretch, in its sentence, among which a negation undoes it."""
+
 _NEGATIONS = frozenset({"not", "no", "never", "cannot", "isn", "aren", "doesn", "without", "neither", "nor"})
 # fmt: off
 _RETRACTIONS = frozenset({"wrong", "incorrect", "false", "untrue"})
@@ -71,13 +77,6 @@ _SPOKEN = {
     ("minus",): "-",
     ("times",): "*",
 }
-
-
-MAX_NAME_CHARS = 4
-"""Longest run of capitals that is taken for a name, as of a line or a triangle."""
-
-NEGATION_REACH = 3
-"""Tokens before a stretch, in its sentence, among which a negation undoes it."""
 
 
 @dataclass(frozen=True)
@@ -448,15 +447,14 @@ def _similarity(word: str, other: str) -> float:
 
 def _taken_back(tokens: list[Token], first: int, last: int) -> bool:
     """Whether the sentence denies what stands from ``first`` to ``last``: "not 3", "3 is wrong"."""
-    before = tokens[max(0, first - NEGATION_REACH) : first]
-    while any(token.text in _SENTENCE_ENDS for token in before):
-        before = before[1:]
-    behind = tokens[last + 1 : last + 1 + NEGATION_REACH]
-    for i, token in enumerate(behind):
-        if token.text in _SENTENCE_ENDS:
-            behind = behind[:i]
-            break
+    before = _in_sentence(reversed(tokens[max(0, first - NEGATION_REACH) : first]))
+    behind = _in_sentence(tokens[last + 1 : last + 1 + NEGATION_REACH])
     return any(t.text in _NEGATIONS for t in before) or any(t.text in _RETRACTIONS for t in behind)
+
+
+def _in_sentence(tokens: Iterable[Token]) -> Iterable[Token]:
+    """Return the tokens up to the first end of a sentence."""
+    return itertools.takewhile(lambda token: token.text not in _SENTENCE_ENDS, tokens)
 
 
 def _goes_on_before(tokens: list[Token], first: int) -> bool:

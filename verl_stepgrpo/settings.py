@@ -18,7 +18,7 @@ from verl_stepgrpo.errors import ConfigError
 NAME = "stepgrpo"
 """Under which verl finds the estimator and the reward manager."""
 
-NODE = "algorithm.stepgrpo"
+NODE = f"algorithm.{NAME}"
 """Where the settings live in verl's configuration."""
 
 MODES = ("paper", "reference")
