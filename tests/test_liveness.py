@@ -28,6 +28,14 @@ def actor_class() -> Iterator[Any]:
     ray.shutdown()
 
 
+def kill(actor: Any) -> None:
+    """Kill an actor and wait until Ray says that it is dead; ``ray.kill`` only asks for it."""
+    ray.kill(actor)
+    with pytest.raises(ray.exceptions.RayActorError):
+        while True:
+            ray.get(actor.work.remote(), timeout=30)
+
+
 def test_living_workers_pass(actor_class: Any) -> None:
     liveness.Watch({"reward worker 0": actor_class.remote()}).check(now=True)
 
@@ -35,7 +43,7 @@ def test_living_workers_pass(actor_class: Any) -> None:
 def test_a_dead_worker_is_named_with_the_cause(actor_class: Any) -> None:
     alive, dead = actor_class.remote(), actor_class.remote()
     ray.get([alive.work.remote(), dead.work.remote()])
-    ray.kill(dead)
+    kill(dead)
     watch = liveness.Watch({"reward worker 0": alive, "agent-loop worker 0": dead})
     with pytest.raises(liveness.WorkerDiedError, match="agent-loop worker 0 died") as error:
         watch.check(now=True)
@@ -80,7 +88,7 @@ def watched(actor_class: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Buffer, 
 def test_the_polling_loop_ends_when_a_worker_dies(watched: tuple[Buffer, Any]) -> None:
     buffer, agent = watched
     assert buffer._wait_for_next_poll("train", 5.0) == 5.0
-    ray.kill(agent)
+    kill(agent)
     time.sleep(0.15)
     with pytest.raises(liveness.WorkerDiedError):
         buffer._wait_for_next_poll("train", 5.0)
@@ -91,7 +99,7 @@ def test_the_polling_loop_ends_when_a_worker_dies(watched: tuple[Buffer, Any]) -
 def test_a_sample_with_a_dead_worker_names_the_worker(watched: tuple[Buffer, Any], fails: bool) -> None:
     buffer, agent = watched
     assert buffer.sample() == "batch"
-    ray.kill(agent)
+    kill(agent)
     with pytest.raises(liveness.WorkerDiedError, match="agent-loop worker 0"):
         buffer.sample(fails=fails)
 
@@ -100,7 +108,7 @@ def test_rounds_are_spaced(actor_class: Any) -> None:
     worker = actor_class.remote()
     ray.get(worker.work.remote())
     watch = liveness.Watch({"reward worker 0": worker})
-    ray.kill(worker)
+    kill(worker)
     watch.check()  # the first round is not due yet
 
 
