@@ -17,6 +17,7 @@ ALLOWED = {
     "bridge": PURE | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow"},
     "cpu": PURE | {"torch", "verl", "psutil"},
     "advantage.py": PURE | {"torch"},
+    "symbolic_worker.py": PURE | {"sympy"},
 }
 
 

@@ -1,27 +1,25 @@
 """Judge the final answer of a response against the reference answer.
 
 Layers, each sure of what it says, in this order: exact text after normalisation, hedges, numbers with or
-without a unit, choice letters, lists, then math-verify (in a process of its own) for what is left. The
-verdict names the layer that decided and why.
+without a unit, choice letters, yes/no, words, lists (tuples, intervals, sets), then math-verify (in a process
+of its own) for what is left. The verdict names the layer that decided and why.
 
-No torch, no verl. Not covered: conversion between units, and equations written in different forms.
+No torch, no verl. Not covered: conversion between units, rounding (``0.33`` is not ``1/3``).
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from verl_stepgrpo import symbolic
+from verl_stepgrpo.answer_text import DENIALS, compact, normalise, statement
+from verl_stepgrpo.quantities import Quantity, find_quantity, parse_quantity, split_unit
 from verl_stepgrpo.symbolic import Equality
 
 MAX_ANSWER_CHARS = 512
 """Longer final answers are judged by their text alone: they are not answers, and parsing them costs."""
-
-MAX_QUANTITY_CHARS = 80
-"""Longer answers are not a number with its unit."""
 
 MAX_SYMBOLIC_CHARS = 160
 """Longest expression that math-verify is given."""
@@ -33,36 +31,49 @@ MAX_BRACKETS = 24
 MAX_DIGITS = 24
 """Most brackets, and most digits of one number, in an expression that math-verify is given."""
 
-# Digits are bounded so that int() and Fraction() stay cheap whatever a model wrote.
-_DECIMAL = r"[-+]?(?:\d{1,3}(?:,\d{3}){1,6}|\d{1,24})?(?:\.\d{1,24})?(?:e[-+]?\d{1,3})?"
-_NUMBER = re.compile(
-    rf"[$€£]? ?(?P<a>(?=[-+.\d]){_DECIMAL}) ?(?:/ ?(?P<b>(?=[-+.\d]){_DECIMAL}))? ?(?P<percent>\\?%)?"
+MAX_ELEMENTS = 64
+"""Longest list that is compared element by element."""
+
+_HEDGE = re.compile(
+    r"\b(?:or|and/or|either|maybe|possibly|perhaps|alternatively|otherwise|depending|depends|unsure|undecided|not sure"
+    r"|can(?:'t|not) (?:decide|say|tell)|wait|actually|correction|i mean|scratch that|sorry|all of these"
+    r"|none of [a-j])\b"
 )
-_FRACTION = re.compile(r"(?P<sign>-?)\\[dt]?frac ?\{(?P<a>-?\d{1,24})\} ?\{(?P<b>-?\d{1,24})\}")
-_QUANTITY = re.compile(
-    r"(?P<lead>(?:[^\W\d_]+ ){0,6}?(?:[^\W\d_]+ (?:is|are|equals)|[a-z] ?=|[^\W\d_]+:) )?"
-    r"(?P<number>[-+$€£]{0,2}\.?\d[\d.,]*(?: ?/ ?\d[\d.,]*)?(?: ?\\?%)?)"
-    r"(?: ?(?P<unit>[^\W\d_]+(?: [^\W\d_]+)?|°))?"
+_LETTER = r"\(?(?P<letter>[a-j])(?:\)|\.|:|$| (?=\())"
+_CHOICE = re.compile(
+    r"(?:(?:option|choice|answer|letter) )?"
+    rf"(?:{_LETTER}|(?P<bare>[b-hj])[ ,-] ?(?=\S)|(?P<a>a),? (?=\d)|(?P<dash>a) - )"
+    r"(?P<text>.*)",
+    re.DOTALL,
 )
-_SHORT_UNITS = frozenset("mgslh")
-# fmt: off
-_NOT_A_LEAD = frozenset((
-    "not", "no", "never", "than", "between", "maybe", "possibly", "wrong", "least", "most",
-))
-_NOT_A_UNIT = _NOT_A_LEAD | frozenset((
-    "is", "are", "was", "to", "at", "by", "from", "and", "or", "but", "with", "too", "either", "incorrect",
-    "hundred", "thousand", "million", "billion", "trillion", "dozen", "half", "third", "quarter", "percent",
-    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "pi", "sqrt", "root", "squared", "cubed", "log", "ln", "sin", "cos", "tan", "exp",
-    "minus", "negative", "plus", "times", "over",
-))
-# fmt: on
-_CHOICE = re.compile(r"(?:option |choice )?\(?(?P<letter>[a-j])(?:\)|\.|:|$| (?=\())(?P<text>.*)", re.DOTALL)
-_ANOTHER_CHOICE = re.compile(r"(?:^|[\s(,])[a-j](?:[).:,]|$)|\b(?:and|not|wrong|incorrect|but|wait|no)\b")
-_HEDGES = (" or ", " and/or ", "either ", " maybe ", "possibly ")
-_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_WRAPPER = re.compile(r"\\(?:boxed|text|mathrm|textbf)\s*\{([^{}]*)\}")
-_FUNCTIONS = frozenset({"sin", "cos", "tan", "log", "sqrt", "exp", "arcsin", "arccos", "arctan"})
+_CHOICE_BEHIND = re.compile(
+    r"(?P<text>.*?)[ ,]*(?:\((?:option |choice )?(?P<inside>[a-j])\)"
+    r"|\b(?:option|choice|select|choose|pick) \(?(?P<named>[a-j])\)?)",
+    re.DOTALL,
+)
+_ANOTHER_CHOICE = re.compile(
+    r"(?:^|[\s(,/&])(?:[b-hj]|\([a-j]\)|a(?=[).:,]|$))(?=[\s).,:;/]|$)|\b(?:not|wrong|incorrect|no)\b"
+)
+_LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
+_YES_NO = {"yes": "yes", "no": "no", "true": "true", "false": "false"}
+_OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_SPELLINGS = {"grey": "gray", "colour": "color", "centre": "center", "metre": "meter", "litre": "liter"}
+_LINKS = frozenset(
+    "is are was were be will would it they there on in at called named by of to as from for".split()
+)
+_CLASS_NOUNS = frozenset(
+    "bar line color colour one region segment slice category group shape side object box car ball triangle".split()
+)
+_NAME = re.compile(
+    r"(?:\\?[a-z]+(?:_\{?\w+\}?)?(?:')?(?: ?\([^()=]{1,40}\))?|\\angle ?[a-z]+|\([a-z](?:, ?[a-z]){1,3}\)"
+    r"|[a-z]+(?: [a-z]+){0,4})"
+)
+_PRODUCT = re.compile(r"[a-z](?: ?[a-z]){0,3}")
+_RELATION = re.compile(r"<|>|\\le(?![a-z])|\\ge(?![a-z])|\\ne(?![a-z])|\\in(?![a-z])")
+_FUNCTIONS = frozenset(
+    {"sin", "cos", "tan", "log", "ln", "sqrt", "exp", "arcsin", "arccos", "arctan", "pmatrix"}
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,8 @@ class Verdict:
     Attributes:
         correct: The answer equals the reference.
         answered: An answer was given at all.
-        layer: The layer that decided: ``none``, ``text``, ``hedge``, ``number``, ``choice``, ``list`` or
-            ``symbolic``.
+        layer: The layer that decided: ``none``, ``text``, ``hedge``, ``number``, ``choice``, ``yes_no``, ``list``
+            or ``symbolic``.
         reason: One sentence for a person.
         text: The answer as it was judged.
         timeout: A checker ran out of time; the verdict is a default.
@@ -89,6 +100,24 @@ class Verdict:
     unparseable: bool = False
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """One side of the comparison.
+
+    Attributes:
+        full: The normalised text, letter case kept.
+        core: What it states, without explanation and lead-in; of a reference the same as ``full``.
+        folded: ``core`` in lower case.
+    """
+
+    full: str
+    core: str
+
+    @property
+    def folded(self) -> str:
+        return self.core.casefold()
+
+
 def judge_answer(answer: str | None, gold: str) -> Verdict:
     """Return the verdict on ``answer``, the text of the final-answer section (None where there is none).
 
@@ -97,166 +126,402 @@ def judge_answer(answer: str | None, gold: str) -> Verdict:
     """
     if answer is None or not answer.strip():
         return Verdict(False, False, "none", "no final answer was given")
-    given, wanted = normalise_answer(answer), normalise_answer(gold)
+    given, wanted = normalise(answer), normalise(gold)
     if not wanted:
         return Verdict(False, True, "none", "the reference answer is empty", given)
-    for layer in (_by_text, _by_hedge, _by_number, _by_choice, _by_list, _by_symbols):
+    if not given:
+        return Verdict(False, False, "none", "the final answer holds nothing but marks")
+    if len(given) > MAX_ANSWER_CHARS and given != wanted:
+        return Verdict(False, True, "text", "too long to be an answer", given[:MAX_ANSWER_CHARS])
+    return _judge(_Answer(given, statement(given) or given), _Answer(wanted, wanted))
+
+
+def _judge(given: _Answer, wanted: _Answer) -> Verdict:
+    for layer in _LAYERS:
         verdict = layer(given, wanted)
         if verdict is not None:
-            return verdict
-    return Verdict(False, True, "text", f"{given!r} and {wanted!r} differ, and are no expressions", given)
+            return replace(verdict, text=given.core)
+    return Verdict(False, True, "text", "the texts differ, and the reference is no expression", given.core)
 
 
-def normalise_answer(text: str) -> str:
-    """Return ``text`` with spelling that carries no meaning removed.
-
-    Unicode compatibility forms, TeX wrappers (``$``, ``\\boxed``, ``\\text``), bold marks around the whole,
-    surrounding white space and punctuation, letter case, a leading "the answer is". A text with one
-    ``\\boxed`` is its content.
-    """
-    text = unicodedata.normalize("NFKC", text[: 4 * MAX_ANSWER_CHARS]).replace("−", "-")
-    boxed = set(_BOXED.findall(text))
-    if len(boxed) == 1:
-        text = boxed.pop()
-    for _ in range(3):  # wrappers in wrappers
-        text = _WRAPPER.sub(r"\1", text)
-    text = re.sub(r"\\[,;:! ]|\\left|\\right|\$", "", text)
-    text = re.sub(r"\s+", " ", text).strip().strip("`\"'").strip()
-    text = re.sub(r"^\*\*(.*?)\*\*$", r"\1", text)
-    text = re.sub(r"^(?:the )?(?:final )?answer (?:is )?:? ?", "", text, flags=re.IGNORECASE)
-    # An exclamation mark behind a number is a factorial.
-    return re.sub(r"(?:[.;,:? ]|(?<=[^\W\d_])!)+$", "", text).strip().casefold()
+def _decided(correct: bool, layer: str, reason: str) -> Verdict:
+    return Verdict(correct, True, layer, reason)
 
 
-def parse_number(text: str) -> Fraction | None:
-    """Return the exact value of a normalised number, or None where ``text`` is not one number.
+def _by_text(given: _Answer, wanted: _Answer) -> Verdict | None:
+    if compact(wanted.full) not in (compact(given.full), compact(given.core)):
+        return None
+    quantity = parse_quantity(wanted.core)
+    if quantity is not None and quantity.unit and wanted.core not in (given.full, given.core):
+        return None  # mW is not MW
+    return _decided(True, "text", "the same text")
 
-    Integers, decimals, thousands separators, scientific notation, ``a/b``, ``\\frac{a}{b}``, percent
-    (``50%`` is 1/2) and a currency sign in front.
-    """
-    match = _NUMBER.fullmatch(text)
-    if match:
-        try:
-            value = _decimal(match["a"])
-            if match["b"]:
-                value /= _decimal(match["b"])
-        except (ValueError, ZeroDivisionError):
+
+def _by_hedge(given: _Answer, wanted: _Answer) -> Verdict | None:
+    """An answer that leaves a choice is wrong; several solutions of which the reference has several are none."""
+    hedge = _HEDGE.search(given.full.casefold())
+    if not hedge or hedge.group() in wanted.folded:
+        return None
+    if hedge.group() == "or" and len(_elements(wanted.folded).items) > 1:
+        return None
+    if _YES_NO.get(_first_word(wanted.folded)) and hedge.group() not in ("or", "maybe", "perhaps", "depends"):
+        return None
+    return _decided(False, "hedge", f"the answer leaves a choice ({hedge.group()!r})")
+
+
+def _by_number(given: _Answer, wanted: _Answer) -> Verdict | None:
+    gold = parse_quantity(wanted.core)
+    if gold is None:
+        return None
+    quantity = _quantity_of(given.core)
+    return None if quantity is None else compare_quantities(quantity, gold, given.core, wanted.core)
+
+
+def compare_quantities(quantity: Quantity, gold: Quantity, given: str, wanted: str) -> Verdict:
+    """Return the verdict on two quantities; ``given`` and ``wanted`` are their spellings."""
+    if not quantity.same_unit(gold):
+        return _decided(False, "number", f"another unit: {quantity.unit} against {gold.unit}")
+    same = quantity.same_value(gold)
+    return _decided(same, "number", f"{given} {'equals' if same else 'does not equal'} {wanted}")
+
+
+def _quantity_of(text: str) -> Quantity | None:
+    """Return the quantity that an answer states: alone, behind a name and "=", or as the only one in prose."""
+    name, equals, value = text.rpartition("=")
+    if equals and _NAME.fullmatch(name.strip().casefold()):
+        text = value.strip()
+    text = re.sub(r"^(?:about|approximately|approx\.?|roughly|around|exactly|\\approx|~) ?", "", text)
+    if text[:1] == "(" and text[-1:] == ")":
+        text = text[1:-1]
+    restated = re.fullmatch(r"(.*\S) ?\(([^()]*)\)", text)
+    if restated:
+        first, second = parse_quantity(restated[1]), parse_quantity(restated[2])
+        if first is not None and second is not None:
+            return first if first.plain == second.plain else None
+    quantity = parse_quantity(text)
+    return find_quantity(text) if quantity is None and "=" not in text else quantity
+
+
+def _by_choice(given: _Answer, wanted: _Answer) -> Verdict | None:
+    """A reference that is a letter, or a letter with its text, is met by that letter with or without its text."""
+    gold = _choice(wanted.folded)
+    if gold is None:
+        return _by_several_choices(given, wanted) or _by_text_of_choice(given, wanted)
+    letter, text = gold
+    choice = (
+        _choice(given.folded) or _choice_behind(given.folded) or _choice_named_right(given.full.casefold())
+    )
+    if choice is None:
+        if not text:
             return None
-        return value / 100 if match["percent"] else value
-    match = _FRACTION.fullmatch(text)
-    if match and int(match["b"]):
-        value = Fraction(int(match["a"]), int(match["b"]))
-        return -value if match["sign"] == "-" else value
-    return None
+        # The text alone.
+        return replace(_judge(given, _Answer(text, text)), layer="choice")
+    if not text and (_ANOTHER_CHOICE.search(choice[1]) or _HEDGE.search(choice[1])):
+        return _decided(False, "hedge", "the answer names more than one choice, or takes it back")
+    correct = choice[0] == letter and (
+        not text
+        or not choice[1]
+        or judge_answer(choice[1], text).correct
+        or _ends_with(choice[1], text)
+        or re.match(re.escape(text) + "[:;,(]", choice[1]) is not None
+    )
+    return _decided(correct, "choice", f"choice {choice[0]} against {letter}")
 
 
-def parse_quantity(text: str) -> tuple[Fraction, str] | None:
-    """Return value and unit of a normalised number with or without a unit; None for anything else.
+def _by_several_choices(given: _Answer, wanted: _Answer) -> Verdict | None:
+    """A reference of several letters in alphabetical order ("ACD", "A, C") is a set of choices."""
+    if not (_LETTERS.fullmatch(wanted.folded) and (wanted.core.isupper() or "," in wanted.core)):
+        return None
+    letters = re.findall("[a-j]", wanted.folded.replace("and", ","))
+    if len(letters) < 2 or letters != sorted(set(letters)) or not _LETTERS.fullmatch(given.folded):
+        return None
+    ours = sorted(re.findall("[a-j]", given.folded.replace("and", ",")))
+    return _decided(ours == letters, "choice", f"choices {ours} against {letters}")
 
-    "8", "8 apples", "x = 8", "the sum is 8 cm". The unit is one or two words, singular, or "". None where
-    there is another number, an operator, a negation, a word that changes the number's size ("8 million"),
-    or a letter that may be a variable ("8x").
-    """
-    number = parse_number(text)
-    if number is not None:
-        return number, ""
-    match = _QUANTITY.fullmatch(text) if len(text) <= MAX_QUANTITY_CHARS else None
+
+def _by_text_of_choice(given: _Answer, wanted: _Answer) -> Verdict | None:
+    """A reference without a letter is met by the text behind a letter: "(B) blue" is "blue"."""
+    choice = _CHOICE.fullmatch(given.folded)
+    text = choice["text"].strip() if choice and choice["letter"] else ""
+    verdict = _judge(_Answer(text, text), wanted) if text else None
+    return verdict if verdict is not None and verdict.correct else None
+
+
+def _choice(text: str) -> tuple[str, str] | None:
+    match = _CHOICE.fullmatch(text)
     if not match:
         return None
-    unit_words = (match["unit"] or "").split()
-    variables = {word for word in unit_words if len(word) == 1 and word != "°"} - _SHORT_UNITS
-    if variables or _NOT_A_UNIT & set(unit_words) or _NOT_A_LEAD & set((match["lead"] or "").split()):
+    letter = match["letter"] or match["bare"] or match["a"] or match["dash"]
+    return letter, normalise(match["text"].strip(" ():,-")).casefold()
+
+
+def _choice_behind(text: str) -> tuple[str, str] | None:
+    match = _CHOICE_BEHIND.fullmatch(text)
+    if not match or DENIALS.search(match["text"]):
         return None
-    number = parse_number(match["number"].strip())
-    return (
-        None if number is None else (number, " ".join(word.removesuffix("s") or word for word in unit_words))
+    return match["inside"] or match["named"], normalise(match["text"]).casefold()
+
+
+def _choice_named_right(text: str) -> tuple[str, str] | None:
+    match = re.fullmatch(
+        r"(?:option |choice |answer )?\(?([a-j])\)? is (?:the )?(?:correct|right|best)(?: \w+)?", text
     )
+    return (match[1], "") if match else None
 
 
-def _decimal(text: str) -> Fraction:
-    return Fraction(text.replace(",", ""))
-
-
-def _by_text(given: str, wanted: str) -> Verdict | None:
-    if given == wanted:
-        return Verdict(True, True, "text", "the same text", given)
-    if len(given) > MAX_ANSWER_CHARS:
-        return Verdict(False, True, "text", "too long to be an answer", given[:MAX_ANSWER_CHARS])
-    return None
-
-
-def _by_hedge(given: str, wanted: str) -> Verdict | None:
-    padded = f" {given} "
-    for hedge in _HEDGES:
-        if hedge in padded and hedge not in f" {wanted} ":
-            return Verdict(False, True, "hedge", f"the answer leaves a choice ({hedge.strip()!r})", given)
-    return None
-
-
-def _by_number(given: str, wanted: str) -> Verdict | None:
-    gold, quantity = parse_quantity(wanted), parse_quantity(given)
-    if gold is None or quantity is None:
+def _by_yes_no(given: _Answer, wanted: _Answer) -> Verdict | None:
+    gold = wanted.folded
+    if gold not in _YES_NO:
         return None
-    if gold[1] and quantity[1] and gold[1] != quantity[1]:
-        return Verdict(False, True, "number", f"another unit: {quantity[1]} against {gold[1]}", given)
-    relation = "equals" if quantity[0] == gold[0] else "does not equal"
-    return Verdict(quantity[0] == gold[0], True, "number", f"{given} {relation} {wanted}", given)
+    first, rest = _first_word(given.full.casefold()), given.full.casefold()[len(gold) :]
+    if first == _OPPOSITES[gold]:
+        return _decided(False, "yes_no", f"{first} against {gold}")
+    if first == gold:
+        # "No, yes is right" and "yes and no" take it back; "yes, no two sides are equal" does not.
+        other = _OPPOSITES[gold] if _OPPOSITES[gold] != "no" else r"no(?=[.,;!]|$)|and no|or no|but no"
+        takes_back = re.search(rf"\b(?:{other}|wait|actually)\b", rest)
+        return _decided(not takes_back, "yes_no", "taken back" if takes_back else f"it says {gold}")
+    last = _WORD.findall(given.folded)[-1:] == [gold]
+    return _decided(last and not DENIALS.search(given.folded[: -len(gold)]), "yes_no", f"not clearly {gold}")
 
 
-def _by_choice(given: str, wanted: str) -> Verdict | None:
-    """A gold that is one letter, or a letter with its text, is met by that letter with or without it."""
-    gold, choice = _CHOICE.fullmatch(wanted), _CHOICE.fullmatch(given)
-    if not gold or not choice:
+@dataclass(frozen=True)
+class _Elements:
+    """A list: its brackets, "" where there are none, its elements as text, and whether "and" joins them."""
+
+    opening: str
+    items: tuple[str, ...]
+    closing: str
+    joined: bool = False
+
+    @property
+    def is_set(self) -> bool:
+        return self.opening == "{"
+
+
+def _by_list(given: _Answer, wanted: _Answer) -> Verdict | None:
+    r"""Tuples and intervals agree element by element in order, sets and bare lists of numbers in any order."""
+    gold, ours = _elements(wanted.folded), _elements(given.folded)
+    if max(len(gold.items), len(ours.items)) < 2 and not (gold.is_set or ours.is_set):
         return None
-    texts = {normalise_answer(m["text"].strip(" ()")) for m in (gold, choice)} - {""}
-    if not gold["text"] and _ANOTHER_CHOICE.search(choice["text"]):
-        return Verdict(False, True, "hedge", "the answer names more than one choice, or takes it back", given)
-    correct = gold["letter"] == choice["letter"] and len(texts) <= 1
-    return Verdict(correct, True, "choice", f"choice {choice['letter']} against {gold['letter']}", given)
-
-
-def _by_list(given: str, wanted: str) -> Verdict | None:
-    """Tuples, intervals and lists agree element by element in order; sets in any order."""
-    (gold_open, gold, gold_close), (opening, items, closing) = _list_of(wanted), _list_of(given)
-    if len(gold) < 2 and len(items) < 2:
+    if (
+        _RELATION.search("".join((*gold.items, *ours.items)))
+        or min(len(gold.items), len(ours.items)) > MAX_ELEMENTS
+    ):
         return None
-    if len(gold) != len(items):
-        return Verdict(False, True, "list", f"{len(items)} elements against {len(gold)}", given)
-    if opening and gold_open and (opening, closing) != (gold_open, gold_close):
-        return Verdict(False, True, "list", "other brackets", given)
-    if gold_open == "{":
-        items, gold = sorted(items), sorted(gold)
-    correct = all(judge_answer(item, want).correct for item, want in zip(items, gold, strict=True))
-    return Verdict(correct, True, "list", "element by element", given)
+    if any(re.search(r"[\[(][^\])]*$", item) for item in (*gold.items, *ours.items)):
+        return None
+    if len(gold.items) != len(ours.items):
+        return _decided(False, "list", f"{len(ours.items)} elements against {len(gold.items)}")
+    if ours.opening and gold.opening and _brackets(ours) != _brackets(gold):
+        return _decided(False, "list", "other brackets")
+    correct = _same_elements(ours, gold)
+    return _decided(correct, "list", "element by element")
 
 
-def _list_of(text: str) -> tuple[str, list[str], str]:
-    """Return opening bracket, elements split at commas outside of brackets, and closing bracket."""
-    text = text.replace("\\{", "{").replace("\\}", "}").replace(" and ", ", ")
+def _same_elements(ours: _Elements, gold: _Elements) -> bool:
+    items, golds = _values(ours.items), _values(gold.items)
+    in_order = all(judge_answer(item, want).correct for item, want in zip(items, golds, strict=True))
+    bare = not gold.opening and not ours.opening and (ours.joined or all(re.search(r"\d", g) for g in golds))
+    if in_order or not (gold.is_set or ours.is_set or bare):
+        return in_order
+    left = list(golds)
+    for item in items:
+        match = next((want for want in left if judge_answer(item, want).correct), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _values(items: Sequence[str]) -> tuple[str, ...]:
+    """Return the values of ``x = 1, y = 2`` in the order of their names; other elements as they are."""
+    pairs = [item.partition("=") for item in items]
+    if not all(equals and _NAME.fullmatch(name.strip()) for name, equals, _ in pairs):
+        return tuple(items)
+    return tuple(value.strip() for _, _, value in sorted(pairs, key=lambda pair: pair[0].strip()))
+
+
+def _brackets(elements: _Elements) -> tuple[str, str]:
+    return elements.opening, elements.closing
+
+
+def _elements(text: str) -> _Elements:
+    r"""Split ``text`` at commas, semicolons, "and", "or" and ``\cup`` outside of brackets."""
+    if parse_quantity(text) is not None:
+        return _Elements("", (text,), "")
+    text = text.replace("\\{", "{").replace("\\}", "}")
+    name, equals, value = text.partition("=")
+    if (
+        equals
+        and re.fullmatch(r"[a-z]|[a-z ]+|\([a-z](?:, ?[a-z])+\)", name.strip())
+        and value.strip()[:1] in ("(", "[", "{")
+    ):
+        text = value.strip()
+    text = re.sub(r"^(?:[a-z]|\\[a-z]+) ?\\in ", "", text)
+    point = re.fullmatch(r"[a-z] ?(\([^()]*,[^()]*\))", text)
+    text = point[1] if point else text
+    text = {"\\emptyset": "{}", "\\mathbb{r}": "(-\\infty,\\infty)"}.get(text.strip(), text)
+    unions = _split(text, ("\\cup",))
+    if len(unions) > 1:
+        return _Elements("{", tuple(unions), "}")
+    plus_minus = re.fullmatch(r"(?:[a-z] ?= ?)?\\pm ?(.+)", text)
+    if plus_minus:
+        return _Elements("{", (plus_minus[1], f"-{plus_minus[1]}"), "}")
     opening, closing = "", ""
-    if text[:1] in ("(", "[", "{") and text[-1:] in (")", "]", "}"):
-        opening, closing, text = text[0], text[-1], text[1:-1]
-    items, depth = [""], 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            items.append("")
+    if text[:1] in ("(", "[", "{") and text[-1:] in (")", "]", "}") and _closes_at_end(text):
+        opening, closing, text = text[0], text[-1], text[1:-1].strip()
+    items = _split(text, (",", ";", " and ", " or ")) if text else []
+    if opening != "{" and len(items) < 2:
+        return _Elements("", (f"{opening}{text}{closing}",), "")
+    return _Elements(opening, tuple(items), closing, joined=" and " in text and " then " not in text)
+
+
+def _split(text: str, separators: tuple[str, ...]) -> list[str]:
+    items, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        depth += (text[i] in "([{") - (text[i] in ")]}")
+        separator = next((s for s in separators if depth <= 0 and text.startswith(s, i)), None)
+        if separator:
+            items.append(text[start:i])
+            i += len(separator)
+            start = i
         else:
-            items[-1] += character
-    items = [item.strip() for item in items]
-    # An empty element means that the comma was punctuation.
-    return (opening, items, closing) if all(items) else ("", [text], "")
+            i += 1
+    items.append(text[start:])
+    # An empty element comes from ", and".
+    return [item.strip() for item in items if item.strip()]
 
 
-def _by_symbols(given: str, wanted: str) -> Verdict | None:
-    if not is_symbolic(wanted):
+def _closes_at_end(text: str) -> bool:
+    """Whether the bracket that opens ``text`` is closed by its last character, not before."""
+    depth = 0
+    for i, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0:
+            return i == len(text) - 1
+    return False
+
+
+def _by_words(given: _Answer, wanted: _Answer) -> Verdict | None:
+    """Words agree up to hyphens, articles and plural, alone or at the end of a sentence that states them."""
+    if re.search(r"[\d\\^=<>+*/]", wanted.folded):
         return None
-    sides = _without_variable(given, wanted)
-    if sides is None or not all(is_symbolic(side) for side in sides):
-        return Verdict(False, True, "symbolic", "the answer is not an expression", given, unparseable=True)
+    gold, words = _words(wanted.folded), _words(given.folded)
+    if gold and "".join(gold) == "".join(words):
+        return _decided(True, "text", "the same words")
+    if gold and _states(words, gold):
+        return _decided(True, "text", "a sentence that states it")
+    return None
+
+
+def _words(text: str) -> list[str]:
+    # "a" before a comma is a letter.
+    text = re.sub(r"\b(?:an?|the) (?=\w)", "", text)
+    words = (_SPELLINGS.get(word, word) for word in _WORD.findall(text))
+    return [word.removesuffix("s") if len(word) > 4 and not word.endswith("ss") else word for word in words]
+
+
+def _states(words: list[str], gold: list[str]) -> bool:
+    """Whether ``words`` are a lead-in that ends in a linking word, ``gold``, and at most its class ("bar")."""
+    if len(words) > 12 + len(gold) or set(words) & {"and", "but"} - set(gold):
+        return False
+    if words[-1:] and words[-1] in _CLASS_NOUNS and len(words) > len(gold):
+        words = words[:-1]
+    before = words[: -len(gold)]
+    clear = not DENIALS.search(" ".join(before))
+    return words[-len(gold) :] == gold and clear and (not before or before[-1] in _LINKS)
+
+
+def _ends_with(text: str, gold: str) -> bool:
+    """Whether ``text`` is ``gold`` behind at most two words, as in "it increases"."""
+    ours, words = _words(text), _words(gold)
+    return 0 < len(ours) - len(words) <= 2 and ours[-len(words) :] == words and not DENIALS.search(text)
+
+
+def _first_word(text: str) -> str:
+    match = _WORD.search(text)
+    return match.group() if match else ""
+
+
+def _by_symbols(given: _Answer, wanted: _Answer) -> Verdict | None:
+    gold, gold_unit = split_unit(wanted.core)
+    if not is_symbolic(gold.casefold()):
+        return None
+    ours, unit = split_unit(given.core)
+    if gold_unit and unit and gold_unit != unit:
+        return _decided(False, "symbolic", f"another unit: {unit} against {gold_unit}")
+    sides = _sides(ours.casefold(), gold.casefold())
+    if isinstance(sides, Verdict):
+        return sides
+    # "r i" alone may be words; behind "v =" it is a product.
+    product = "=" in ours and "=" in gold
+    if not all(is_symbolic(side) or (product and _PRODUCT.fullmatch(side)) for side in sides):
+        return replace(_decided(False, "symbolic", "the answer is not an expression"), unparseable=True)
     if not all(is_finite_work(side) for side in sides):
-        return Verdict(False, True, "symbolic", "too much work to evaluate", given, unparseable=True)
-    return symbolic_verdict(symbolic.equal(f"${sides[0]}$", sides[1]), answered=True, text=given)
+        return replace(_decided(False, "symbolic", "too much work to evaluate"), unparseable=True)
+    return symbolic_verdict(symbolic.equal(*sides), answered=True, text=given.core)
+
+
+def _sides(given: str, wanted: str) -> tuple[str, str] | Verdict:
+    """Return what math-verify has to compare, or a verdict where the equations alone decide.
+
+    Of ``name = expression`` the expression counts, against an expression or another such equation; two
+    equations of which one has another form are compared as equations. math-verify alone takes the right-hand
+    side of any equation, so that ``3 = 2`` would be 2.
+    """
+    ours, gold = _equation(given), _equation(wanted)
+    if gold is None and ours is None:
+        return given, wanted
+    if gold is None:
+        assert ours is not None
+        return _value_of_chain(ours, wanted)
+    if ours is None:
+        return (
+            (given, gold[-1])
+            if _NAME.fullmatch(gold[0]) and len(gold) == 2
+            else (_decided(False, "symbolic", "the reference is an equation"))
+        )
+    if len(ours) > 2 or len(gold) > 2:
+        ours, gold = [ours[0], ours[-1]], [gold[0], gold[-1]]
+    if _is_function(ours[0]) or _is_function(gold[0]) or ours[0] == gold[0]:
+        return ours[-1], gold[-1]
+    return "=".join(ours), "=".join(gold)
+
+
+def _is_function(name: str) -> bool:
+    return bool(re.fullmatch(r"[a-z]'{0,2} ?\([a-z]\)", name))
+
+
+def _value_of_chain(sides: list[str], wanted: str) -> tuple[str, str] | Verdict:
+    """Return the last side of ``name = expression = value`` to compare; numbers among the sides must agree."""
+    gold = parse_quantity(wanted)
+    for i, side in enumerate(sides[:-1]):
+        quantity = parse_quantity(side)
+        if quantity is not None and gold is not None and not quantity.same_value(gold):
+            return _decided(False, "symbolic", "the sides of the equation differ")
+        if (
+            quantity is None
+            and not (i == 0 and _NAME.fullmatch(side))
+            and _free_letters(side) - _free_letters(wanted)
+        ):
+            return _decided(False, "symbolic", "an equation is not a value")
+    value = parse_quantity(sides[-1])
+    if value is not None and gold is not None:
+        return compare_quantities(value, gold, sides[-1], wanted)
+    return sides[-1], wanted
+
+
+def _free_letters(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\\a-z])[a-z](?![a-z])", text)) - {"e", "i"}
+
+
+def _equation(text: str) -> list[str] | None:
+    """Return the sides of an equation, or None where ``text`` is none."""
+    if "=" not in text or _RELATION.search(text):
+        return None
+    sides = [side.strip() for side in text.split("=")]
+    return sides if all(sides) else None
 
 
 def symbolic_verdict(outcome: Equality, *, answered: bool, text: str) -> Verdict:
@@ -278,47 +543,35 @@ def symbolic_verdict(outcome: Equality, *, answered: bool, text: str) -> Verdict
     )
 
 
-def _without_variable(given: str, wanted: str) -> tuple[str, str] | None:
-    """Return both sides to compare: of ``x = expression`` the expression. None where that is not sound.
-
-    math-verify takes the right-hand side of any equation, so that ``3 = 2`` would be 2, and calls some
-    different equations equal.
-    """
-    (left, given_right), (gold_left, gold_right) = _equation(given), _equation(wanted)
-    for variable in (left, gold_left):
-        if variable is not None and not re.fullmatch(r"[a-z](?:_?\{?\w\}?)?(?: ?\([a-z]\))?", variable):
-            return None
-    if left is not None and gold_left is not None and left != gold_left:
-        return None
-    return given_right, gold_right
-
-
-def _equation(text: str) -> tuple[str | None, str]:
-    left, equals, right = text.partition("=")
-    return (left.strip(), right.strip()) if equals else (None, text)
-
-
 def is_symbolic(text: str) -> bool:
     """Return whether ``text`` looks like one expression: digits or operators in it, and no run of words.
 
-    Times and dates ("3:00 pm", "2024-01-02") are none.
+    Times and dates ("3:00 pm", "2024-01-02") and numbers side by side ("2 3") are none.
     """
-    words = re.findall(r"(?<![\\a-z])[a-z]{2,}", text)
-    if ":" in text or re.search(r"\d-\d+-\d", text) or "=" in text:
+    words = re.findall(
+        r"(?<![\\a-z])[a-z]{2,}", re.sub(r"\\[a-z]+", " ", text.replace("begin{", "").replace("end{", ""))
+    )
+    if re.search(r"\d-\d+-\d|\d \d|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]", text):
         return False
-    return bool(re.search(r"[\d^\\+*/]", text)) and all(w in _FUNCTIONS or len(w) == 2 for w in words)
+    return bool(re.search(r"[\d^\\+*/<>=-]|^[a-z]$", text)) and all(
+        w in _FUNCTIONS or len(w) == 2 for w in words
+    )
 
 
 def is_finite_work(text: str) -> bool:
-    """Return whether sympy is likely to finish with ``text``: short, flat, no tall power, no factorial.
+    """Return whether sympy is likely to finish with ``text``: short, flat, no tall power, no large factorial.
 
     Cheaper than a time-out, and no more than that: what slips through is killed by the time limit.
     """
-    if len(text) > MAX_SYMBOLIC_CHARS or text.count("{") + text.count("(") > MAX_BRACKETS or "!" in text:
+    if len(text) > MAX_SYMBOLIC_CHARS or text.count("{") + text.count("(") > MAX_BRACKETS:
         return False
-    if any(word in text for word in ("\\int", "\\sum", "\\prod", "\\lim", "\\binom")):
+    if any(word in text for word in ("\\int", "\\sum", "\\prod", "\\lim", "!!")):
+        return False
+    if re.search(r"(?:\d{3,}|[^\d\s])\s*!|\\binom ?\{[^{}]*(?:\d{3,}|[^\d{}])", text):
         return False
     if any(len(run) > MAX_DIGITS for run in re.findall(r"\d+", text)):
+        return False
+    if re.search(r"(?:\^|\*\*)\s*[{(]?\s*\d+\s*(?:\^|\*\*)", text):  # 10^{10^{10}}
         return False
     powers = re.findall(r"(?:\^|\*\*)\s*(\{[^{}]*\}|\([^()]*\)|-?\w+|\\?.)", text)
     for power in powers:
@@ -327,4 +580,19 @@ def is_finite_work(text: str) -> bool:
         if any(int(number) > MAX_EXPONENT for number in re.findall(r"\d+", power)):
             return False
     # A power of a power, a^b^c or (a^b)^c, multiplies its exponents.
-    return not re.search(r"(?:\^|\*\*)[^+\-*/=<>]*(?:\^|\*\*)", text)
+    return not re.search(
+        r"(?:\^|\*\*)\s*(?:\{[^{}]*\}|\([^()]*\)|-?\w+)\s*(?:\^|\*\*)|\^[^()]*\)\s*(?:\^|\*\*)", text
+    )
+
+
+_Layer = Callable[[_Answer, _Answer], "Verdict | None"]
+_LAYERS: tuple[_Layer, ...] = (
+    _by_text,
+    _by_hedge,
+    _by_number,
+    _by_choice,
+    _by_yes_no,
+    _by_words,
+    _by_list,
+    _by_symbols,
+)

@@ -2,8 +2,9 @@
 
 A key step is a few words or an equation that any correct solution needs, stored in several equivalent
 wordings; one match among them is enough. Numbers, variables and operators have to agree exactly and on
-token borders; words may differ softly (typos, plural, case). Only reasoning steps are searched, and one
-stretch of text serves one key step only.
+token borders (``verl_stepgrpo.tokens`` makes their spellings the same); words may differ softly (typos, plural,
+inflection, order within reason). Only reasoning steps are searched, one stretch of text serves one key step only,
+and what the text denies or only lists does not count.
 
 Source: Zhang et al., arXiv 2503.12937, section 3.2 (soft key-step matching). Departure: the paper does
 not say how soft the match is; see ``match_key_steps``.
@@ -13,19 +14,27 @@ Pure: no I/O, no torch, no verl. Not covered: whether a step is true; only its w
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import json
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rapidfuzz import fuzz
+from rapidfuzz.distance import OSA
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.sections import Kind, Section
+from verl_stepgrpo.tokens import (
+    FUNCTIONS,
+    NEGATIONS,
+    SENTENCE_ENDS,
+    UNITS,
+    Token,
+    tokenize,
+    without_end,
+)
 
 KeyStep = tuple[str, ...]
 """The equivalent wordings of one key step, none of them empty."""
@@ -33,50 +42,36 @@ KeyStep = tuple[str, ...]
 MAX_STEP_CHARS = 20_000
 """Characters of one reasoning step that are searched; a longer one is a runaway generation."""
 
+MAX_WORDING_CHARS = 2_000
+"""Longer wordings are no key step, and never match."""
+
 MAX_EXTRA_WORDS = 2
 """Words that a stretch of text may have beyond a wording's, before, behind and between its exact tokens."""
 
-MAX_NAME_CHARS = 4
-"""Longest run of capitals that is taken for a name, as of a line or a triangle."""
+MAX_VALUES = 5
+"""Different numbers that a response may put in the place of a key step's last one ("x = 1, x = 2, ..."). With
+more it lists values instead of stating one, and the key step does not count."""
+
+MIN_TRANSPOSED, MIN_INSERTED, MIN_SUBSTITUTED = 5, 6, 11
+"""Shortest words in which one transposed, one missing or one other letter is taken for a typo. Short words with
+one other letter are mostly other words: proton and photon, nitrate and nitrite."""
 
 NEGATION_REACH = 3
-"""Tokens before a stretch, in its sentence, among which a negation undoes it."""
+"""Tokens before a stretch, in its clause, among which a negation undoes it."""
 
-_NEGATIONS = frozenset({"not", "no", "never", "cannot", "isn", "aren", "doesn", "without", "neither", "nor"})
-# fmt: off
-_RETRACTIONS = frozenset({"wrong", "incorrect", "false", "untrue"})
-_FUNCTIONS = frozenset({"sin", "cos", "tan", "log", "ln", "exp"})
-_FUNCTION_WORDS = frozenset((
-    "is", "are", "was", "were", "be", "been", "has", "have", "had", "of", "to", "in", "on", "at", "by", "for",
-    "so", "then", "thus", "hence", "we", "it", "its", "this", "that", "there", "and", "with", "as", "which",
-))
-# fmt: on
-_SENTENCE_ENDS = frozenset(".!?")
-_TOKEN = re.compile(
-    r"\\(?:[a-zA-Z]+|%)"  # a TeX command
-    r"|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?"  # a number
-    r"|[^\W\d_⁰¹²³⁴⁵⁶⁷⁸⁹]+"  # a word
-    r"|\S"  # a symbol
+RETRACTION_REACH = 5
+"""Tokens behind a stretch, in its sentence, among which a word such as "wrong" undoes it."""
+
+_RETRACTIONS = frozenset(
+    "wrong incorrect false untrue impossible contradiction invalid mistake mistaken".split()
 )
-_SPELLINGS = {
-    "\\times": "*", "\\cdot": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*",
-    "\\div": "/", "÷": "/", "∕": "/", "−": "-", "–": "-",
-    "\\leq": "≤", "\\le": "≤", "\\geq": "≥", "\\ge": "≥", "\\neq": "≠", "\\ne": "≠",
-    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\circ": "°", "\\angle": "∠", "\\sqrt": "√",
-    "\\pi": "π", "\\%": "%",
-}  # fmt: skip
-_SILENT = frozenset("$`,;:\"'“”’\\") | {"\\left", "\\right", "\\text", "\\mathrm", "\\quad"}
-_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True))
-_SPOKEN = {
-    ("is", "equal", "to"): "=",
-    ("divided", "by"): "/",
-    ("multiplied", "by"): "*",
-    ("equal", "to"): "=",
-    ("equals",): "=",
-    ("plus",): "+",
-    ("minus",): "-",
-    ("times",): "*",
-}
+_HARMLESS_NEGATIONS = frozenset("doubt only wonder matter".split())
+_COPULAS = frozenset("is are was were be = equal".split())
+_FUNCTION_WORDS = frozenset(
+    "is are was were be been has have had of to in on at by for so then thus hence we it its this that there and with "
+    "as which from into over under per let".split()
+)
+_FLIPPED = {"=": "=", "<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠", "≈": "≈"}
 
 
 @dataclass(frozen=True)
@@ -107,65 +102,59 @@ class KeyStepMatch:
 
 
 @dataclass(frozen=True)
-class Token:
-    """A word, a number or a symbol in its normalised spelling, with its place in the text.
-
-    Attributes:
-        text: The normalised spelling.
-        start: Offset of the original spelling.
-        end: Offset behind it.
-        opens_line: Whether nothing but white space stands before it on its line.
-    """
-
-    text: str
-    start: int
-    end: int
-    opens_line: bool = False
-
-    @functools.cached_property
-    def exact(self) -> bool:
-        """Whether the token has to agree exactly: all but words of two letters and more.
-
-        Negations count as exact too: "is not 3" differs from "is 3" in one word only. So do names in
-        capitals ("AB", "ABC"), which keep their case.
-        """
-        is_word = len(self.text) > 1 and self.text.isalpha() and not self.text.isupper()
-        return not is_word or self.text in _NEGATIONS
-
-    @property
-    def operand(self) -> bool:
-        """Whether the token is a number or a variable."""
-        return self.text[0].isdigit() or (
-            self.exact and self.text[-1].isalpha() and self.text not in _NEGATIONS
-        )
-
-
-@dataclass(frozen=True)
 class Wording:
     """One wording of a key step, tokenized once.
 
     Attributes:
         text: The wording as the dataset has it.
-        exact: Its exact tokens, in order.
-        words: Its content words, which may differ softly.
+        tokens: Its tokens.
+        exact: Texts of its exact tokens, in order.
         gaps: Number of words before the first exact token, between each two, and behind the last.
     """
 
     text: str
+    tokens: tuple[Token, ...]
     exact: tuple[str, ...]
-    words: tuple[str, ...]
     gaps: tuple[int, ...]
+
+    @functools.cached_property
+    def content(self) -> tuple[int, ...]:
+        """Indices of the words that have to be found: all but function words, unless there are no others."""
+        words = [i for i, token in enumerate(self.tokens) if not token.exact]
+        content = tuple(i for i in words if self.tokens[i].text not in _FUNCTION_WORDS)
+        return content or (() if self.exact else tuple(words))
+
+    @functools.cached_property
+    def last_number(self) -> int | None:
+        """Index among ``exact`` of the last number; None where there is none, or nothing beside it."""
+        numbers = [i for i, text in enumerate(self.exact) if text[0].isdigit()]
+        return numbers[-1] if numbers and len(self.tokens) > 1 else None
 
 
 @dataclass(frozen=True)
 class _Stretch:
-    """A run of tokens of a reasoning step that a wording matches."""
+    """A run of tokens of a reasoning step that a wording matches; places are indices of tokens of the step."""
 
     similarity: float
-    wording: str
+    wording: Wording
     step: int
-    start: int
-    end: int
+    first: int
+    last: int
+    value: str
+
+    def overlaps(self, other: _Stretch) -> bool:
+        return self.step == other.step and self.first <= other.last and other.first <= self.last
+
+
+class _Step:
+    """The tokens of one reasoning step, with the places of the exact ones."""
+
+    def __init__(self, index: int, section: Section) -> None:
+        self.index = index
+        self.offset = section.body_start
+        self.tokens = tokenize(section.body[:MAX_STEP_CHARS])
+        self.exact = [i for i, token in enumerate(self.tokens) if token.exact]
+        self.texts = {token.text for token in self.tokens}
 
 
 def parse_key_steps(value: Any) -> tuple[KeyStep, ...]:
@@ -203,57 +192,52 @@ def match_key_steps(
 
     A wording matches a stretch of a reasoning step if the stretch has the wording's exact tokens
     (numbers, variables, operators, negations), all of them, no others and in the same order, and beside
-    them, in any order, a word similar by at least ``threshold`` (normalised indel similarity, rapidfuzz's
-    ``ratio``) for each content word of the wording. An expression must not go on beyond the stretch, so
-    ``3 + 5 = 8`` is not found in ``2 * 3 + 5 = 8``. The best stretch that no earlier key step took counts.
+    them a word similar by at least ``threshold`` for each content word of the wording: the same word, an
+    inflection of it, or one typo away. At most one word may stand elsewhere in the order. An expression must
+    not go on beyond the stretch, so ``3 + 5 = 8`` is not found in ``2 * 3 + 5 = 8``, and the sentence must not
+    deny it. Two sides of an equation or inequality may change places.
+
+    Key steps with the fewest stretches to choose from, and then the longest, choose first.
 
     Args:
         sections: The sections of one response.
         key_steps: As ``parse_key_steps`` returns them.
         threshold: Lowest similarity, in (0, 1].
     """
-    steps = [section for section in sections if section.kind is Kind.STEP]
-    tokens_by_step = [_shifted(tokenize(s.body[:MAX_STEP_CHARS]), s.body_start) for s in steps]
-    taken: list[tuple[int, int]] = []
-    # The longest key steps choose first, so that a short one does not take the words of a long one.
-    by_length = sorted(range(len(key_steps)), key=lambda i: -max(map(len, key_steps[i])))
-    matches = {i: _match_one(key_steps[i], tokens_by_step, threshold, taken) for i in by_length}
-    return tuple(matches[i] for i in range(len(key_steps)))
-
-
-def tokenize(text: str) -> list[Token]:
-    """Return the tokens of ``text`` with spellings of one expression made the same.
-
-    TeX (``\\frac{a}{b}``, ``\\times``), Unicode (``×``, ``−``, ``²``) and spoken operators ("divided by",
-    "equals") become plain operators. Case, articles, quotation marks, commas and TeX spacing go.
-    """
-    tokens: list[Token] = []
-    behind = 0
-    for match in _TOKEN.finditer(text):
-        between = text[behind : match.start()]
-        opens_line = behind == 0 or "\n" in between or "\r" in between
-        behind = match.end()
-        for spelling in _normalised(match.group()):
-            tokens.append(Token(spelling, match.start(), match.end(), opens_line))
-    return _without_articles(_spoken_operators(_fractions(tokens)))
+    steps = [_Step(i, s) for i, s in enumerate(s for s in sections if s.kind is Kind.STEP)]
+    candidates = [_candidates(key_step, steps, threshold) for key_step in key_steps]
+    chosen: dict[int, _Stretch] = {}
+    for i in sorted(range(len(key_steps)), key=lambda i: (len(candidates[i]), -max(map(len, key_steps[i])))):
+        free = [c for c in candidates[i] if not any(c.overlaps(other) for other in chosen.values())]
+        if free:
+            chosen[i] = max(free, key=lambda stretch: stretch.similarity)
+    return tuple(
+        _match(key_step, chosen[i], steps) if i in chosen else KeyStepMatch.missed(key_step)
+        for i, key_step in enumerate(key_steps)
+    )
 
 
 @functools.lru_cache(maxsize=65536)
-def analyse(wording: str) -> Wording:
-    """Return ``wording`` tokenized, without full stops at its end."""
-    tokens = tokenize(wording)
-    while tokens and tokens[-1].text in _SENTENCE_ENDS:
-        tokens.pop()
-    gaps, words = [0], []
+def analyse(text: str) -> tuple[Wording, ...]:
+    """Return the wording, and where it is an equation or an inequality also the one with its sides swapped."""
+    tokens = without_end(tokenize(text)) if len(text) <= MAX_WORDING_CHARS else []
+    wordings = [_wording(text, tokens)]
+    relations = [i for i, token in enumerate(tokens) if token.text in _FLIPPED]
+    if len(relations) == 1 and all(token.exact for token in tokens):
+        (i,) = relations
+        relation = replace(tokens[i], text=_FLIPPED[tokens[i].text])
+        wordings.append(_wording(text, [*tokens[i + 1 :], relation, *tokens[:i]]))
+    return tuple(wordings)
+
+
+def _wording(text: str, tokens: list[Token]) -> Wording:
+    gaps = [0]
     for token in tokens:
         if token.exact:
             gaps.append(0)
         else:
             gaps[-1] += 1
-            if token.text not in _FUNCTION_WORDS:
-                words.append(token.text)
-    exact = tuple(token.text for token in tokens if token.exact)
-    return Wording(wording, exact, tuple(words), tuple(gaps))
+    return Wording(text, tuple(tokens), tuple(token.text for token in tokens if token.exact), tuple(gaps))
 
 
 def _plain(value: Any) -> Any:
@@ -280,213 +264,364 @@ def _wordings(item: Any) -> KeyStep:
     return tuple(w for w in wordings if w.strip())
 
 
-def _normalised(spelling: str) -> tuple[str, ...]:
-    if spelling in _SILENT:
-        return ()
-    if spelling in _SUPERSCRIPTS:
-        return ("^", _SUPERSCRIPTS[spelling])
-    plain = unicodedata.normalize("NFKC", _SPELLINGS.get(spelling, spelling))
-    if plain.removeprefix("\\") in _FUNCTIONS:
-        plain = plain.removeprefix("\\")
-    if not (plain.isupper() and 2 <= len(plain) <= MAX_NAME_CHARS):
-        plain = plain.casefold()
-    return (plain.replace(",", ""),) if plain.strip() else ()
+def _match(key_step: KeyStep, stretch: _Stretch, steps: list[_Step]) -> KeyStepMatch:
+    step = steps[stretch.step]
+    core = step.tokens[stretch.first : stretch.last + 1]
+    start, end = min(token.start for token in core), max(token.end for token in core)
+    return KeyStepMatch(
+        key_step,
+        True,
+        stretch.wording.text,
+        stretch.similarity,
+        stretch.step,
+        step.offset + start,
+        step.offset + end,
+    )
 
 
-def _shifted(tokens: list[Token], by: int) -> list[Token]:
-    return [Token(t.text, t.start + by, t.end + by, t.opens_line) for t in tokens]
+def _candidates(key_step: KeyStep, steps: list[_Step], threshold: float) -> list[_Stretch]:
+    """Return the stretches that match any wording, none where the response only lists values in its place."""
+    found = []
+    for text in key_step:
+        for wording in analyse(text):
+            stretches = [s for step in steps for s in _stretches(wording, step, threshold)]
+            if stretches and not _lists_values(wording, steps, threshold):
+                found += stretches
+    return found
 
 
-def _fractions(tokens: list[Token]) -> list[Token]:
-    r"""Turn ``\frac{a}{b}`` with one token each into ``a / b``, and drop the other braces."""
-    out: list[Token] = []
-    i = 0
-    while i < len(tokens):
-        shape = [t.text for t in tokens[i : i + 7]]
-        if shape[:2] == ["\\frac", "{"] and shape[3:5] == ["}", "{"] and shape[6:] == ["}"]:
-            slash = Token("/", tokens[i + 3].start, tokens[i + 4].end)
-            numerator = Token(shape[2], tokens[i].start, tokens[i + 3].start, tokens[i].opens_line)
-            out += [numerator, slash, Token(shape[5], tokens[i + 5].start, tokens[i + 6].end)]
-            i += 7
-        else:
-            if tokens[i].text not in "{}":
-                out.append(tokens[i])
-            i += 1
-    return out
+def _lists_values(wording: Wording, steps: list[_Step], threshold: float) -> bool:
+    """Whether the response has the wording with more than ``MAX_VALUES`` numbers in the place of its last."""
+    if wording.last_number is None:
+        return False
+    stretches = (s for step in steps for s in _stretches(wording, step, threshold, any_number=True))
+    return len({stretch.value for stretch in stretches}) > MAX_VALUES
 
 
-def _spoken_operators(tokens: list[Token]) -> list[Token]:
-    out: list[Token] = []
-    i = 0
-    while i < len(tokens):
-        for phrase, operator in _SPOKEN.items():
-            stretch = tokens[i : i + len(phrase)]
-            if tuple(t.text for t in stretch) == phrase:
-                out.append(Token(operator, stretch[0].start, stretch[-1].end, stretch[0].opens_line))
-                i += len(phrase)
-                break
-        else:
-            out.append(tokens[i])
-            i += 1
-    return out
-
-
-def _without_articles(tokens: list[Token]) -> list[Token]:
-    """Drop "the", "an", and "a" before a word (elsewhere it is a variable)."""
-    kept = []
-    for token, following in itertools.zip_longest(tokens, tokens[1:]):
-        before_word = following is not None and following.text.isalpha() and not following.exact
-        if token.text not in ("the", "an") and not (token.text == "a" and before_word):
-            kept.append(token)
-    return kept
-
-
-def _match_one(
-    key_step: KeyStep, tokens_by_step: list[list[Token]], threshold: float, taken: list[tuple[int, int]]
-) -> KeyStepMatch:
-    best: _Stretch | None = None
-    for step, tokens in enumerate(tokens_by_step):
-        for text in key_step:
-            for stretch in _stretches(analyse(text), step, tokens, threshold):
-                free = all(stretch.end <= start or end <= stretch.start for start, end in taken)
-                if free and (best is None or stretch.similarity > best.similarity):
-                    best = stretch
-    if best is None:
-        return KeyStepMatch.missed(key_step)
-    taken.append((best.start, best.end))
-    return KeyStepMatch(key_step, True, best.wording, best.similarity, best.step, best.start, best.end)
-
-
-def _stretches(wording: Wording, step: int, tokens: list[Token], threshold: float) -> Iterable[_Stretch]:
-    """Yield the stretches of one step that match ``wording``."""
-    for first, last in _places(wording, tokens):
-        left = _words_before(tokens, first, wording.gaps[0])
-        right = _words_behind(tokens, last, wording.gaps[-1] if wording.exact else 0)
-        window = tokens[left:right]
-        similarity, used = _words_found(wording.words, window, threshold)
-        if similarity >= threshold:
-            core = [*tokens[first : last + 1], *used] if wording.exact else used
-            yield _Stretch(
-                similarity, wording.text, step, min(t.start for t in core), max(t.end for t in core)
-            )
-
-
-def _places(wording: Wording, tokens: list[Token]) -> Iterable[tuple[int, int]]:
-    """Yield first and last index of each run of tokens that has exactly the wording's exact tokens."""
-    if not wording.exact:
-        yield from _word_runs(wording, tokens)
-        return
-    at = [i for i, token in enumerate(tokens) if token.exact]
-    n = len(wording.exact)
-    inner = wording.gaps[1:-1]
-    for k in range(len(at) - n + 1):
-        places = at[k : k + n]
-        if any(tokens[i].text != text for i, text in zip(places, wording.exact, strict=True)):
+def _stretches(
+    wording: Wording, step: _Step, threshold: float, *, any_number: bool = False
+) -> Iterator[_Stretch]:
+    """Yield the stretches of one step that match; with ``any_number``, whatever the last number is."""
+    for places, window in _places(wording, step, threshold, any_number):
+        found = _words_found(wording, step.tokens, window, threshold)
+        if found is None:
             continue
-        between = [b - a - 1 for a, b in itertools.pairwise(places)]
-        if all(have <= want + MAX_EXTRA_WORDS for have, want in zip(between, inner, strict=True)) and not (
-            _goes_on_before(tokens, places[0])
-            or _goes_on_behind(tokens, places[-1])
-            or _taken_back(tokens, places[0], places[-1])
+        similarity, words = found
+        core = [*places, *words.values()]
+        first, last = min(core), max(core)
+        if not (
+            _in_order(wording, step.tokens, places, words)
+            and (wording.exact or _is_short(wording, step.tokens[first : last + 1]))
+            and not (wording.content and _crosses_clauses(wording, step.tokens[first + 1 : last + 1]))
+            and not _modifies(wording, step.tokens, words)
+            and not _goes_on_behind(step.tokens, last)
+            and not _denied(step.tokens, first, last)
         ):
-            yield places[0], places[-1]
+            continue
+        value = step.tokens[places[wording.last_number or 0]].text if any_number else ""
+        yield _Stretch(similarity, wording, step.index, first, last, value)
 
 
-def _word_runs(wording: Wording, tokens: list[Token]) -> Iterable[tuple[int, int]]:
-    """Yield windows of words alone, for a wording that has no exact token."""
-    if not wording.words:
+def _places(
+    wording: Wording, step: _Step, threshold: float, any_number: bool
+) -> Iterator[tuple[tuple[int, ...], range]]:
+    """Yield the indices of the exact tokens, and the window that may hold the words, of each possible match."""
+    if not wording.exact:
+        yield from _word_windows(wording, step, threshold)
         return
-    width = wording.gaps[0] + MAX_EXTRA_WORDS
-    for i, token in enumerate(tokens):
-        if not token.exact:
-            end = i
-            while end + 1 < len(tokens) and end + 1 < i + width and not tokens[end + 1].exact:
-                end += 1
-            yield i, end
+    wildcard = wording.last_number if any_number else None
+    if any(text not in step.texts for i, text in enumerate(wording.exact) if i != wildcard):
+        return
+    tokens, n, inner = step.tokens, len(wording.exact), wording.gaps[1:-1]
+    for k in range(len(step.exact) - n + 1):
+        places = step.exact[k : k + n]
+        if not all(
+            tokens[place].number if i == wildcard else tokens[place].text == text
+            for i, (place, text) in enumerate(zip(places, wording.exact, strict=True))
+        ):
+            continue
+        if (
+            all(
+                b - a - 1 <= gap + MAX_EXTRA_WORDS
+                for (a, b), gap in zip(itertools.pairwise(places), inner, strict=True)
+            )
+            and not _goes_on_before(tokens, places[0])
+            and not _goes_on_behind(tokens, places[-1])
+        ):
+            yield tuple(places), _window(wording, tokens, places[0], places[-1])
 
 
-def _words_before(tokens: list[Token], first: int, wanted: int) -> int:
-    limit = max(0, first - wanted - MAX_EXTRA_WORDS) if wanted else first
-    while first > limit and not tokens[first - 1].exact:
-        first -= 1
-    return first
+def _window(wording: Wording, tokens: list[Token], first: int, last: int) -> range:
+    """Return the indices around the exact tokens, up to the next exact token, among which the words may stand.
 
-
-def _words_behind(tokens: list[Token], last: int, wanted: int) -> int:
-    limit = min(len(tokens), last + 1 + wanted + MAX_EXTRA_WORDS) if wanted else last + 1
-    end = last + 1
-    while end < limit and not tokens[end].exact:
-        end += 1
-    return end
-
-
-def _words_found(words: tuple[str, ...], window: list[Token], threshold: float) -> tuple[float, list[Token]]:
-    """Return the lowest of the words' best similarities in the window, in [0, 1], and the words found."""
-    candidates = [token for token in window if not token.exact]
-    lowest, used = 1.0, []
-    for word in words:
-        if not candidates:
-            return 0.0, []
-        best = max(candidates, key=lambda token: _similarity(word, token.text))
-        similarity = _similarity(word, best.text)
-        if similarity < threshold:
-            return 0.0, []
-        candidates.remove(best)
-        used.append(best)
-        lowest = min(lowest, similarity)
-    return lowest, used
-
-
-def _similarity(word: str, other: str) -> float:
-    """Return the normalised indel similarity of two words, in [0, 1].
-
-    0 where the first letters differ: "regular" and "irregular" are opposites, and few typos stand there.
+    On a side where the wording has no word they may stand only behind a copula: "3 is the first digit".
     """
-    return fuzz.ratio(word, other) / 100.0 if word[0] == other[0] else 0.0
+    left, right = wording.gaps[0], wording.gaps[-1]
+    words = len(wording.tokens) - len(wording.exact)
+    if not left and words and first and tokens[first - 1].text in _COPULAS:
+        left = words + 1
+    if not right and words and last + 1 < len(tokens) and tokens[last + 1].text in _COPULAS:
+        right = words + 1
+    lowest, highest = first - (left + MAX_EXTRA_WORDS if left else 0), last + 1
+    highest += right + MAX_EXTRA_WORDS if right else 0
+    return _same_clause(tokens, first, last, lowest, highest)
 
 
-def _taken_back(tokens: list[Token], first: int, last: int) -> bool:
+def _same_clause(tokens: list[Token], first: int, last: int, lowest: int, highest: int) -> range:
+    """Return the words around ``first`` to ``last``, up to an exact token or the next clause; a colon opens none."""
+    start, end = first, last + 1
+    while start > max(0, lowest) and not tokens[start - 1].exact and tokens[start].mark in ("", ":"):
+        start -= 1
+    while end < min(len(tokens), highest) and not tokens[end].exact and tokens[end].mark in ("", ":"):
+        end += 1
+    return range(start, end)
+
+
+def _word_windows(wording: Wording, step: _Step, threshold: float) -> Iterator[tuple[tuple[int, ...], range]]:
+    """Yield windows of words alone around each place of the first content word, for a wording of words alone."""
+    if not wording.content:
+        return
+    tokens, word = step.tokens, wording.tokens[wording.content[0]].text
+    reach = len(wording.tokens) + MAX_EXTRA_WORDS
+    for i, token in enumerate(tokens):
+        if token.exact or not _alike(word, token.text, tokens, i, threshold):
+            continue
+        yield (), _same_clause(tokens, i, i, i - reach, i + reach)
+
+
+def _alike(word: str, other: str, tokens: list[Token], i: int, threshold: float) -> bool:
+    joined = other + tokens[i + 1].text if i + 1 < len(tokens) else other
+    return _similarity(word, other) >= threshold or joined == word or other.startswith(word)
+
+
+def _words_found(
+    wording: Wording, tokens: list[Token], window: range, threshold: float
+) -> tuple[float, dict[int, int]] | None:
+    """Return the lowest similarity, in [0, 1], and for each content word the place of its match in the window.
+
+    None where a word has no match. A compound may be written in one word or in two.
+    """
+    free = [i for i in window if not tokens[i].exact]
+    lowest, places = 1.0, {}
+    content = iter(range(len(wording.content)))
+    for k in content:
+        word = wording.tokens[wording.content[k]].text
+        best = max(free, key=lambda i: _similarity(word, tokens[i].text), default=None)
+        if best is not None and _similarity(word, tokens[best].text) >= threshold:
+            lowest = min(lowest, _similarity(word, tokens[best].text))
+            used = {best}
+        else:
+            best, used, both = _compound(wording, k, tokens, free)
+            if best is None:
+                return None
+            if both:
+                places[wording.content[next(content)]] = best
+        places[wording.content[k]] = best
+        free = [i for i in free if i not in used]
+    return lowest, places
+
+
+def _compound(
+    wording: Wording, k: int, tokens: list[Token], free: list[int]
+) -> tuple[int | None, set[int], bool]:
+    """Return where word ``k`` stands in two words, or together with the next one in one word (then True)."""
+    word = wording.tokens[wording.content[k]].text
+    for i in free:
+        if i + 1 in free and tokens[i].text + tokens[i + 1].text == word:
+            return i, {i, i + 1}, False
+    if k + 1 < len(wording.content):
+        joined = word + wording.tokens[wording.content[k + 1]].text
+        for i in free:
+            if _similarity(joined, tokens[i].text) == 1.0:
+                return i, {i}, True
+    return None, set(), False
+
+
+def _is_short(wording: Wording, stretch: list[Token]) -> bool:
+    """Whether a stretch of words has at most ``MAX_EXTRA_WORDS`` content words more than the wording."""
+    extra = sum(token.text not in _FUNCTION_WORDS for token in stretch) - len(wording.content)
+    return extra <= MAX_EXTRA_WORDS and len(stretch) <= 2 * len(wording.tokens) + MAX_EXTRA_WORDS
+
+
+def _in_order(wording: Wording, tokens: list[Token], exact: tuple[int, ...], words: dict[int, int]) -> bool:
+    """Whether at most one part stands elsewhere than in the wording; a run of exact tokens is one part.
+
+    Function words count where the stretch has them: "every square is a rectangle" is not "every rectangle is
+    a square", while "parallel lines" is "the lines are parallel".
+    """
+    core = [*exact, *words.values()]
+    free = [i for i in range(min(core), max(core)) if i not in set(core) and not tokens[i].exact]
+    order: list[int] = []
+    places = iter(exact)
+    previous_exact = False
+    for i, token in enumerate(wording.tokens):
+        if token.exact:
+            place = next(places)
+            if not previous_exact:
+                order.append(place)
+        elif i in words:
+            order.append(words[i])
+        else:
+            same = next((j for j in free if tokens[j].text == token.text), None)
+            if same is not None:
+                order.append(same)
+                free.remove(same)
+        previous_exact = token.exact
+    return _longest_rising(order) >= len(order) - 1
+
+
+def _longest_rising(values: list[int]) -> int:
+    """Return the length of the longest non-decreasing subsequence."""
+    tails: list[int] = []
+    for value in values:
+        k = bisect.bisect_right(tails, value)
+        tails[k : k + 1] = [value]
+    return len(tails)
+
+
+def _crosses_clauses(wording: Wording, behind_first: list[Token]) -> bool:
+    """Whether a stretch with words runs into another clause, as its wording does not: "A, so B is a subset"."""
+    marks = [
+        token for token in behind_first if token.mark not in ("", ":") and token.text not in ("and", "with")
+    ]
+    return bool(marks) and not any(token.mark for token in wording.tokens[1:])
+
+
+def _modifies(wording: Wording, tokens: list[Token], words: dict[int, int]) -> bool:
+    """Whether the wording's last noun only describes another one in the text: "12 egg cartons" for "12 eggs"."""
+    last = len(wording.tokens) - 1
+    place = words.get(last)
+    if place is None or place + 1 >= len(tokens) or not wording.tokens[last].text.endswith("s"):
+        return False
+    found, behind = tokens[place], tokens[place + 1]
+    singular = wording.tokens[last].text in (found.text + "s", found.text + "es")
+    return singular and not behind.exact and not behind.mark and behind.text not in _FUNCTION_WORDS
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def _similarity(word: str, other: str) -> float:
+    """Return 1 for the same word or an inflection of it, a little less for one with one typo, else 0."""
+    if word == other:
+        return 1.0
+    if word[0] != other[0]:
+        return 0.0
+    a, b = _stem(word), _stem(other)
+    if a == b:
+        return 1.0
+    return max(_typo_similarity(word, other), _typo_similarity(a, b))
+
+
+def _typo_similarity(a: str, b: str) -> float:
+    shortest = min(len(a), len(b))
+    if shortest < MIN_TRANSPOSED or OSA.distance(a, b, score_cutoff=1) != 1:
+        return 0.0
+    same_length = MIN_TRANSPOSED if sorted(a) == sorted(b) else MIN_SUBSTITUTED
+    allowed = same_length if len(a) == len(b) else MIN_INSERTED
+    return OSA.normalized_similarity(a, b) if shortest >= allowed else 0.0
+
+
+_SPELLINGS = {"grey": "gray", "colour": "color", "centre": "center", "metre": "meter", "litre": "liter"}
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _stem(word: str) -> str:
+    """Return ``word`` without the endings of plural, past and progressive; no stem is shorter than 3 letters."""
+    word = _SPELLINGS.get(word, word)
+    if len(word) > 4 and word.endswith("ies"):
+        word = word[:-3] + "y"
+    elif word.endswith(("ses", "xes", "zes", "ches", "shes")):
+        word = word[:-2]
+    elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            word = word.removesuffix(ending)
+            if word[-1] == word[-2] and word[-1] not in "lsz":
+                word = word[:-1]
+            break
+    return word.removesuffix("e") if len(word) > 3 else word
+
+
+def _denied(tokens: list[Token], first: int, last: int) -> bool:
     """Whether the sentence denies what stands from ``first`` to ``last``: "not 3", "3 is wrong"."""
-    before = _in_sentence(reversed(tokens[max(0, first - NEGATION_REACH) : first]))
-    behind = _in_sentence(tokens[last + 1 : last + 1 + NEGATION_REACH])
-    return any(t.text in _NEGATIONS for t in before) or any(t.text in _RETRACTIONS for t in behind)
+    for i in range(first - 1, max(-1, first - 1 - NEGATION_REACH), -1):
+        if tokens[i + 1].mark or tokens[i].text in SENTENCE_ENDS:
+            break
+        # "yes/no questions" deny nothing.
+        if (
+            tokens[i].text in NEGATIONS - {"without"}
+            and not tokens[i].attached
+            and tokens[i + 1].text not in _HARMLESS_NEGATIONS
+        ):
+            return True
+        if tokens[i].text in _RETRACTIONS and tokens[first - 1].text == "that":
+            return True
+    for i in range(last + 1, min(len(tokens), last + 1 + RETRACTION_REACH)):
+        token = tokens[i]
+        if token.operand or (token.text in SENTENCE_ENDS and not _refers_back(tokens, i + 1)):
+            break
+        if token.text in _RETRACTIONS:
+            return True
+        if (
+            token.text in ("not", "cannot", "never")
+            and i <= last + 2
+            and not _new_thought(tokens, last + 1, i)
+        ):
+            return True
+    return False
 
 
-def _in_sentence(tokens: Iterable[Token]) -> Iterable[Token]:
-    """Return the tokens up to the first end of a sentence."""
-    return itertools.takewhile(lambda token: token.text not in _SENTENCE_ENDS, tokens)
+def _refers_back(tokens: list[Token], i: int) -> bool:
+    """Whether the sentence that begins at ``i`` speaks of the one before it: "That was a mistake"."""
+    return i < len(tokens) and tokens[i].text in ("that", "this", "sorry", "wait", "oops")
+
+
+def _new_thought(tokens: Sequence[Token], start: int, end: int) -> bool:
+    return any(token.mark or token.text in ("and", "but", "so") for token in tokens[start : end + 1])
 
 
 def _goes_on_before(tokens: list[Token], first: int) -> bool:
     """Whether an expression that begins at ``first`` really begins earlier: ``2 * 3`` before ``3``."""
-    if first == 0 or not (tokens[first].operand or tokens[first].text in "(√"):
+    token = tokens[first]
+    if first == 0 or token.mark or token.opens_line or not (token.operand or token.text in "(√∛"):
         return False
-    before, earlier = tokens[first - 1], tokens[first - 2] if first > 1 else None
-    glued = before.end == tokens[first].start
-    if before.text in _FUNCTIONS or (glued and (before.operand or before.text in (")", "√", "_"))):
+    before = tokens[first - 1]
+    if before.text in FUNCTIONS or before.text in ("√", "∛", "∠", "△", "±"):
         return True
+    if token.attached and (before.operand or before.text in (")", "_")):
+        return True
+    following = tokens[first + 1] if first + 1 < len(tokens) else None
+    if before.number and token.number:
+        return following is not None and following.text == "/"  # "1 3/4"
+    if before.number and len(token.text) == 1 and token.text.isalpha():
+        return following is None or following.exact  # "2 x", but not "2 x-intercepts"
     if before.text not in ("+", "-", "*", "/", "^"):
         return False
-    if before.text == "-" and glued:
+    if before.text == "-" and token.attached:
         return True  # a sign
     # A bullet or a dash stands at the line's start or behind a word; an operator behind an operand.
-    return not before.opens_line and earlier is not None and earlier.exact
+    return not before.opens_line and first > 1 and tokens[first - 2].exact
 
 
 def _goes_on_behind(tokens: list[Token], last: int) -> bool:
     """Whether an expression that ends at ``last`` really ends later: ``* 2``, ``y`` or ``%`` behind ``3``."""
-    if last + 1 >= len(tokens) or not (tokens[last].operand or tokens[last].text in ")°"):
+    if last + 1 >= len(tokens) or tokens[last + 1].mark:
         return False
-    behind = tokens[last + 1]
-    glued = behind.start == tokens[last].end
-    if behind.text in ("%", "percent", "^", "√"):
+    token, behind = tokens[last], tokens[last + 1]
+    if token.text in UNITS and behind.attached and behind.text in ("^", "/"):
+        return True  # "5 cm" in "5 cm^2"
+    if not (token.operand or token.text in ")°%′"):
+        return False
+    if behind.text in ("%", "^", "√", "_", "′") and token.text != "%":
         return True
-    if glued and (behind.operand or behind.text in ("(", "_", "!")):
+    if behind.attached and (behind.operand or behind.text in ("(", "!")):
+        return True
+    if token.number and behind.text in ("x", "y", "z"):
         return True
     following = tokens[last + 2] if last + 2 < len(tokens) else None
     return (
         behind.text in ("+", "-", "*", "/")
         and not behind.opens_line
         and following is not None
-        and (following.operand or following.text in "(√")
+        and (following.operand or following.text in "(√∛")
     )

@@ -37,7 +37,7 @@ MAX_CHARS = 8192
 def judge_answer(response: str, gold: str) -> Verdict:
     """Return the verdict by math-verify over the whole response, else by exact text behind the header."""
     text = response.rpartition(FINAL_ANSWER_HEADER)[2].strip() if FINAL_ANSWER_HEADER in response else ""
-    outcome = symbolic.equal(response[-MAX_CHARS:], gold) if gold.strip() else Equality.UNREADABLE
+    outcome = symbolic.verify_plainly(response[-MAX_CHARS:], gold) if gold.strip() else Equality.UNREADABLE
     if outcome is not Equality.EQUAL and text and text == gold.strip():
         return Verdict(True, True, "text", "the same text behind the header", text)
     return symbolic_verdict(outcome, answered=bool(text), text=text)

@@ -190,11 +190,11 @@ def matched_share(matches: Sequence[KeyStepMatch]) -> float:
 
 
 def is_complete(sections: Sequence[Section]) -> bool:
-    """Return whether background, at least one step and a final answer are there, none of them empty.
+    """Return whether background, at least one step and a final answer are there, each saying something.
 
     Background is the image description and the rationales (section 3.2, reasoning completeness).
     """
-    present = {section.kind for section in sections if section.body}
+    present = {section.kind for section in sections if section.says_something}
     return present >= {Kind.DESCRIPTION, Kind.RATIONALES, Kind.STEP, Kind.FINAL_ANSWER}
 
 
@@ -202,8 +202,10 @@ def is_ordered(sections: Sequence[Section]) -> bool:
     """Return whether the sections stand in a logical order (section 3.2, reasoning logic).
 
     Background before the first step, steps numbered 1 to n without gap or repetition, and one final
-    answer after the last step. A response without steps or without a final answer is not ordered.
+    answer after the last step. A response without steps or without a final answer is not ordered, and a section
+    that says nothing counts as missing.
     """
+    sections = [section for section in sections if section.says_something]
     steps = [i for i, section in enumerate(sections) if section.kind is Kind.STEP]
     finals = [i for i, section in enumerate(sections) if section.kind is Kind.FINAL_ANSWER]
     background = [i for i, s in enumerate(sections) if s.kind in (Kind.DESCRIPTION, Kind.RATIONALES)]
@@ -218,8 +220,8 @@ def is_ordered(sections: Sequence[Section]) -> bool:
 
 
 def _final_answer(sections: Sequence[Section]) -> str | None:
-    """Return the body of the last final-answer section, or None where there is none."""
-    bodies = [section.body for section in sections if section.kind is Kind.FINAL_ANSWER]
+    """Return the body of the last final-answer section that says something, or None where there is none."""
+    bodies = [s.body for s in sections if s.kind is Kind.FINAL_ANSWER and s.says_something]
     return bodies[-1] if bodies else None
 
 

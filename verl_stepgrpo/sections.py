@@ -9,6 +9,7 @@ Pure: no I/O, no torch, no verl. Whatever a model wrote yields sections; nothing
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from enum import Enum
 
@@ -44,6 +45,11 @@ class Section:
     body_start: int
     body: str
 
+    @property
+    def says_something(self) -> bool:
+        """Whether the body has a letter, a digit or a mathematical sign; without one the section is missing."""
+        return any(c.isalnum() or (c > "\x7f" and unicodedata.category(c) == "Sm") for c in self.body)
+
 
 _LINE_WITH_HASHES = re.compile(r"^[ \t]*###(?!#)[ \t]*", re.MULTILINE)
 _HEADERS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
@@ -51,9 +57,10 @@ _HEADERS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (Kind.RATIONALES, re.compile(r"rationales?\b[ \t]*:?", re.IGNORECASE)),
     (Kind.STEP_BY_STEP, re.compile(r"let[’']?s think step by step[ \t]*[.:]*", re.IGNORECASE)),
     # Six digits are more steps than any response has tokens for, and int() stays cheap.
-    (Kind.STEP, re.compile(r"step[ \t]+(\d{1,6})(?!\d|\.\d)[ \t]*[:.]?", re.IGNORECASE)),
+    (Kind.STEP, re.compile(r"step[ \t]*(\d{1,6})(?!\d|\.\d)[ \t]*[:.]?", re.IGNORECASE)),
     (Kind.FINAL_ANSWER, re.compile(r"the final answer is[ \t]*:?", re.IGNORECASE)),
 )
+_FENCE = re.compile(r"^[ \t]*(```|~~~)(.*)$", re.MULTILINE)
 _OTHER_HEADER = re.compile(r"[^\r\n]*")
 
 
@@ -61,13 +68,27 @@ def parse_sections(response: str) -> tuple[Section, ...]:
     """Return the sections of ``response`` in the order they stand; text before the first is in none.
 
     A header is a line that opens with ``###`` (case-insensitive; lines may end in ``\\n``, ``\\r\\n`` or
-    ``\\r``), so a header quoted inside a line is not one. An empty response has no sections.
+    ``\\r``), so a header quoted inside a line or in a code fence is not one. An empty response has no sections.
     """
     # "\r" alone ends a line for a reader but not for re.MULTILINE; lengths stay the same.
     text = response.replace("\r", "\n")
-    openings = list(_LINE_WITH_HASHES.finditer(text))
+    openings = list(_LINE_WITH_HASHES.finditer(_without_fences(text)))
     ends = [*(opening.start() for opening in openings[1:]), len(text)][: len(openings)]
     return tuple(_section(response, text, o, end) for o, end in zip(openings, ends, strict=True))
+
+
+def _without_fences(text: str) -> str:
+    """Return ``text`` with the contents of closed code fences blanked out, every offset kept."""
+    opened: re.Match[str] | None = None
+    pieces, behind = [], 0
+    for fence in _FENCE.finditer(text):
+        if opened is None:
+            opened = fence
+        elif fence[1] == opened[1] and not fence[2].strip():
+            inside = text[opened.start() : fence.end()]
+            pieces += [text[behind : opened.start()], re.sub("[^\n]", " ", inside)]
+            opened, behind = None, fence.end()
+    return "".join((*pieces, text[behind:]))
 
 
 def _section(response: str, text: str, opening: re.Match[str], end: int) -> Section:

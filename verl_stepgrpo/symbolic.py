@@ -1,7 +1,8 @@
-"""Ask math-verify whether two expressions are equal, in a process that is killed when it takes too long.
+"""Ask math-verify whether two expressions are equal, in processes that are killed when they take too long.
 
-One worker process for each process that asks, started on the first question and replaced after a kill.
-Safe under threads (they take turns) and fork (a child starts its own). Pure apart from that process.
+Each process that asks owns up to ``MAX_WORKERS`` worker processes: the first is started on the first question,
+another one only while all are busy, and a killed one is replaced. Safe under threads, asyncio (a question
+blocks the thread that asks) and fork (a child starts its own). Pure apart from those processes.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ import select
 import subprocess
 import sys
 import threading
+from collections import OrderedDict
 from enum import Enum
 
 TIME_LIMIT = 2.0
 """Seconds for one question."""
 
 START_LIMIT = 60.0
-"""Seconds for the worker's start, which imports sympy; a loaded machine takes several."""
+"""Seconds for a worker's start, which imports sympy; a loaded machine takes several."""
+
+MAX_WORKERS = 2
+"""Workers alive at once for one asking process: one that hangs must not hold up every other question. verl
+starts several reward workers on a machine, and each has its own."""
+
+CACHE_SIZE = 8192
+"""Decided questions that are remembered."""
 
 
 class Equality(Enum):
@@ -32,84 +41,180 @@ class Equality(Enum):
     TIMEOUT = "timeout"
 
 
+_OUTCOMES = {True: Equality.EQUAL, False: Equality.DIFFERENT, None: Equality.UNREADABLE}
+
+
 class SymbolicChecker:
-    """Owns one worker process. Every method may be called from any thread."""
+    """Owns the worker processes. Every method may be called from any thread."""
+
+    def __init__(self, max_workers: int = MAX_WORKERS) -> None:
+        self._slots = threading.BoundedSemaphore(max_workers)
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._alive: set[_Worker] = set()
+        self._closed = False
+
+    def ask(self, given: str, wanted: str, *, plain: bool = False) -> Equality:
+        """Return the outcome within ``TIME_LIMIT`` seconds of its turn; TIMEOUT if the worker died.
+
+        Args:
+            given: The answer, as text that math-verify searches for an expression.
+            wanted: The reference, one expression.
+            plain: Whether math-verify's verdict counts as it is; else equations are compared as equations.
+        """
+        with self._slots:
+            worker = self._take()
+            reply = worker.ask({"given": given, "wanted": wanted, "plain": plain})
+            self._give_back(worker, usable=reply is not None)
+        return Equality.TIMEOUT if reply is None else _OUTCOMES[json.loads(reply)]
+
+    def close(self) -> None:
+        """End the worker processes, busy ones too; whoever waits for one gets TIMEOUT."""
+        with self._lock:
+            self._closed = True
+            workers, self._alive, self._idle = self._alive, set(), []
+        for worker in workers:
+            worker.stop()
+
+    def forget(self) -> None:
+        """Let go of the workers of the process that this one was forked from, without ending them."""
+        for worker in self._alive:
+            worker.disown()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that are alive."""
+        with self._lock:
+            return [worker.process.pid for worker in self._alive]
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            worker = self._idle.pop() if self._idle else _Worker()
+            self._alive.add(worker)
+            return worker
+
+    def _give_back(self, worker: _Worker, *, usable: bool) -> None:
+        if not usable:
+            worker.stop()
+        with self._lock:
+            self._alive.discard(worker)
+            if self._closed:
+                worker.stop()
+                return
+            # The next worker loads sympy while nobody waits for it.
+            worker = worker if usable else _Worker()
+            self._alive.add(worker)
+            self._idle.append(worker)
+
+
+class _Worker:
+    """One worker process; used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "verl_stepgrpo.symbolic_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        self._ready = False
+
+    def ask(self, request: dict[str, object]) -> bytes | None:
+        """Return the reply, or None where it does not come in time or at all."""
+        try:
+            self._ready = self._ready or self._read_line(START_LIMIT) is not None
+            if not self._ready:
+                return None
+            assert self.process.stdin is not None
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            return self._read_line(TIME_LIMIT)
+        except (OSError, ValueError):  # the worker died, or was stopped by another thread
+            return None
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._close_pipes()
+
+    def disown(self) -> None:
+        # Else this process would hold the pipe open, and the worker would outlive its owner.
+        self._close_pipes()
+        self.process.returncode = 0
+
+    def _close_pipes(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def _read_line(self, limit: float) -> bytes | None:
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], limit)
+        # A reply is shorter than a pipe's buffer and written at once, so it is there whole.
+        line = self.process.stdout.readline() if ready else b""
+        return line or None
+
+
+class _TimedOutOnceError(Exception):
+    """Keeps a first time-out out of the cache: the machine may only have been busy."""
+
+
+def equal(given: str, wanted: str) -> Equality:
+    """Return whether two TeX expressions, equations, inequalities or sets are equal.
+
+    A decided question is asked once. One that timed out is asked once more when it comes again, and then
+    remembered: a model that repeats it must not stop the run for two seconds each time.
+    """
+    try:
+        return _decided(given, wanted)
+    except _TimedOutOnceError:
+        return Equality.TIMEOUT
+
+
+def verify_plainly(text: str, wanted: str) -> Equality:
+    """Return math-verify's own verdict on a whole text."""
+    return _state.checker().ask(text, f"${wanted}$", plain=True)
+
+
+@functools.lru_cache(maxsize=CACHE_SIZE)
+def _decided(given: str, wanted: str) -> Equality:
+    outcome = _state.checker().ask(f"${given}$", f"${wanted}$")
+    if outcome is Equality.TIMEOUT and not _state.timed_out_before((given, wanted)):
+        raise _TimedOutOnceError
+    return outcome
+
+
+class _ProcessState:
+    """What one process shares between its threads: its checker and the questions that timed out once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._worker: subprocess.Popen[bytes] | None = None
-        self._ready = False
+        self._checker: SymbolicChecker | None = None
+        self._timed_out: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def equal(self, given: str, wanted: str) -> Equality:
-        """Return the outcome within ``TIME_LIMIT`` seconds of its turn; TIMEOUT if the worker died."""
+    def checker(self) -> SymbolicChecker:
         with self._lock:
-            worker = self._worker or self._spawn()
-            reply = self._ask(worker, {"given": given, "wanted": wanted})
-            if reply is None:
-                self._stop()
-                # The next worker loads sympy while nobody waits for it.
-                self._spawn()
-                return Equality.TIMEOUT
-        verdicts = {True: Equality.EQUAL, False: Equality.DIFFERENT, None: Equality.UNREADABLE}
-        return verdicts[json.loads(reply)]
+            if self._checker is None:
+                self._checker = SymbolicChecker()
+                atexit.register(self._checker.close)
+            return self._checker
 
-    def close(self) -> None:
-        """End the worker process."""
+    def timed_out_before(self, question: tuple[str, str]) -> bool:
         with self._lock:
-            self._stop()
+            before = question in self._timed_out
+            self._timed_out[question] = None
+            if len(self._timed_out) > CACHE_SIZE:
+                self._timed_out.popitem(last=False)
+            return before
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "verl_stepgrpo.symbolic_worker"]
-        self._ready = False
-        self._worker = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-        )
-        return self._worker
-
-    def _ask(self, worker: subprocess.Popen[bytes], request: dict[str, str]) -> bytes | None:
-        assert worker.stdin is not None
-        self._ready = self._ready or _read_line(worker, START_LIMIT) is not None
-        if not self._ready:
-            return None
-        try:
-            worker.stdin.write(json.dumps(request).encode() + b"\n")
-        except BrokenPipeError:
-            return None
-        return _read_line(worker, TIME_LIMIT)
-
-    def _stop(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.kill()
-            worker.wait()
-            for pipe in (worker.stdin, worker.stdout):
-                if pipe is not None:
-                    pipe.close()
+    def start_anew_after_fork(self) -> None:
+        """Locks that another thread held at the fork would stay locked for ever in the child."""
+        if self._checker is not None:
+            atexit.unregister(self._checker.close)
+            self._checker.forget()
+        self.__init__()  # type: ignore[misc]
 
 
-@functools.lru_cache(maxsize=8192)
-def equal(given: str, wanted: str) -> Equality:
-    """Return whether two expressions are equal by math-verify; the same question is asked once."""
-    return _checker_of_this_process().equal(given, wanted)
-
-
-_checkers: dict[int, SymbolicChecker] = {}
-_checkers_lock = threading.Lock()
-
-
-def _checker_of_this_process() -> SymbolicChecker:
-    with _checkers_lock:
-        pid = os.getpid()
-        if pid not in _checkers:
-            _checkers[pid] = SymbolicChecker()
-            atexit.register(_checkers[pid].close)
-        return _checkers[pid]
-
-
-def _read_line(worker: subprocess.Popen[bytes], limit: float) -> bytes | None:
-    """Return the worker's next line, or None where it does not come in ``limit`` seconds or at all."""
-    assert worker.stdout is not None
-    ready, _, _ = select.select([worker.stdout], [], [], limit)
-    # A reply is shorter than a pipe's buffer and written at once, so it is there whole.
-    line = worker.stdout.readline() if ready else b""
-    return line or None
+_state = _ProcessState()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_state.start_anew_after_fork)

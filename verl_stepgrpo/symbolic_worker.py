@@ -8,6 +8,7 @@ signals, which raise outside the main thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import resource
@@ -15,27 +16,70 @@ import signal
 import sys
 from typing import Any
 
-MEMORY_LIMIT = 4 << 30
+MEMORY_LIMIT = 2 << 30
 """Bytes of address space; an expression that wants more is unreadable."""
 
 LAST_LIMIT = 10
 """Seconds after which a request ends this process, if the asker, killed itself, cannot. An idle process
 ends when its standard input is closed."""
 
+FLOAT_DIGITS = 12
+"""Decimals to which math-verify compares floats; its own 6 take some small numbers for equal."""
 
-def equal(given: str, wanted: str) -> bool | None:
-    """Return whether the two are equal by math-verify, or None where it cannot read one of them."""
+
+def equal(given: str, wanted: str, *, plain: bool = False) -> bool | None:
+    """Return whether the two are equal, or None where math-verify cannot read one of them.
+
+    Beyond math-verify's own verdict (``plain``): two equations are equal if their difference forms are
+    proportional (math-verify compares right-hand sides, and takes some different lines for equal), an
+    equation never equals an expression, and an inequality may stand on either side of its interval.
+    """
+    import math_verify
+
+    try:
+        gold, target = _parse(wanted), _parse(given)
+        if not gold or not target:
+            return None
+        if plain:
+            return bool(math_verify.verify(gold, target, timeout_seconds=None))
+        if _is_equation(gold[0]) or _is_equation(target[0]):
+            return _is_equation(gold[0]) and _is_equation(target[0]) and _same_equation(gold[0], target[0])
+        orders = [(gold, target), (target, gold)] if _is_region(gold[0]) else [(gold, target)]
+        return any(
+            math_verify.verify(a, b, float_rounding=FLOAT_DIGITS, timeout_seconds=None) for a, b in orders
+        )
+    except Exception:  # sympy raises anything on odd input, RecursionError and MemoryError included
+        return None
+
+
+@functools.lru_cache(maxsize=2048)
+def _parse(text: str) -> list[Any]:
     import math_verify
 
     configs = [math_verify.LatexExtractionConfig(), math_verify.ExprExtractionConfig()]
-    try:
-        gold = math_verify.parse(f"${wanted}$", configs, parsing_timeout=None)
-        target = math_verify.parse(given, configs, parsing_timeout=None)
-        if not gold or not target:
-            return None
-        return bool(math_verify.verify(gold, target, timeout_seconds=None))
-    except Exception:  # sympy raises anything on odd input, RecursionError and MemoryError included
-        return None
+    return math_verify.parse(text, configs, parsing_timeout=None)
+
+
+def _is_equation(expression: Any) -> bool:
+    from sympy import Equality
+
+    return isinstance(expression, Equality)
+
+
+def _is_region(expression: Any) -> bool:
+    from sympy import Set
+    from sympy.logic.boolalg import Boolean
+
+    return isinstance(expression, (Set, Boolean))
+
+
+def _same_equation(one: Any, other: Any) -> bool:
+    """Whether two equations have the same solutions because one is a multiple of the other."""
+    import sympy
+
+    forms = [sympy.together(equation.lhs - equation.rhs).as_numer_denom()[0] for equation in (one, other)]
+    ratio = sympy.cancel(forms[0] / forms[1])
+    return bool(ratio.is_number and ratio.is_finite and ratio != 0)
 
 
 def main() -> None:
@@ -45,14 +89,14 @@ def main() -> None:
     # What a library prints must not be taken for a reply.
     with contextlib.redirect_stdout(sys.stderr):
         # Loads what sympy loads lazily, before the first clock runs.
-        equal("$x+1$", "3x")
-        equal("$\\frac{1}{2}$", "0.5")
+        for given, wanted in (("$x+1$", "$3x$"), ("$\\frac{1}{2}$", "$0.5$"), ("$y=x$", "$2y=2x$")):
+            equal(given, wanted)
         _reply(replies, "ready")
         for line in sys.stdin:
             request = json.loads(line)
             # Without a handler the alarm ends the process, even where sympy is stuck inside C code.
             signal.alarm(LAST_LIMIT)
-            verdict = equal(request["given"], request["wanted"])
+            verdict = equal(request["given"], request["wanted"], plain=request["plain"])
             signal.alarm(0)
             _reply(replies, verdict)
 

@@ -1,0 +1,224 @@
+"""Bring the text of an answer into one spelling, and find the answer in the prose around it.
+
+``normalise`` removes what carries no meaning (TeX wrappers, Unicode forms, Markdown, special tokens);
+``statement`` cuts explanations and lead-ins off what a model wrote. Letter case is kept: mW is not MW.
+
+Pure: no I/O. Nothing here raises on text, and every pattern is linear or bounded.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+
+MAX_CHARS = 2048
+"""Characters of an answer that are looked at."""
+
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ", "0123456789+-nx")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_CHARACTERS = str.maketrans({
+    "−": "-", "‒": "-", "–": "-", "‑": "-", "⁄": "/", "∕": "/", "÷": "/", "×": "*", "·": "*", "⋅": "*", "∙": "*",
+    "∗": "*", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∪": r"\cup ",
+    "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "≈": r"\approx ", "ℝ": r"\mathbb{R}", "θ": r"\theta ",
+    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "ω": r"\omega ", "φ": r"\phi ",
+    "Δ": r"\Delta ", "△": r"\triangle ", "∠": r"\angle ", "⟨": "(", "⟩": ")", "→": "->",
+    "。": ".", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents",
+})  # fmt: skip
+_DOLLAR = "\ue000"
+"""Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
+
+_TEX_SPELLINGS = (
+    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\frac ?(\d)(\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr|Bigl?|Bigr)(?![a-zA-Z])"), ""),
+    (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
+    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
+    (re.compile(r"\\(?:leq|leqslant)(?![a-zA-Z])"), r"\\le"),
+    (re.compile(r"\\(?:geq|geqslant)(?![a-zA-Z])"), r"\\ge"),
+    (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
+    (re.compile(r"\\(?:varnothing|O)(?![a-zA-Z])"), r"\\emptyset "),
+    (re.compile(r"\\(?:lt|gt)(?![a-zA-Z])"), lambda m: "<" if m.group() == r"\lt" else ">"),
+    (re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree|\\circ(?![a-zA-Z])|º"), "°"),
+    (re.compile(r"\\(?:to|rightarrow|longrightarrow)(?![a-zA-Z])"), "->"),
+    (re.compile(r"\\[lr]angle(?![a-zA-Z])"), lambda m: "(" if m.group() == r"\langle" else ")"),
+    (re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
+    (re.compile(r"<="), r"\\le "),
+    (re.compile(r">="), r"\\ge "),
+    (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<=\d)\\[,!;:] ?(?=\d{3})"), ","),
+    (re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|(?<!\\)\\[,;:! ]|~"), " "),
+    (re.compile(r"\\[()\[\]]"), " "),
+    (re.compile(r"\*\*(?=-?[\w({])(?<=[\w)}]\*\*)"), "^"),
+    (re.compile(r"\b(?:sqrt|√) ?\(([^()]*)\)"), r"\\sqrt{\1}"),
+    (re.compile(r"√ ?\(([^()]*)\)"), r"\\sqrt{\1}"),
+    (re.compile(r"(?:√|\\sqrt) ?(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
+    (re.compile(r"∛ ?\(?(\d+|[a-zA-Z])\)?"), r"\\sqrt[3]{\1}"),
+    (re.compile(r"\^ ?(-?\d+)"), r"^{\1}"),
+    (re.compile(r"_ ?(\d+|[a-zA-Z])(?![a-zA-Z\d])"), r"_{\1}"),
+    (re.compile(r"\^ ?\(([^()]{1,20})\)"), r"^{\1}"),
+    (re.compile(r"\^ ?\{ ?(\w) ?\}"), r"^{\1}"),
+    (re.compile(r"(?<![\\\w])pi(?![a-zA-Z])"), r"\\pi "),
+    (re.compile(r"(?<![\\\w])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
+)
+_WRAPPER = re.compile(
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|hbox|bm|boldsymbol)"
+    r" ?\{([^{}]*)\}"
+)
+_BOXED = re.compile(r"\\boxed ?\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}")
+_SPECIAL_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:answer|s|think|eos|pad|box)>", re.IGNORECASE)
+_BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
+_LEAD = re.compile(
+    r"(?:#+ ?|答案(?:是|为|:)*)?"
+    r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion|finally|and|we (?:get|have|find)|i think"
+    r"|i (?:choose|pick|select))\b[,:]? *)*"
+    r"(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
+    r"(?:(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be|will be|=|:|-)+[: ]*"
+    r"(?=\S))?",
+    re.IGNORECASE,
+)
+_ORDINALS = {
+    "first": "1st", "second": "2nd", "third": "3rd", "fourth": "4th", "fifth": "5th", "sixth": "6th",
+    "seventh": "7th", "eighth": "8th", "ninth": "9th", "tenth": "10th",
+}  # fmt: skip
+_TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_])!|(?<= )!|\\\\)+$")
+
+
+@functools.lru_cache(maxsize=16384)
+def normalise(text: str) -> str:
+    """Return ``text`` with spelling that carries no meaning removed, letter case kept.
+
+    Unicode compatibility forms, fractions, super- and subscripts; TeX wrappers and spacing; Markdown;
+    special tokens; surrounding white space, quotes and punctuation; a leading "the answer is". A text with
+    one ``\\boxed`` (or several with one content) is its content. Line breaks are kept.
+    """
+    text = _SPECIAL_TOKEN.sub(" ", text[:MAX_CHARS])
+    text = _plain_characters(text)
+    boxed = {content.strip() for content in _BOXED.findall(text)}
+    if len(boxed) == 1:
+        text = boxed.pop()
+    for _ in range(3):  # wrappers in wrappers
+        text = _WRAPPER.sub(r"\1", text)
+    text = _without_delimiters(text)
+    for pattern, spelling in _TEX_SPELLINGS:
+        text = pattern.sub(spelling, text)
+    text = text.replace("\\%", "%").replace("`", "")
+    text = _BOLD.sub(r"\2", _BOLD.sub(r"\2", text))
+    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in text.splitlines())
+    text = "\n".join(line for line in lines if line)
+    return _strip(_LEAD.sub("", _strip(text), count=1)) or _strip(text)
+
+
+def compact(text: str) -> str:
+    """Return normalised ``text`` for comparison as text: case folded, without articles and free spaces."""
+    text = re.sub(r"\b(?:a|an|the)\s(?=\S)", "", text.casefold())
+    text = _ORDINALS.get(text, text)
+    if re.fullmatch(r"[\w{}()+>-]+", text):  # a formula: H_{2}O is H2O
+        text = re.sub(r"[_{}]", "", text)
+    # A space between two digits carries meaning.
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
+
+
+def _strip(text: str) -> str:
+    text = text.strip().strip("\"'").strip()
+    return _TRAILING.sub("", text).strip()
+
+
+def _plain_characters(text: str) -> str:
+    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
+    text = re.sub(r"[₀-₉]+", lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
+    # "2½" is 2 and a half; compatibility forms would make it 21/2.
+    text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
+    text = re.sub(r"(?<=\d)[\u2009\u202f\u00a0](?=\d{3})", ",", text)
+    return unicodedata.normalize("NFKC", text).translate(_CHARACTERS)
+
+
+def _without_delimiters(text: str) -> str:
+    r"""Remove the dollar signs that delimit TeX and keep those that are a currency."""
+    text = text.replace("\\$", _DOLLAR).replace("$$", " ")
+    if text.count("$") % 2 == 0 and not re.search(r"(?<!\S)\$\d[\d.,]*(?: ?[-,]| and| or| to|$) *\$\d", text):
+        text = text.replace("$", "")
+    return text.replace(_DOLLAR, "$")
+
+
+_EXPLANATION = re.compile(
+    r"(?<=[\w)}\]%°*])[,;:.]? \(?"
+    r"(?:because|since|as (?:the|it|there|a|an|we)|due to|given that|so that|for which|which)\b.*"
+    r"|(?<=[\w)}\]%°]), (?:not|rather than) (?!correct|right|sure|true|the answer|possible|quite).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONCLUSION = re.compile(
+    r"^.*(?:[,;.]|\band\b|\n) ?(?:so|thus|hence|therefore|which gives|which means)\b,? ",
+    re.IGNORECASE | re.DOTALL,
+)
+_PREMISE = re.compile(
+    r"^(?:since|because|as|given that|according to|based on|looking at|from|in) [^\n,]*,"
+    r" (?:(?:the|we|it|there|this|so|then)\b ?)?",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"(?<![\s(][^\W\d_])(?<!^[^\W\d_])[.!]\s+(?=[A-Z\\$(\d])|\n+")
+_HARMFUL = re.compile(
+    r"\d|[=<>^]|\\[a-z]|(?:^|\s)\(?[A-J]\)?(?:[.,\s]|$)|\b(?:or|no|not|wait|actually|but|maybe|however|instead|"
+    r"alternatively|wrong|incorrect|yes|unless|otherwise|perhaps|possibly|rather|sorry|correction|nor)\b|n't",
+    re.IGNORECASE,
+)
+_PARENTHESIS = re.compile(r"^(?P<main>.*\S) ?\((?P<inside>[^()]*)\)$", re.DOTALL)
+_WORDS_BEFORE = re.compile(
+    r"^(?:[^\W\d_][\w'-]*,? ){1,9}?(?:is|are|was|were|equals|be|equal to)"
+    r"(?: (?:exactly|equal to|about|given by|just|at|on|the point|found to be))* ?:?"
+    r" |^(?:[^\W\d_][\w'-]* ){0,8}[^\W\d_][\w'-]+ ?: ",
+    re.IGNORECASE,
+)
+DENIALS = re.compile(
+    r"\b(?:not|no|never|neither|nor|none|cannot|than|between|wrong|incorrect|false|opposite|except|without|least|most|"
+    r"other|unlike|un|non)\b|n't",
+    re.IGNORECASE,
+)
+
+
+def statement(text: str) -> str:
+    """Return the answer that normalised ``text`` states, without explanation and lead-in.
+
+    "8\\n\\nHope this helps" is "8"; "3 * 16 = 48, so the area is 48" is "48". Where more than one sentence
+    may be the answer, all are kept, so that later layers see every one of them.
+    """
+    text = _without_explanation(re.sub(r",? i\.e\.,? ", " = ", text))
+    text = _PREMISE.sub("", text, count=1)
+    text = _CONCLUSION.sub("", text, count=1)
+    text = _strip(_only_sentence(text))
+    parenthesis = _PARENTHESIS.match(text)
+    if parenthesis and " " in parenthesis["inside"] and _explains(parenthesis["inside"]):
+        text = parenthesis["main"]
+    for _ in range(2):
+        lead = _WORDS_BEFORE.match(text)
+        if lead and not DENIALS.search(lead.group()):
+            text = text[lead.end() :]
+        text = _LEAD.sub("", text, count=1) or text
+    return _strip(text)
+
+
+def _without_explanation(text: str) -> str:
+    shorter = _EXPLANATION.sub("", text, count=1)
+    opened = shorter.rfind("(")
+    if shorter == text or opened < max(1, shorter.rfind(")")):
+        return shorter
+    # The explanation stood in a parenthesis that the cut left open.
+    return shorter[:opened].strip()
+
+
+def _only_sentence(text: str) -> str:
+    """Return the one sentence that may be the answer, or all of them where several may."""
+    sentences = [piece for piece in (_strip(piece) for piece in _SENTENCE_END.split(text)) if piece]
+    if len(sentences) < 2:
+        return text
+    if not any(_HARMFUL.search(sentence) for sentence in sentences[1:]):
+        return sentences[0]
+    candidates = {sentence for sentence in sentences if _HARMFUL.search(sentence)}
+    return candidates.pop() if len(candidates) == 1 else " ".join(sentences)
+
+
+def _explains(inside: str) -> bool:
+    """Whether a parenthesis behind an answer only explains it, as in "5 (the root -2 is rejected)"."""
+    return bool(
+        re.search(r"\b(?:rejected|discarded|negative|positive|rounded|given|because|since)\b", inside)
+    ) or not (_HARMFUL.search(inside))

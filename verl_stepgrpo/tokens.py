@@ -1,0 +1,584 @@
+"""Turn text into tokens in which every spelling of one expression is the same.
+
+TeX (``\\frac{6}{3}``, ``\\times``), Unicode (``×``, ``x²``, ``√16``), Markdown (``**3**``) and spoken forms ("6
+divided by 3 equals 2", "ninety degrees") become one sequence of numbers, variables, operators and words, each
+with its place in the text.
+
+Pure: no I/O, no torch, no verl. Nothing here raises on text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from verl_stepgrpo.quantities import NUMBER_WORDS, PARTS, UNIT_NAMES, UNIT_SYMBOLS, number_words
+
+MAX_NAME_CHARS = 4
+"""Longest run of capitals that is taken for a name, as of a line or a triangle."""
+
+MAX_DEPTH = 8
+"""Groups in groups that are read as such; deeper ones lose their braces."""
+
+NEGATIONS = frozenset({"not", "no", "never", "cannot", "without", "neither", "nor", "hardly", "barely"})
+SENTENCE_ENDS = frozenset(".!?")
+FUNCTIONS = frozenset(
+    {"sin", "cos", "tan", "log", "ln", "exp", "gcd", "lcm", "max", "min", "mod", "sec", "cot"}
+)
+OPERATORS = frozenset("+-*/^")
+_EXACT_WORDS = (
+    NEGATIONS
+    | FUNCTIONS
+    | frozenset("dozen half twice double triple hundred thousand million billion".split())
+)
+_RELATIONS = frozenset("=<>≤≥≠≈")
+
+_TOKEN = re.compile(
+    r"\\(?:[a-zA-Z]+|[%$])"  # a TeX command
+    r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"  # a number
+    r"|[^\W\d_]+n['’]t\b"  # a denied verb
+    r"|[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻]+|[₀-₉]+|[¼-¾⅐-⅞]"  # superscripts, subscripts, fractions in one character
+    r"|[α-ωΑ-Ω]"  # Greek letters stand alone
+    r"|(?:(?![α-ωΑ-Ω⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ₀-₉])[^\W\d_])+"  # a word
+    r"|<=|>=|!=|==|=>|->"
+    r"|\S"  # a symbol
+)
+_EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
+_STRUCK = re.compile(r"~~[^~\n]+~~")
+_MATH_DELIMITER = re.compile(r"\\[()\[\]]")
+
+_GREEK = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigmaf sigma tau "
+    "upsilon phi chi psi omega"
+)
+_SPELLINGS = {
+    "\\times": "*", "\\cdot": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*", "∙": "*",
+    "\\div": "/", "÷": "/", "∕": "/", "⁄": "/", "−": "-", "–": "-", "‑": "-",
+    "\\leq": "≤", "\\le": "≤", "<=": "≤", "\\geq": "≥", "\\ge": "≥", ">=": "≥", "\\lt": "<", "\\gt": ">",
+    "\\neq": "≠", "\\ne": "≠", "!=": "≠", "==": "=", "\\approx": "≈", "\\sim": "∼", "~": "∼", "\\cong": "≅",
+    "\\parallel": "∥", "\\perp": "⊥", "\\triangle": "△", "\\angle": "∠", "\\measuredangle": "∠",
+    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\circ": "°", "\\degree": "°", "º": "°",
+    "\\sqrt": "√", "sqrt": "√", "\\%": "%", "\\varphi": "φ", "\\infty": "∞", "\\to": "->", "→": "->", "⇒": "=>",
+    "\\pm": "±", "\\ell": "l", "\\in": "∈",
+} | {
+    "\\" + name: chr(ord("α") + i) for i, name in enumerate(_GREEK.split())
+} | {"\\" + name: name for name in FUNCTIONS}  # fmt: skip
+_SILENT = frozenset("$`,;:\"“”’'\\") | {
+    "\\$", "\\left", "\\right", "\\text", "\\mathrm", "\\mathbf", "\\textbf", "\\quad", "\\qquad", "\\boxed",
+    "\\displaystyle", "\\operatorname", "\\mathit", "\\textit", "\\big", "\\Big", "\\ ",
+}  # fmt: skip
+_CLAUSE_MARKS = frozenset(",;:—")
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻", "0123456789n-")
+_SPOKEN = {
+    "is greater than or equal to": "≥", "greater than or equal to": "≥", "is less than or equal to": "≤",
+    "less than or equal to": "≤", "is not equal to": "≠", "not equal to": "≠", "is equal to": "=", "equal to": "=",
+    "equals": "=", "is greater than": ">", "greater than": ">", "is less than": "<", "less than": "<",
+    "divided by": "/", "multiplied by": "*", "plus": "+", "minus": "-", "times": "*", "to power of": "^",
+    "raised to power": "^", "squared": "^ 2", "cubed": "^ 3", "square root of": "√", "cube root of": "∛",
+    "per cent": "%", "percent": "%", "degrees": "°", "degree": "°", "pi": "π",
+}  # fmt: skip
+_SPOKEN_BY_FIRST: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
+for _phrase, _symbols in _SPOKEN.items():
+    _words = tuple(_phrase.split())
+    _SPOKEN_BY_FIRST.setdefault(_words[0], []).append((_words, tuple(_symbols.split())))
+_BETWEEN_OPERANDS = {
+    ("is", "parallel", "to"): "∥", ("parallel", "to"): "∥", ("is", "perpendicular", "to"): "⊥",
+    ("perpendicular", "to"): "⊥", ("is", "similar", "to"): "∼", ("is", "congruent", "to"): "≅",
+    ("is",): "=", ("gives",): "=", ("makes",): "=", ("yields",): "=", ("over",): "/", ("x",): "*",
+}  # fmt: skip
+_SAID_AS_ACTION = {
+    ("divide", "by"): "/", ("dividing", "by"): "/", ("multiply", "by"): "*", ("multiplying", "by"): "*",
+    ("add", "and"): "+", ("adding", "and"): "+", ("add", "to"): "+", ("adding", "to"): "+",
+    ("subtract", "from"): "-", ("subtracting", "from"): "-",
+}  # fmt: skip
+_SAID_AS_RESULT = {"sum": "+", "product": "*", "difference": "-", "quotient": "/"}
+_ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third"} | {
+    f"{i}th": word for i, word in enumerate("fourth fifth sixth seventh eighth ninth tenth".split(), start=4)
+}
+_NOT_VARIABLES = frozenset(
+    "is so we it to of in as at by or if an be the and has for sum but are get was can not now let all one two six "
+    "ten no he she us do go my on up per its our out you odd how who why any yes ok area ways way".split()
+)
+_USUAL_UNITS = frozenset("cm mm km nm kg mg ml dm ft in yd mi lb oz hr min ms hz khz kj kw pa".split())
+_NOT_A_NUMBER_BEHIND = frozenset(
+    "the this that which each no any every second first another other last".split()
+)
+_VERBS = frozenset("is are be was and or equals has divides".split())
+_TEMPERATURES = {"celsius": "c", "fahrenheit": "f"}
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word, a number or a symbol in its normalised spelling, with its place in the text.
+
+    Attributes:
+        text: The normalised spelling.
+        start: Offset of the original spelling.
+        end: Offset behind it.
+        opens_line: Whether nothing but white space stands before it on its line.
+        mark: The comma, colon or the like that stands before it, or "".
+        attached: Whether it follows the token before it without a space, or multiplies it.
+    """
+
+    text: str
+    start: int
+    end: int
+    opens_line: bool = False
+    mark: str = ""
+    attached: bool = False
+
+    @functools.cached_property
+    def exact(self) -> bool:
+        """Whether the token has to agree exactly: all but words of two letters and more.
+
+        Negations count as exact too: "is not 3" differs from "is 3" in one word only. So do names in
+        capitals ("AB", "ABC"), which keep their case, functions, and words that multiply ("2 dozen").
+        """
+        is_word = len(self.text) > 1 and self.text.isalpha() and not self.text.isupper()
+        return not is_word or self.text in _EXACT_WORDS
+
+    @functools.cached_property
+    def number(self) -> bool:
+        """Whether the token is a number."""
+        return self.text[0].isdigit()
+
+    @functools.cached_property
+    def operand(self) -> bool:
+        """Whether the token is a number, a variable or a name."""
+        return self.number or (self.exact and self.text[-1].isalpha() and self.text not in _EXACT_WORDS)
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of ``text`` with spellings of one expression made the same.
+
+    Case, articles, quotation marks, commas, hyphens between words, Markdown and TeX spacing go.
+    """
+    tokens = _raw_tokens(_blank(text))
+    for step in _PASSES:
+        tokens = step(tokens)
+    return tokens
+
+
+def _blank(text: str) -> str:
+    """Return ``text`` with Markdown emphasis and TeX delimiters blanked out, every offset kept."""
+    if "~~" in text:
+        text = _STRUCK.sub(lambda m: " " * len(m[0]), text)
+    for _ in range(2):  # emphasis in emphasis
+        if "*" not in text and "_" not in text:
+            break
+        text = _EMPHASIS.sub(lambda m: " " * len(m[1]) + m[2] + " " * len(m[1]), text)
+    return _MATH_DELIMITER.sub("  ", text) if "\\" in text else text
+
+
+def _raw_tokens(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    behind, opens_line, mark = 0, True, ""
+    for match in _TOKEN.finditer(text):
+        between = text[behind : match.start()]
+        opens_line = opens_line or "\n" in between or "\r" in between
+        attached = bool(tokens) and tokens[-1].end == match.start()
+        behind = match.end()
+        if match.group() in "'’" and attached and (_is_variable(tokens[-1]) or tokens[-1].text == "′"):
+            tokens.append(Token("′", match.start(), match.end(), attached=True))
+            continue
+        for spelling in _normalised(match.group()):
+            tokens.append(Token(spelling, match.start(), match.end(), opens_line, mark, attached))
+            opens_line, mark, attached = False, "", True
+        if match.group() in _CLAUSE_MARKS:
+            mark = match.group()
+    return tokens
+
+
+def _is_variable(token: Token) -> bool:
+    return len(token.text) == 1 and token.text.isalpha()
+
+
+@functools.lru_cache(maxsize=32768)
+def _normalised(spelling: str) -> tuple[str, ...]:
+    """Return the normalised tokens of one raw token, none for a silent one."""
+    if spelling in _SILENT:
+        return ()
+    if spelling[0] in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻":
+        return ("^", *_normalised_run(spelling.translate(_SUPERSCRIPTS)))
+    if "₀" <= spelling[0] <= "₉":
+        return ("_", unicodedata.normalize("NFKC", spelling))
+    if spelling.endswith(("n't", "n’t")):
+        return ("not",)
+    plain = unicodedata.normalize("NFKC", _SPELLINGS.get(spelling, spelling))
+    if "⁄" in plain:
+        return (plain[0], "/", plain[2:])
+    if plain[0].isdigit() or (plain[0] == "." and len(plain) > 1):
+        return (_canonical_number(plain),)
+    if not (plain.isupper() and 2 <= len(plain) <= MAX_NAME_CHARS):
+        plain = plain.casefold()
+    plain = _SPELLINGS.get(plain, plain)
+    return (plain,) if plain.strip() else ()
+
+
+def _normalised_run(text: str) -> Iterable[str]:
+    return re.findall(r"\d+|\D", text)
+
+
+def _canonical_number(text: str) -> str:
+    text = re.sub(r"[,{}]", "", text)
+    whole, point, decimals = text.partition(".")
+    decimals = decimals.rstrip("0")
+    return (whole.lstrip("0") or "0") + (point + decimals if decimals else "")
+
+
+def _groups(tokens: list[Token], depth: int = 0) -> list[Token]:
+    r"""Turn TeX groups into plain ones: ``\frac{a}{b}`` to ``a / b``, ``x^{2n}`` to ``x ^ ( 2 n )``."""
+    if depth > MAX_DEPTH or not any(token.text in ("{", "\\frac") for token in tokens):
+        return _roots([token for token in tokens if token.text not in "{}"])
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        if token.text == "\\frac":
+            if i + 1 < len(tokens) and len(tokens[i + 1].text) == 2 and tokens[i + 1].number:  # \\frac12
+                tokens[i + 1 : i + 2] = [replace(tokens[i + 1], text=digit) for digit in tokens[i + 1].text]
+            top, middle = _argument(tokens, i + 1)
+            bottom, i = _argument(tokens, middle)
+            if top and bottom:
+                first = replace(
+                    top[0], start=token.start, opens_line=token.opens_line, attached=token.attached
+                )
+                slash = Token("/", top[-1].end, bottom[0].start)
+                out += [*_groups([first, *top[1:]], depth + 1), slash, *_groups(bottom, depth + 1)]
+        elif token.text in ("^", "_", "√") and tokens[i + 1 : i + 2] and tokens[i + 1].text == "{":
+            inner, i = _argument(tokens, i + 1)
+            out += [token, *_groups(inner, depth + 1)]
+        else:
+            if token.text not in "{}":
+                out.append(token)
+            i += 1
+    return _roots(out)
+
+
+def _argument(tokens: list[Token], i: int) -> tuple[list[Token], int]:
+    """Return the group or token at ``i``, in parentheses if it has several tokens, and the index behind it."""
+    if i >= len(tokens) or tokens[i].text != "{":
+        return tokens[i : i + 1], min(i + 1, len(tokens))
+    depth, end = 0, i
+    while end < len(tokens):
+        depth += (tokens[end].text == "{") - (tokens[end].text == "}")
+        if depth == 0:
+            break
+        end += 1
+    inner = tokens[i + 1 : end]
+    if len(inner) > 1 and not (len(inner) == 2 and inner[0].text == "-"):
+        opening = replace(tokens[i], text="(")
+        closing = Token(")", inner[-1].end, inner[-1].end + 1, attached=True)
+        inner = [opening, *inner, closing]
+    return inner, end + 1
+
+
+def _roots(tokens: list[Token]) -> list[Token]:
+    r"""Turn ``\sqrt[3]`` into ∛, and drop parentheses around one operand (but not those of a function)."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        texts = [token.text for token in tokens[i : i + 4]]
+        if texts == ["√", "[", "3", "]"]:
+            out.append(replace(tokens[i], text="∛", end=tokens[i + 3].end))
+            i += 4
+        elif (
+            texts[:1] == ["("]
+            and texts[2:3] == [")"]
+            and tokens[i + 1].operand
+            and not _is_call(out, tokens[i])
+        ):
+            out.append(tokens[i + 1])
+            i += 3
+        else:
+            before_degree = texts[:2] == ["^", "°"]
+            # x_1 is x1, H_2O is H2O; a subscript of several tokens keeps its sign.
+            subscript = (
+                texts[0] == "_" and bool(out) and out[-1].operand and len(texts) > 1 and tokens[i + 1].operand
+            )
+            if subscript:
+                tokens[i + 1] = replace(tokens[i + 1], attached=True)
+            if not (before_degree or subscript):
+                out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _is_call(before: list[Token], opening: Token) -> bool:
+    return (
+        bool(before)
+        and opening.attached
+        and (before[-1].operand or before[-1].text.isalpha() or before[-1].text == ")")
+    )
+
+
+def _without_hyphens(tokens: list[Token]) -> list[Token]:
+    """Drop hyphens that join words ("right-angled", "x-axis", "3-digit"); between operands they are minus."""
+    out: list[Token] = []
+    for i, token in enumerate(tokens):
+        if token.text == "-" and token.attached and 0 < i < len(tokens) - 1 and tokens[i + 1].attached:
+            before, behind = tokens[i - 1], tokens[i + 1]
+            both = before.text.isalpha() or before.number, behind.text.isalpha() or behind.number
+            if all(both) and not (before.operand and behind.operand):
+                continue
+        out.append(token)
+    return out
+
+
+def _numbers(tokens: list[Token]) -> list[Token]:
+    """Turn number words into numbers ("twenty-five"), and "3rd" into "third"."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        if token.number and tokens[i + 1 : i + 2] and tokens[i + 1].attached:
+            ordinal = _ORDINALS.get(token.text + tokens[i + 1].text)
+            if ordinal:
+                out.append(replace(token, text=ordinal, end=tokens[i + 1].end))
+                i += 2
+                continue
+        length = _number_words_at(tokens, i, out)
+        if length:
+            value = number_words(" ".join(t.text for t in tokens[i : i + length]))
+            last = tokens[i + length - 1]
+            out += [replace(token, text=part, end=last.end) for part in _written(value)]
+            i += length
+        else:
+            out.append(token)
+            i += 1
+    return out
+
+
+def _number_words_at(tokens: list[Token], i: int, before: list[Token]) -> int:
+    """Return how many tokens from ``i`` on are one number in words; 0 where none is."""
+    if tokens[i].text not in NUMBER_WORDS:
+        return 0
+    if tokens[i].text == "one" and before and before[-1].text in _NOT_A_NUMBER_BEHIND:
+        return 0
+    end, longest = i + 1, 0
+    while end <= min(len(tokens), i + 9):
+        texts = [token.text for token in tokens[i:end]]
+        if texts[-1] in NUMBER_WORDS or (len(texts) > 1 and texts[-1].removesuffix("s") in PARTS):
+            if number_words(" ".join(texts)) is None:
+                break
+            longest = end - i
+        elif not (texts[-1] == "and" and texts[-2] in ("hundred", "thousand")):
+            break
+        end += 1
+    return longest
+
+
+def _written(value: Fraction | None) -> tuple[str, ...]:
+    assert value is not None
+    whole = str(value.numerator)
+    return (whole,) if value.denominator == 1 else (whole, "/", str(value.denominator))
+
+
+def _spoken_operators(tokens: list[Token]) -> list[Token]:
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        for phrase, symbols in _SPOKEN_BY_FIRST.get(tokens[i].text, ()):
+            stretch = tokens[i : i + len(phrase)]
+            if tuple(t.text for t in stretch) == phrase:
+                out += [replace(stretch[0], text=symbol, end=stretch[-1].end) for symbol in symbols]
+                i += len(phrase)
+                break
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _names_and_units(tokens: list[Token]) -> list[Token]:
+    """Write angles and triangles with their signs, and the units behind numbers with their symbols."""
+    out: list[Token] = []
+    for i, token in enumerate(tokens):
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        before = out[-1] if out else None
+        if token.text in ("angle", "triangle") and following is not None and _is_name(following):
+            token = replace(token, text="∠" if token.text == "angle" else "△")
+        elif before is not None and (before.number or before.text in UNITS or before.text == "/"):
+            token = _unit(token, before)
+        elif before is not None and before.text == "°" and token.text in _TEMPERATURES:
+            token = replace(token, text=_TEMPERATURES[token.text])
+        out.append(token)
+    return out
+
+
+def _unit(token: Token, before: Token) -> Token:
+    if token.text == "per" and not before.number:
+        return replace(token, text="/")
+    symbol = UNIT_NAMES.get(token.text) or UNIT_NAMES.get(token.text.removesuffix("s"))
+    return replace(token, text=symbol.casefold()) if symbol and symbol.isascii() else token
+
+
+def _is_name(token: Token) -> bool:
+    return token.text.isupper() or (len(token.text) == 1 and token.text.isalpha() and token.text != "a")
+
+
+def _between_operands(tokens: list[Token]) -> list[Token]:
+    """Read words that are an operator between operands only: "x is 3", "12 x 4", "AB is parallel to CD"."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        for phrase, symbol in _BETWEEN_OPERANDS.items():
+            behind = i + len(phrase)
+            if (
+                out
+                and tuple(token.text for token in tokens[i:behind]) == phrase
+                and _ends_operand(out[-1], phrase)
+                and behind < len(tokens)
+                and _begins_operand(tokens[behind], phrase)
+            ):
+                out.append(replace(tokens[i], text=symbol, end=tokens[behind - 1].end))
+                i = behind
+                break
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _ends_operand(token: Token, phrase: tuple[str, ...]) -> bool:
+    if phrase == ("x",):
+        return token.number
+    return token.operand or token.text in (")", "°", "%", "′", "!")
+
+
+def _begins_operand(token: Token, phrase: tuple[str, ...]) -> bool:
+    if phrase == ("x",):
+        return token.number
+    if len(phrase) > 1:
+        return token.operand or token.text in "∠△"
+    return token.operand or token.text in "√∛(-∠"
+
+
+def _actions(tokens: list[Token]) -> list[Token]:
+    """Turn "dividing 6 by 3" into ``6 / 3`` and "the sum of 3 and 5" into ``3 + 5``; operands are one token."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        texts = [token.text for token in tokens[i : i + 5]]
+        symbol, a, b, length = None, i + 1, i + 3, 4
+        if len(texts) > 3:
+            symbol = _SAID_AS_ACTION.get((texts[0], texts[2]))
+        if symbol is None and len(texts) == 5 and texts[1] in ("of", "between") and texts[3] == "and":
+            symbol, a, b, length = _SAID_AS_RESULT.get(texts[0]), i + 2, i + 4, 5
+        if symbol and tokens[a].operand and tokens[b].operand:
+            first, second = (tokens[b], tokens[a]) if "from" in texts[:4] else (tokens[a], tokens[b])
+            out += [first, replace(tokens[i], text=symbol), second]
+            i += length
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _products(tokens: list[Token]) -> list[Token]:
+    """Split letters that stand side by side in a formula (``2xy``), and drop signs of multiplication by them."""
+    split: list[Token] = []
+    for i, token in enumerate(tokens):
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        if _is_product(token, split[-1] if split else None, following):
+            split += _letters(token)
+        else:
+            split.append(token)
+    out: list[Token] = []
+    for i, token in enumerate(split):
+        dropped = (
+            token.text == "*" and out and i + 1 < len(split) and _multiplies_silently(out[-1], split[i + 1])
+        )
+        if dropped:
+            split[i + 1] = replace(split[i + 1], attached=True)
+        else:
+            out.append(token)
+    return out
+
+
+def _letters(token: Token) -> list[Token]:
+    first = replace(token, text=token.text[0], end=token.start + 1)
+    places = enumerate(token.text[1:], start=token.start + 1)
+    return [first, *(Token(letter, i, i + 1, attached=True) for i, letter in places)]
+
+
+def _is_product(token: Token, before: Token | None, behind: Token | None) -> bool:
+    if not (
+        token.text.isalpha() and token.text.islower() and token.text.isascii() and 2 <= len(token.text) <= 3
+    ):
+        return False
+    if token.text in _NOT_VARIABLES or token.text in FUNCTIONS or token.text in _USUAL_UNITS:
+        return False
+    glued = token.attached and before is not None and (before.operand or before.text == ")")
+    in_formula = OPERATORS | _RELATIONS
+    return (
+        glued
+        or (before is not None and before.text in in_formula)
+        or (behind is not None and behind.text in in_formula)
+    )
+
+
+def _multiplies_silently(before: Token, behind: Token) -> bool:
+    factor = behind.text in "(√∛" or (behind.operand and not behind.number)
+    return factor and (before.operand or before.text == ")")
+
+
+def _equality_behind_words(tokens: list[Token]) -> list[Token]:
+    """Read "=" behind a word as "is": "area = 24" and "the area is 24" are the same."""
+    return [
+        replace(token, text="is") if token.text == "=" and i and not tokens[i - 1].exact else token
+        for i, token in enumerate(tokens)
+    ]
+
+
+def _without_articles(tokens: list[Token]) -> list[Token]:
+    """Drop "the", "an", and "a" before a word (elsewhere it is a variable)."""
+    kept: list[Token] = []
+    for i, token in enumerate(tokens):
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        if token.text not in ("the", "an") and not (token.text == "a" and _is_article(kept, following)):
+            kept.append(token)
+    return kept
+
+
+def _is_article(before: list[Token], following: Token | None) -> bool:
+    """Whether "a" between these tokens is the article: before a word, and in no formula such as ``F = m a``."""
+    if following is None or following.mark or following.exact or following.text in _VERBS:
+        return False
+    if not before:
+        return True
+    in_formula = before[-1].text in OPERATORS | _RELATIONS
+    return not (in_formula or (before[-1].attached and _is_variable(before[-1])))
+
+
+UNITS = frozenset(symbol.casefold() for symbol in UNIT_SYMBOLS)
+"""Symbols of units as tokens have them."""
+
+_PASSES = (
+    _groups,
+    _without_hyphens,
+    _without_articles,
+    _numbers,
+    _spoken_operators,
+    _names_and_units,
+    _actions,
+    _between_operands,
+    _products,
+    _equality_behind_words,
+)
+
+
+def without_end(tokens: Sequence[Token]) -> list[Token]:
+    """Return ``tokens`` without full stops at their end."""
+    end = len(tokens)
+    while (
+        end
+        and tokens[end - 1].text in SENTENCE_ENDS
+        and not (tokens[end - 1].text == "!" and tokens[end - 1].attached)
+    ):
+        end -= 1
+    return list(tokens[:end])
