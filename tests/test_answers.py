@@ -144,7 +144,7 @@ def test_endless_work_is_refused(answer: str, gold: str) -> None:
     assert time.monotonic() - start < 3.0
 
 
-@pytest.mark.parametrize("answer", ["(a+b+c+d+f+g+h)^{60}", "(a+b+c+d+f+g)^{60}-(a+b+c+d+f+g)^{59}(a+b)"])
+@pytest.mark.parametrize("answer", ["\\sin(a+b+c+d+f+g+h)^{60}-\\sin 1", "\\cos x(a+b+c+d+f+g+h)^{60}"])
 def test_what_the_guard_lets_through_is_killed_at_the_limit_and_counted(answer: str) -> None:
     start = time.monotonic()
     verdict = judge_answer(answer, "x^2+1")

@@ -60,6 +60,10 @@ ANSWERS = {
     "absolute values": "|" * 100 + "x" + "|" * 100,
     "trigonometry": "\\sin(\\cos(\\tan(\\sin(\\cos(\\tan(x))))))^{60}",
     "logarithms": "\\log(\\log(\\log(10^{60})))",
+    "braces in braces": "{" * 20 + "9" + "}" * 20,
+    "deep braces": "{" * 250 + "9" + "}" * 250,
+    "brackets in brackets": "(" * 30 + "1,2" + ")" * 30,
+    "a list with an endless element": "\\sin((a+b+c+d+f+g+h)^{60}), 2, 3, 4, 5",
     "fractional power": "(1+\\sqrt{2})^{64}-(1-\\sqrt{2})^{64}",
 }
 BODIES = {
@@ -83,6 +87,9 @@ BODIES = {
     "many steps": "### Step 1:\n" * (LONG // 12),
     "denials": "not " * (LONG // 4) + "6/3 = 2",
     "hyphens": "a-" * (LONG // 2),
+    "halves": "½" * 20_000,
+    "squares": "x²" * 10_000,
+    "Greek letters": "αn" * 10_000,
     "tildes": "~~a" * (LONG // 3),
 }
 
@@ -103,7 +110,7 @@ def _started_checker() -> None:
     compute_score("hang", "### The final answer is: x+1", "1+x")
 
 
-@pytest.mark.parametrize("gold", ["2", "x^2+1", "B", "yes", "(1, 2)"])
+@pytest.mark.parametrize("gold", ["2", "x^2+1", "B", "yes", "(1, 2)", "1, 2, 3, 4, 5"])
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
 def test_a_hostile_answer_gets_its_verdict_in_time(answer: str, gold: str) -> None:
     assert seconds_to_score("6/3 = 2", answer, gold) < LIMIT

@@ -130,16 +130,16 @@ def test_a_time_out_is_asked_again_once_and_then_remembered() -> None:
 
 def test_a_forked_child_starts_its_own_worker_and_leaves_the_parents_alone() -> None:
     assert symbolic.equal("x+5", "5+x") is Equality.EQUAL
-    parents = set(symbolic._state.checker().pids)
+    parents = set(symbolic.worker_pids())
     pid = os.fork()
     if pid == 0:
         right = symbolic.equal("x+6", "6+x") is Equality.EQUAL
-        own = parents.isdisjoint(symbolic._state.checker().pids)
+        own = parents.isdisjoint(symbolic.worker_pids())
         symbolic._state.checker().close()
         os._exit(0 if right and own else 1)
     assert os.waitpid(pid, 0)[1] == 0
     assert symbolic.equal("x+7", "7+x") is Equality.EQUAL
-    assert set(symbolic._state.checker().pids) == parents
+    assert set(symbolic.worker_pids()) == parents
 
 
 def test_in_an_event_loop_and_its_threads() -> None:
@@ -157,7 +157,7 @@ def test_in_a_ray_actor_whose_worker_ends_with_it() -> None:
     class Rewards:
         async def ask(self) -> tuple[Equality, list[int]]:
             outcome = await asyncio.to_thread(symbolic.equal, "x+1", "1+x")
-            return outcome, symbolic._state.checker().pids
+            return outcome, symbolic.worker_pids()
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:

@@ -59,6 +59,7 @@ _TEX_SPELLINGS = (
     (re.compile(r"\^ ?\(([^()]{1,20})\)"), r"^{\1}"),
     (re.compile(r"\^ ?\{ ?(\w) ?\}"), r"^{\1}"),
     (re.compile(r"(?<![\\\w])pi(?![a-zA-Z])"), r"\\pi "),
+    (re.compile(r"(?<![\\a-zA-Z])(ln|log|sin|cos|tan)(?=[\d(\\^_]| [\d(\\a-zA-Z])(?! [a-z]{2})"), r"\\\1"),
     (re.compile(r"(?<![\\\w])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
 )
 _WRAPPER = re.compile(
@@ -66,13 +67,17 @@ _WRAPPER = re.compile(
     r" ?\{([^{}]*)\}"
 )
 _BOXED = re.compile(r"\\boxed ?\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}")
+_TAKEN_BACK = re.compile(
+    r"\b(?:not|wrong|incorrect|false|wait|actually|or|but|no|never|maybe|half|twice|rejected)\b|n't",
+    re.IGNORECASE,
+)
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:answer|s|think|eos|pad|box)>", re.IGNORECASE)
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
 _LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
     r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion|finally|and|we (?:get|have|find)|i think"
     r"|i (?:choose|pick|select))\b[,:]? *)*"
-    r"(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
+    r"(?:it's\b *)?(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
     r"(?:(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be|will be|=|:|-)+[: ]*"
     r"(?=\S))?",
     re.IGNORECASE,
@@ -81,7 +86,7 @@ _ORDINALS = {
     "first": "1st", "second": "2nd", "third": "3rd", "fourth": "4th", "fifth": "5th", "sixth": "6th",
     "seventh": "7th", "eighth": "8th", "ninth": "9th", "tenth": "10th",
 }  # fmt: skip
-_TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_])!|(?<= )!|\\\\)+$")
+_TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_][^\W\d_])!|(?<= )!|\\\\)+$")
 
 
 @functools.lru_cache(maxsize=16384)
@@ -95,10 +100,10 @@ def normalise(text: str) -> str:
     text = _SPECIAL_TOKEN.sub(" ", text[:MAX_CHARS])
     text = _plain_characters(text)
     boxed = {content.strip() for content in _BOXED.findall(text)}
-    if len(boxed) == 1:
+    if len(boxed) == 1 and not _TAKEN_BACK.search(_BOXED.sub(" ", text)):
         text = boxed.pop()
     for _ in range(3):  # wrappers in wrappers
-        text = _WRAPPER.sub(r"\1", text)
+        text = _WRAPPER.sub(_unwrapped, text)
     text = _without_delimiters(text)
     for pattern, spelling in _TEX_SPELLINGS:
         text = pattern.sub(spelling, text)
@@ -109,9 +114,15 @@ def normalise(text: str) -> str:
     return _strip(_LEAD.sub("", _strip(text), count=1)) or _strip(text)
 
 
+def _unwrapped(wrapper: re.Match[str]) -> str:
+    # In "\\cdot\\text{s}" the command before must not run into the content.
+    space = " " if wrapper.string[: wrapper.start()][-1:].isalpha() else ""
+    return space + wrapper[1]
+
+
 def compact(text: str) -> str:
     """Return normalised ``text`` for comparison as text: case folded, without articles and free spaces."""
-    text = re.sub(r"\b(?:a|an|the)\s(?=\S)", "", text.casefold())
+    text = re.sub(r"\b(?:a|an|the)\s(?=\w\w)", "", text.casefold())
     text = _ORDINALS.get(text, text)
     if re.fullmatch(r"[\w{}()+>-]+", text):  # a formula: H_{2}O is H2O
         text = re.sub(r"[_{}]", "", text)
@@ -158,7 +169,7 @@ _PREMISE = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<![\s(][^\W\d_])(?<!^[^\W\d_])[.!]\s+(?=[A-Z\\$(\d])|\n+")
 _HARMFUL = re.compile(
-    r"\d|[=<>^]|\\[a-z]|(?:^|\s)\(?[A-J]\)?(?:[.,\s]|$)|\b(?:or|no|not|wait|actually|but|maybe|however|instead|"
+    r"\d|[=<>^]|\\[a-z]|(?:^|\s)(?:[A-HJ]|\([A-J]\))(?:[.,\s]|$)|\b(?:or|no|not|wait|actually|but|maybe|however|instead|"
     r"alternatively|wrong|incorrect|yes|unless|otherwise|perhaps|possibly|rather|sorry|correction|nor)\b|n't",
     re.IGNORECASE,
 )
@@ -171,7 +182,7 @@ _WORDS_BEFORE = re.compile(
 )
 DENIALS = re.compile(
     r"\b(?:not|no|never|neither|nor|none|cannot|than|between|wrong|incorrect|false|opposite|except|without|least|most|"
-    r"other|unlike|un|non)\b|n't",
+    r"other|unlike|unlikely|untrue|un|non|far|fails?|failed|near|outside|anything|suburb)\b|n't",
     re.IGNORECASE,
 )
 
@@ -211,7 +222,7 @@ def _only_sentence(text: str) -> str:
     sentences = [piece for piece in (_strip(piece) for piece in _SENTENCE_END.split(text)) if piece]
     if len(sentences) < 2:
         return text
-    if not any(_HARMFUL.search(sentence) for sentence in sentences[1:]):
+    if not any(_HARMFUL.search(sentence) or sentence.count(" ") < 2 for sentence in sentences[1:]):
         return sentences[0]
     candidates = {sentence for sentence in sentences if _HARMFUL.search(sentence)}
     return candidates.pop() if len(candidates) == 1 else " ".join(sentences)

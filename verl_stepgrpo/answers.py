@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from verl_stepgrpo import symbolic
+from verl_stepgrpo import algebra, symbolic
 from verl_stepgrpo.answer_text import DENIALS, compact, normalise, statement
 from verl_stepgrpo.quantities import Quantity, find_quantity, parse_quantity, split_unit
 from verl_stepgrpo.symbolic import Equality
@@ -31,37 +31,47 @@ MAX_BRACKETS = 24
 MAX_DIGITS = 24
 """Most brackets, and most digits of one number, in an expression that math-verify is given."""
 
+MAX_NESTED_LISTS = 6
+"""Brackets in brackets of a list that is compared element by element."""
+
 MAX_ELEMENTS = 64
 """Longest list that is compared element by element."""
 
 _HEDGE = re.compile(
-    r"\b(?:or|and/or|either|maybe|possibly|perhaps|alternatively|otherwise|depending|depends|unsure|undecided|not sure"
+    r"\b(?:or|but|(?:is|was) (?:wrong|incorrect)|this is rejected|(?:could|might|may) be|i guess"
+    r"|(?:because|since) (?:the answer is|[a-j] is (?:right|correct))"
+    r"|and/or|either|maybe|possibly|perhaps|alternatively|otherwise|depending|depends|unsure|undecided|not sure"
     r"|can(?:'t|not) (?:decide|say|tell)|wait|actually|correction|i mean|scratch that|sorry|all of these"
     r"|none of [a-j])\b"
 )
 _LETTER = r"\(?(?P<letter>[a-j])(?:\)|\.|:|$| (?=\())"
 _CHOICE = re.compile(
     r"(?:(?:option|choice|answer|letter) )?"
-    rf"(?:{_LETTER}|(?P<bare>[b-hj])[ ,-] ?(?=\S)|(?P<a>a),? (?=\d)|(?P<dash>a) - )"
+    rf"(?:{_LETTER}|(?P<bare>[b-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<a>a),? (?=\d)|(?P<dash>a) - )"
     r"(?P<text>.*)",
     re.DOTALL,
 )
+_MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
+"""How a reference says that it is a choice; "F = ma" and "b - 1" are none."""
+
 _CHOICE_BEHIND = re.compile(
     r"(?P<text>.*?)[ ,]*(?:\((?:option |choice )?(?P<inside>[a-j])\)"
     r"|\b(?:option|choice|select|choose|pick) \(?(?P<named>[a-j])\)?)",
     re.DOTALL,
 )
 _ANOTHER_CHOICE = re.compile(
-    r"(?:^|[\s(,/&])(?:[b-hj]|\([a-j]\)|a(?=[).:,]|$))(?=[\s).,:;/]|$)|\b(?:not|wrong|incorrect|no)\b"
+    r"(?:^|[\s(,/&])(?:[b-hj]|\([a-j]\)|a(?=[).:,]|$))(?=[\s).,:;/]|$)"
+    r"|\b(?:wrong|incorrect|false|rejected|eliminated|excluded)\b|\.\.|(?:is|are|it's|,) not\b|\bno(?:,| wait|$)"
 )
 _LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
 _YES_NO = {"yes": "yes", "no": "no", "true": "true", "false": "false"}
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_PLAIN_WORDS = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?:['’.,-]|, | |; |: |\. )[^\W\d_]+)*")
+"""Words without signs; "x - y" and "Cl-" are none."""
+
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _SPELLINGS = {"grey": "gray", "colour": "color", "centre": "center", "metre": "meter", "litre": "liter"}
-_LINKS = frozenset(
-    "is are was were be will would it they there on in at called named by of to as from for".split()
-)
+_LINKS = frozenset("is are was were be will would it they there on in at called named".split())
 _CLASS_NOUNS = frozenset(
     "bar line color colour one region segment slice category group shape side object box car ball triangle".split()
 )
@@ -71,6 +81,13 @@ _NAME = re.compile(
 )
 _PRODUCT = re.compile(r"[a-z](?: ?[a-z]){0,3}")
 _RELATION = re.compile(r"<|>|\\le(?![a-z])|\\ge(?![a-z])|\\ne(?![a-z])|\\in(?![a-z])")
+_READ_COMMANDS = frozenset(
+    "frac sqrt pi infty cup cap in le ge ne pm sin cos tan cot sec csc log ln exp arcsin arccos arctan binom theta "
+    "alpha beta gamma delta lambda mu phi omega rho sigma tau epsilon emptyset mathbb begin end cdot triangle "
+    "angle".split()
+)
+"""TeX commands that math-verify reads as what they are; of a text with another one it may read a part only."""
+
 _FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "log", "ln", "sqrt", "exp", "arcsin", "arccos", "arctan", "pmatrix"}
 )
@@ -149,12 +166,26 @@ def _decided(correct: bool, layer: str, reason: str) -> Verdict:
 
 
 def _by_text(given: _Answer, wanted: _Answer) -> Verdict | None:
-    if compact(wanted.full) not in (compact(given.full), compact(given.core)):
-        return None
-    quantity = parse_quantity(wanted.core)
-    if quantity is not None and quantity.unit and wanted.core not in (given.full, given.core):
-        return None  # mW is not MW
-    return _decided(True, "text", "the same text")
+    return _decided(True, "text", "the same text") if _same_text(given.full, wanted.full) else None
+
+
+def _by_text_of_statement(given: _Answer, wanted: _Answer) -> Verdict | None:
+    return _decided(True, "text", "it states the same text") if _same_text(given.core, wanted.full) else None
+
+
+def _same_text(given: str, wanted: str) -> bool:
+    if _case_matters(wanted):
+        return given == wanted
+    quantity = parse_quantity(wanted) if given != wanted else None
+    if quantity is not None and quantity.unit:
+        return False  # mW is not MW
+    return compact(given) == compact(wanted)
+
+
+def _case_matters(text: str) -> bool:
+    """Whether a letter stands in ``text`` in both cases, as in "R - r"."""
+    letters = set(re.findall(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])", text))
+    return any(letter.swapcase() in letters for letter in letters)
 
 
 def _by_hedge(given: _Answer, wanted: _Answer) -> Verdict | None:
@@ -162,11 +193,17 @@ def _by_hedge(given: _Answer, wanted: _Answer) -> Verdict | None:
     hedge = _HEDGE.search(given.full.casefold())
     if not hedge or hedge.group() in wanted.folded:
         return None
-    if hedge.group() == "or" and len(_elements(wanted.folded).items) > 1:
+    if hedge.group() == "or" and _is_set_of_values(_elements(wanted.folded)):
         return None
     if _YES_NO.get(_first_word(wanted.folded)) and hedge.group() not in ("or", "maybe", "perhaps", "depends"):
         return None
     return _decided(False, "hedge", f"the answer leaves a choice ({hedge.group()!r})")
+
+
+def _is_set_of_values(gold: _Elements) -> bool:
+    """Whether a reference has several solutions, which "or" may join: "x = 2 or x = 3", but not "(2, 3)" or "A, C"."""
+    values = all(re.search(r"[\d<>]|\\[lg]e", item) for item in gold.items)
+    return len(gold.items) > 1 and gold.opening in ("", "{") and values
 
 
 def _by_number(given: _Answer, wanted: _Answer) -> Verdict | None:
@@ -204,7 +241,7 @@ def _quantity_of(text: str) -> Quantity | None:
 
 def _by_choice(given: _Answer, wanted: _Answer) -> Verdict | None:
     """A reference that is a letter, or a letter with its text, is met by that letter with or without its text."""
-    gold = _choice(wanted.folded)
+    gold = _choice(wanted.folded) if _MARKED_CHOICE.match(wanted.core) else None
     if gold is None:
         return _by_several_choices(given, wanted) or _by_text_of_choice(given, wanted)
     letter, text = gold
@@ -216,16 +253,32 @@ def _by_choice(given: _Answer, wanted: _Answer) -> Verdict | None:
             return None
         # The text alone.
         return replace(_judge(given, _Answer(text, text)), layer="choice")
-    if not text and (_ANOTHER_CHOICE.search(choice[1]) or _HEDGE.search(choice[1])):
+    if _names_another(choice[1], text):
         return _decided(False, "hedge", "the answer names more than one choice, or takes it back")
     correct = choice[0] == letter and (
         not text
         or not choice[1]
         or judge_answer(choice[1], text).correct
         or _ends_with(choice[1], text)
-        or re.match(re.escape(text) + "[:;,(]", choice[1]) is not None
+        or _explained(choice[1], text)
     )
     return _decided(correct, "choice", f"choice {choice[0]} against {letter}")
+
+
+def _names_another(behind: str, text: str) -> bool:
+    """Whether the text behind a choice names another one, or takes the choice back."""
+    rest = behind.removeprefix(text) if text else behind
+    return bool(_ANOTHER_CHOICE.search(rest) or _HEDGE.search(rest)) and behind != text
+
+
+def _explained(behind: str, text: str) -> bool:
+    """Whether the text behind a choice is the reference's, and an explanation without other values."""
+    rest = behind.removeprefix(text)
+    return (
+        rest != behind
+        and re.match(r"[:;,(] ?(?:[^\W\d_]+ ){2,}", rest) is not None
+        and not re.search(r"\d", rest)
+    )
 
 
 def _by_several_choices(given: _Answer, wanted: _Answer) -> Verdict | None:
@@ -251,8 +304,10 @@ def _choice(text: str) -> tuple[str, str] | None:
     match = _CHOICE.fullmatch(text)
     if not match:
         return None
+    if not match["letter"] and len(match["text"].strip()) < 2:
+        return None  # "a - b" is a difference
     letter = match["letter"] or match["bare"] or match["a"] or match["dash"]
-    return letter, normalise(match["text"].strip(" ():,-")).casefold()
+    return letter, normalise(match["text"].strip(" ():,")).casefold()
 
 
 def _choice_behind(text: str) -> tuple[str, str] | None:
@@ -279,9 +334,15 @@ def _by_yes_no(given: _Answer, wanted: _Answer) -> Verdict | None:
     if first == gold:
         # "No, yes is right" and "yes and no" take it back; "yes, no two sides are equal" does not.
         other = _OPPOSITES[gold] if _OPPOSITES[gold] != "no" else r"no(?=[.,;!]|$)|and no|or no|but no"
-        takes_back = re.search(rf"\b(?:{other}|wait|actually)\b", rest)
+        other += "|false" if gold == "yes" else ""
+        takes_back = re.search(
+            rf"\b(?:{other}|wait|actually|nope|wrong|incorrect)\b|\({_OPPOSITES[gold]}\)"
+            r"|^ (?:idea|doubt|answer|clue|way)\b",
+            rest,
+        )
         return _decided(not takes_back, "yes_no", "taken back" if takes_back else f"it says {gold}")
-    last = _WORD.findall(given.folded)[-1:] == [gold]
+    words = _WORD.findall(given.folded)
+    last = words[-1:] == [gold] and (len(words) == 1 or words[-2] in _LINKS)
     return _decided(last and not DENIALS.search(given.folded[: -len(gold)]), "yes_no", f"not clearly {gold}")
 
 
@@ -315,31 +376,60 @@ def _by_list(given: _Answer, wanted: _Answer) -> Verdict | None:
         return _decided(False, "list", f"{len(ours.items)} elements against {len(gold.items)}")
     if ours.opening and gold.opening and _brackets(ours) != _brackets(gold):
         return _decided(False, "list", "other brackets")
-    correct = _same_elements(ours, gold)
-    return _decided(correct, "list", "element by element")
+    if depth_of(given.core) > MAX_NESTED_LISTS:
+        return _decided(False, "list", "lists in lists in lists")
+    try:
+        return _decided(_same_elements(ours, gold), "list", "element by element")
+    except _ElementTimedOutError:
+        return replace(_decided(False, "list", "math-verify ran out of time on an element"), timeout=True)
+
+
+def depth_of(text: str) -> int:
+    """Return how deep brackets stand in brackets at most."""
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+class _ElementTimedOutError(Exception):
+    """Ends the comparison of a list: a time limit holds for the answer, not for each pair of elements."""
+
+
+def _same_element(given: str, wanted: str) -> bool:
+    verdict = judge_answer(given, wanted)
+    if verdict.timeout:
+        raise _ElementTimedOutError
+    return verdict.correct
 
 
 def _same_elements(ours: _Elements, gold: _Elements) -> bool:
-    items, golds = _values(ours.items), _values(gold.items)
-    in_order = all(judge_answer(item, want).correct for item, want in zip(items, golds, strict=True))
+    (names, items), (gold_names, golds) = _values(ours.items), _values(gold.items)
+    if names and gold_names and names != gold_names:
+        return False
+    in_order = all(_same_element(item, want) for item, want in zip(items, golds, strict=True))
+    if len(set(names or gold_names)) > 1:
+        return in_order  # values of different variables
     bare = not gold.opening and not ours.opening and (ours.joined or all(re.search(r"\d", g) for g in golds))
     if in_order or not (gold.is_set or ours.is_set or bare):
         return in_order
     left = list(golds)
     for item in items:
-        match = next((want for want in left if judge_answer(item, want).correct), None)
+        match = next((want for want in left if _same_element(item, want)), None)
         if match is None:
             return False
         left.remove(match)
     return True
 
 
-def _values(items: Sequence[str]) -> tuple[str, ...]:
-    """Return the values of ``x = 1, y = 2`` in the order of their names; other elements as they are."""
+def _values(items: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return names and values of ``x = 1, y = 2`` in the order of the names; other elements as they are."""
     pairs = [item.partition("=") for item in items]
     if not all(equals and _NAME.fullmatch(name.strip()) for name, equals, _ in pairs):
-        return tuple(items)
-    return tuple(value.strip() for _, _, value in sorted(pairs, key=lambda pair: pair[0].strip()))
+        return (), tuple(items)
+    ordered = sorted(pairs, key=lambda pair: pair[0].strip())
+    return tuple(name.strip() for name, _, _ in ordered), tuple(value.strip() for _, _, value in ordered)
 
 
 def _brackets(elements: _Elements) -> tuple[str, str]:
@@ -405,7 +495,7 @@ def _closes_at_end(text: str) -> bool:
 
 def _by_words(given: _Answer, wanted: _Answer) -> Verdict | None:
     """Words agree up to hyphens, articles and plural, alone or at the end of a sentence that states them."""
-    if re.search(r"[\d\\^=<>+*/]", wanted.folded):
+    if not (_PLAIN_WORDS.fullmatch(wanted.folded) and _PLAIN_WORDS.fullmatch(given.folded)):
         return None
     gold, words = _words(wanted.folded), _words(given.folded)
     if gold and "".join(gold) == "".join(words):
@@ -434,9 +524,16 @@ def _states(words: list[str], gold: list[str]) -> bool:
 
 
 def _ends_with(text: str, gold: str) -> bool:
-    """Whether ``text`` is ``gold`` behind at most two words, as in "it increases"."""
+    """Whether ``text`` is ``gold`` behind a pronoun, as in "it increases"."""
     ours, words = _words(text), _words(gold)
-    return 0 < len(ours) - len(words) <= 2 and ours[-len(words) :] == words and not DENIALS.search(text)
+    return ours[-len(words) :] == words and set(ours[: -len(words)]) <= {
+        "it",
+        "they",
+        "he",
+        "she",
+        "this",
+        "that",
+    }
 
 
 def _first_word(text: str) -> str:
@@ -448,19 +545,38 @@ def _by_symbols(given: _Answer, wanted: _Answer) -> Verdict | None:
     gold, gold_unit = split_unit(wanted.core)
     if not is_symbolic(gold.casefold()):
         return None
-    ours, unit = split_unit(given.core)
+    ours, unit = split_unit(re.sub(r" (?:square |cubic )?units?$", "", given.core))
+    if ("%" in ours) != ("%" in gold):
+        return _decided(False, "symbolic", "a percent sign on one side")
+    if bool(_RELATION.search(ours)) != bool(_RELATION.search(gold)) and not re.search(
+        r"[\[(].*,", ours + gold
+    ):
+        return _decided(False, "symbolic", "an inequality is not a value")
     if gold_unit and unit and gold_unit != unit:
         return _decided(False, "symbolic", f"another unit: {unit} against {gold_unit}")
-    sides = _sides(ours.casefold(), gold.casefold())
+    if not _case_matters(gold):
+        ours, gold = ours.casefold(), gold.casefold()
+    sides = _sides(ours, gold)
     if isinstance(sides, Verdict):
         return sides
     # "r i" alone may be words; behind "v =" it is a product.
-    product = "=" in ours and "=" in gold
+    product = "=" in gold
     if not all(is_symbolic(side) or (product and _PRODUCT.fullmatch(side)) for side in sides):
         return replace(_decided(False, "symbolic", "the answer is not an expression"), unparseable=True)
     if not all(is_finite_work(side) for side in sides):
         return replace(_decided(False, "symbolic", "too much work to evaluate"), unparseable=True)
+    exact = _by_algebra(*sides)
+    if exact is not None:
+        return _decided(exact, "symbolic", f"{'equal' if exact else 'different'} by algebra")
     return symbolic_verdict(symbolic.equal(*sides), answered=True, text=given.core)
+
+
+def _by_algebra(given: str, wanted: str) -> bool | None:
+    """Return whether two expressions or two equations are equal, or None where that is left to math-verify."""
+    ours, gold = given.split("="), wanted.split("=")
+    if len(ours) == len(gold) == 2:
+        return algebra.same_equation((ours[0], ours[1]), (gold[0], gold[1]))
+    return algebra.equal(given, wanted) if len(ours) == len(gold) == 1 else None
 
 
 def _sides(given: str, wanted: str) -> tuple[str, str] | Verdict:
@@ -483,10 +599,23 @@ def _sides(given: str, wanted: str) -> tuple[str, str] | Verdict:
             else (_decided(False, "symbolic", "the reference is an equation"))
         )
     if len(ours) > 2 or len(gold) > 2:
+        if not _consistent(ours):
+            return _decided(False, "symbolic", "the sides of the equation differ")
         ours, gold = [ours[0], ours[-1]], [gold[0], gold[-1]]
-    if _is_function(ours[0]) or _is_function(gold[0]) or ours[0] == gold[0]:
+    if ours[0] == gold[0]:
+        return ours[-1], gold[-1]
+    if _is_function(ours[0]) or _is_function(gold[0]):
+        # f(x) = 2x and y = 2x name one function; f and g, or f and its derivative, do not.
+        if not (ours[0] == "y" or gold[0] == "y"):
+            return _decided(False, "symbolic", f"{ours[0]} against {gold[0]}")
         return ours[-1], gold[-1]
     return "=".join(ours), "=".join(gold)
+
+
+def _consistent(sides: list[str]) -> bool:
+    """Whether no two sides of a chain are certainly different; the first may be a name."""
+    first = 1 if _NAME.fullmatch(sides[0]) else 0
+    return all(algebra.equal(side, sides[-1]) is not False for side in sides[first:-1])
 
 
 def _is_function(name: str) -> bool:
@@ -506,6 +635,8 @@ def _value_of_chain(sides: list[str], wanted: str) -> tuple[str, str] | Verdict:
             and _free_letters(side) - _free_letters(wanted)
         ):
             return _decided(False, "symbolic", "an equation is not a value")
+    if not _consistent(sides):
+        return _decided(False, "symbolic", "the sides of the equation differ")
     value = parse_quantity(sides[-1])
     if value is not None and gold is not None:
         return compare_quantities(value, gold, sides[-1], wanted)
@@ -551,9 +682,11 @@ def is_symbolic(text: str) -> bool:
     words = re.findall(
         r"(?<![\\a-z])[a-z]{2,}", re.sub(r"\\[a-z]+", " ", text.replace("begin{", "").replace("end{", ""))
     )
-    if re.search(r"\d-\d+-\d|\d \d|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]", text):
+    if re.search(r"\d-\d+-\d|\d \d|\d_|\.\.|\.\(|%.|°.|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]", text):
         return False
-    return bool(re.search(r"[\d^\\+*/<>=-]|^[a-z]$", text)) and all(
+    if set(re.findall(r"\\([a-zA-Z]+)", text)) - _READ_COMMANDS:
+        return False
+    return bool(re.search(r"[\d^\\+*/<>=-]|^[a-zA-Z]$", text)) and all(
         w in _FUNCTIONS or len(w) == 2 for w in words
     )
 
@@ -589,6 +722,7 @@ _Layer = Callable[[_Answer, _Answer], "Verdict | None"]
 _LAYERS: tuple[_Layer, ...] = (
     _by_text,
     _by_hedge,
+    _by_text_of_statement,
     _by_number,
     _by_choice,
     _by_yes_no,

@@ -18,12 +18,12 @@ import bisect
 import functools
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from rapidfuzz.distance import OSA
-
+from verl_stepgrpo.anchors import Anchors, Sentence, SentenceIndex, sentence_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.sections import Kind, Section
 from verl_stepgrpo.tokens import (
@@ -35,6 +35,7 @@ from verl_stepgrpo.tokens import (
     tokenize,
     without_end,
 )
+from verl_stepgrpo.words import similarity_of
 
 KeyStep = tuple[str, ...]
 """The equivalent wordings of one key step, none of them empty."""
@@ -52,11 +53,10 @@ MAX_VALUES = 5
 """Different numbers that a response may put in the place of a key step's last one ("x = 1, x = 2, ..."). With
 more it lists values instead of stating one, and the key step does not count."""
 
-MIN_TRANSPOSED, MIN_INSERTED, MIN_SUBSTITUTED = 5, 6, 11
-"""Shortest words in which one transposed, one missing or one other letter is taken for a typo. Short words with
-one other letter are mostly other words: proton and photon, nitrate and nitrite."""
+MAX_SAME_SHAPE = 20
+"""Different numbers, all places together, with which a response may have a key step's words and operators."""
 
-NEGATION_REACH = 3
+NEGATION_REACH = 4
 """Tokens before a stretch, in its clause, among which a negation undoes it."""
 
 RETRACTION_REACH = 5
@@ -65,6 +65,18 @@ RETRACTION_REACH = 5
 _RETRACTIONS = frozenset(
     "wrong incorrect false untrue impossible contradiction invalid mistake mistaken".split()
 )
+_DENYING = frozenset("doubt reject rejected deny denies denied anything".split())
+_PART_OF = frozenset(
+    "reciprocal half third quarter square cube root inverse double twice opposite negative".split()
+)
+_MULTIPLES = frozenset(
+    "thirds halves quarters million billion thousand hundred dozen times less more fewer π or".split()
+)
+_COMPARING = frozenset(
+    "anything differs differ exceeds exceed divisible than over above below under nearly almost fewer less more half "
+    "twice double".split()
+)
+_REFERRING = frozenset("that this sorry wait oops wrong incorrect false no".split())
 _HARMLESS_NEGATIONS = frozenset("doubt only wonder matter".split())
 _COPULAS = frozenset("is are was were be = equal".split())
 _FUNCTION_WORDS = frozenset(
@@ -110,12 +122,14 @@ class Wording:
         tokens: Its tokens.
         exact: Texts of its exact tokens, in order.
         gaps: Number of words before the first exact token, between each two, and behind the last.
+        shift: Where the sides were swapped, how many numbers now stand before those that stood first.
     """
 
     text: str
     tokens: tuple[Token, ...]
     exact: tuple[str, ...]
     gaps: tuple[int, ...]
+    shift: int = 0
 
     @functools.cached_property
     def content(self) -> tuple[int, ...]:
@@ -125,36 +139,75 @@ class Wording:
         return content or (() if self.exact else tuple(words))
 
     @functools.cached_property
-    def last_number(self) -> int | None:
-        """Index among ``exact`` of the last number; None where there is none, or nothing beside it."""
-        numbers = [i for i, text in enumerate(self.exact) if text[0].isdigit()]
-        return numbers[-1] if numbers and len(self.tokens) > 1 else None
+    def anchors(self) -> Anchors:
+        """What a sentence has if the wording stands in it."""
+        return Anchors.of(self.tokens, self.content)
+
+    @functools.cached_property
+    def numbers(self) -> tuple[str, ...]:
+        """Its numbers, in the order of the wording as the dataset has it."""
+        numbers = tuple(token.text for token in self.tokens if token.number)
+        return numbers[self.shift :] + numbers[: self.shift]
 
 
 @dataclass(frozen=True)
 class _Stretch:
-    """A run of tokens of a reasoning step that a wording matches; places are indices of tokens of the step."""
+    """A stretch of a reasoning step that a wording matches, from ``start`` to ``end`` in the response."""
 
     similarity: float
     wording: Wording
     step: int
-    first: int
-    last: int
-    value: str
+    start: int
+    end: int
+    numbers: tuple[str, ...]
 
     def overlaps(self, other: _Stretch) -> bool:
-        return self.step == other.step and self.first <= other.last and other.first <= self.last
+        return self.start < other.end and other.start < self.end
 
 
-class _Step:
-    """The tokens of one reasoning step, with the places of the exact ones."""
+class _Segment(NamedTuple):
+    """A sentence at its place: the index of its reasoning step, and its offset in the response."""
 
-    def __init__(self, index: int, section: Section) -> None:
-        self.index = index
-        self.offset = section.body_start
-        self.tokens = tokenize(section.body[:MAX_STEP_CHARS])
-        self.exact = [i for i, token in enumerate(self.tokens) if token.exact]
-        self.texts = {token.text for token in self.tokens}
+    sentence: Sentence
+    step: int
+    offset: int
+
+
+class _Reasoning:
+    """The reasoning steps of one response, in sentences."""
+
+    def __init__(self, sections: Sequence[Section], threshold: float) -> None:
+        steps = [section for section in sections if section.kind is Kind.STEP]
+        self.threshold = threshold
+        self.segments = [
+            segment
+            for i, section in enumerate(steps)
+            for segment in _segments(section.body[:MAX_STEP_CHARS], i, section.body_start)
+        ]
+        self.index = SentenceIndex([segment.sentence for segment in self.segments], threshold)
+
+    def stretches(self, wording: Wording, *, any_number: bool = False) -> Iterator[_Stretch]:
+        """Yield all stretches that match; with ``any_number``, whatever the wording's numbers are."""
+        bits = self.index.may_hold(Anchors((), wording.anchors.words) if any_number else wording.anchors)
+        while bits:
+            lowest = bits & -bits
+            bits ^= lowest
+            segment = self.segments[lowest.bit_length() - 1]
+            yield from _stretches(wording, segment, self.threshold, any_number=any_number)
+
+
+_SENTENCE_END = re.compile(
+    r"(?:[.?]|(?<=[^\W\d_])!)\s+(?!(?:[Tt]hat|[Tt]his|[Ss]orry|[Ww]ait|[Oo]ops|[Ww]rong|[Ii]ncorrect|[Ff]alse|[Nn]o)\b)"
+)
+"""A sentence that speaks of the one before it ("That was a mistake") stays with it."""
+
+
+def _segments(body: str, step: int, offset: int) -> Iterator[_Segment]:
+    start = 0
+    for end in _SENTENCE_END.finditer(body):
+        yield _Segment(sentence_of(body[start : end.start() + 1]), step, offset + start)
+        start = end.end()
+    yield _Segment(sentence_of(body[start:]), step, offset + start)
 
 
 def parse_key_steps(value: Any) -> tuple[KeyStep, ...]:
@@ -204,15 +257,15 @@ def match_key_steps(
         key_steps: As ``parse_key_steps`` returns them.
         threshold: Lowest similarity, in (0, 1].
     """
-    steps = [_Step(i, s) for i, s in enumerate(s for s in sections if s.kind is Kind.STEP)]
-    candidates = [_candidates(key_step, steps, threshold) for key_step in key_steps]
+    reasoning = _Reasoning(sections, threshold)
+    candidates = [_candidates(key_step, reasoning) for key_step in key_steps]
     chosen: dict[int, _Stretch] = {}
     for i in sorted(range(len(key_steps)), key=lambda i: (len(candidates[i]), -max(map(len, key_steps[i])))):
         free = [c for c in candidates[i] if not any(c.overlaps(other) for other in chosen.values())]
         if free:
             chosen[i] = max(free, key=lambda stretch: stretch.similarity)
     return tuple(
-        _match(key_step, chosen[i], steps) if i in chosen else KeyStepMatch.missed(key_step)
+        _match(key_step, chosen[i]) if i in chosen else KeyStepMatch.missed(key_step)
         for i, key_step in enumerate(key_steps)
     )
 
@@ -225,19 +278,22 @@ def analyse(text: str) -> tuple[Wording, ...]:
     relations = [i for i, token in enumerate(tokens) if token.text in _FLIPPED]
     if len(relations) == 1 and all(token.exact for token in tokens):
         (i,) = relations
-        relation = replace(tokens[i], text=_FLIPPED[tokens[i].text])
-        wordings.append(_wording(text, [*tokens[i + 1 :], relation, *tokens[:i]]))
+        relation = tokens[i]._replace(text=_FLIPPED[tokens[i].text])
+        shift = sum(token.number for token in tokens[i + 1 :])
+        wordings.append(_wording(text, [*tokens[i + 1 :], relation, *tokens[:i]], shift))
     return tuple(wordings)
 
 
-def _wording(text: str, tokens: list[Token]) -> Wording:
+def _wording(text: str, tokens: list[Token], shift: int = 0) -> Wording:
     gaps = [0]
     for token in tokens:
         if token.exact:
             gaps.append(0)
         else:
             gaps[-1] += 1
-    return Wording(text, tuple(tokens), tuple(token.text for token in tokens if token.exact), tuple(gaps))
+    return Wording(
+        text, tuple(tokens), tuple(token.text for token in tokens if token.exact), tuple(gaps), shift
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -264,91 +320,96 @@ def _wordings(item: Any) -> KeyStep:
     return tuple(w for w in wordings if w.strip())
 
 
-def _match(key_step: KeyStep, stretch: _Stretch, steps: list[_Step]) -> KeyStepMatch:
-    step = steps[stretch.step]
-    core = step.tokens[stretch.first : stretch.last + 1]
-    start, end = min(token.start for token in core), max(token.end for token in core)
+def _match(key_step: KeyStep, found: _Stretch) -> KeyStepMatch:
     return KeyStepMatch(
-        key_step,
-        True,
-        stretch.wording.text,
-        stretch.similarity,
-        stretch.step,
-        step.offset + start,
-        step.offset + end,
+        key_step, True, found.wording.text, found.similarity, found.step, found.start, found.end
     )
 
 
-def _candidates(key_step: KeyStep, steps: list[_Step], threshold: float) -> list[_Stretch]:
+def _candidates(key_step: KeyStep, reasoning: _Reasoning) -> list[_Stretch]:
     """Return the stretches that match any wording, none where the response only lists values in its place."""
     found = []
     for text in key_step:
-        for wording in analyse(text):
-            stretches = [s for step in steps for s in _stretches(wording, step, threshold)]
-            if stretches and not _lists_values(wording, steps, threshold):
-                found += stretches
+        stretches = [s for wording in analyse(text) for s in reasoning.stretches(wording)]
+        if stretches and not _lists_values(analyse(text), reasoning):
+            found += stretches
     return found
 
 
-def _lists_values(wording: Wording, steps: list[_Step], threshold: float) -> bool:
-    """Whether the response has the wording with more than ``MAX_VALUES`` numbers in the place of its last."""
-    if wording.last_number is None:
+def _lists_values(forms: Sequence[Wording], reasoning: _Reasoning) -> bool:
+    """Whether the response has the wording with so many other numbers that it lists instead of stating one."""
+    wanted = forms[0].numbers
+    if not wanted or reasoning.index.distinct_numbers <= MAX_VALUES:
         return False
-    stretches = (s for step in steps for s in _stretches(wording, step, threshold, any_number=True))
-    return len({stretch.value for stretch in stretches}) > MAX_VALUES
+    listed = {s.numbers for form in forms for s in reasoning.stretches(form, any_number=True)}
+    if len(listed) > MAX_SAME_SHAPE:
+        return True
+    if len(forms[0].tokens) == 1:
+        return False
+    return any(
+        sum(numbers[:i] + numbers[i + 1 :] == wanted[:i] + wanted[i + 1 :] for numbers in listed) > MAX_VALUES
+        for i in range(len(wanted))
+    )
 
 
 def _stretches(
-    wording: Wording, step: _Step, threshold: float, *, any_number: bool = False
+    wording: Wording, segment: _Segment, threshold: float, *, any_number: bool
 ) -> Iterator[_Stretch]:
-    """Yield the stretches of one step that match; with ``any_number``, whatever the last number is."""
-    for places, window in _places(wording, step, threshold, any_number):
-        found = _words_found(wording, step.tokens, window, threshold)
+    """Yield the stretches of one sentence that match."""
+    tokens = segment.sentence.tokens
+    for places, window in _places(wording, segment.sentence, threshold, any_number):
+        found = _words_found(wording, tokens, window, threshold)
         if found is None:
             continue
         similarity, words = found
         core = [*places, *words.values()]
         first, last = min(core), max(core)
         if not (
-            _in_order(wording, step.tokens, places, words)
-            and (wording.exact or _is_short(wording, step.tokens[first : last + 1]))
-            and not (wording.content and _crosses_clauses(wording, step.tokens[first + 1 : last + 1]))
-            and not _modifies(wording, step.tokens, words)
-            and not _goes_on_behind(step.tokens, last)
-            and not _denied(step.tokens, first, last)
+            _in_order(wording, tokens, places, words)
+            and (wording.exact or _is_short(wording, tokens[first : last + 1]))
+            and not (wording.content and _crosses_clauses(wording, tokens[first + 1 : last + 1]))
+            and not _modifies(wording, tokens, words)
+            and not _compares(wording, tokens, first, last)
+            and not _goes_on_behind(tokens, last)
+            and not _denied(tokens, first, last)
         ):
             continue
-        value = step.tokens[places[wording.last_number or 0]].text if any_number else ""
-        yield _Stretch(similarity, wording, step.index, first, last, value)
+        numbers = tuple(tokens[place].text for place in places if tokens[place].number) if any_number else ()
+        numbers = numbers[wording.shift :] + numbers[: wording.shift]
+        start = segment.offset + min(token.start for token in tokens[first : last + 1])
+        end = segment.offset + max(token.end for token in tokens[first : last + 1])
+        yield _Stretch(similarity, wording, segment.step, start, end, numbers)
 
 
 def _places(
-    wording: Wording, step: _Step, threshold: float, any_number: bool
+    wording: Wording, sentence: Sentence, threshold: float, any_number: bool
 ) -> Iterator[tuple[tuple[int, ...], range]]:
     """Yield the indices of the exact tokens, and the window that may hold the words, of each possible match."""
     if not wording.exact:
-        yield from _word_windows(wording, step, threshold)
+        yield from _word_windows(wording, sentence, threshold)
         return
-    wildcard = wording.last_number if any_number else None
-    if any(text not in step.texts for i, text in enumerate(wording.exact) if i != wildcard):
-        return
-    tokens, n, inner = step.tokens, len(wording.exact), wording.gaps[1:-1]
-    for k in range(len(step.exact) - n + 1):
-        places = step.exact[k : k + n]
-        if not all(
-            tokens[place].number if i == wildcard else tokens[place].text == text
-            for i, (place, text) in enumerate(zip(places, wording.exact, strict=True))
-        ):
-            continue
+    tokens, n, inner = sentence.tokens, len(wording.exact), wording.gaps[1:-1]
+    for k in _runs(sentence.exact_texts, wording.exact, any_number):
+        places = sentence.exact[k : k + n]
+        between = (b - a - 1 for a, b in itertools.pairwise(places))
         if (
-            all(
-                b - a - 1 <= gap + MAX_EXTRA_WORDS
-                for (a, b), gap in zip(itertools.pairwise(places), inner, strict=True)
-            )
+            all(words <= gap + MAX_EXTRA_WORDS for words, gap in zip(between, inner, strict=True))
             and not _goes_on_before(tokens, places[0])
             and not _goes_on_behind(tokens, places[-1])
         ):
             yield tuple(places), _window(wording, tokens, places[0], places[-1])
+
+
+def _runs(texts: tuple[str, ...], wanted: tuple[str, ...], any_number: bool) -> Iterator[int]:
+    """Yield where ``wanted`` stands in ``texts``, in one piece; with ``any_number``, whatever its numbers are."""
+    n = len(wanted)
+    for k in range(len(texts) - n + 1):
+        here = texts[k : k + n]
+        if here == wanted or (
+            any_number
+            and all(a == b or (a[0].isdigit() and b[0].isdigit()) for a, b in zip(here, wanted, strict=True))
+        ):
+            yield k
 
 
 def _window(wording: Wording, tokens: list[Token], first: int, last: int) -> range:
@@ -358,9 +419,9 @@ def _window(wording: Wording, tokens: list[Token], first: int, last: int) -> ran
     """
     left, right = wording.gaps[0], wording.gaps[-1]
     words = len(wording.tokens) - len(wording.exact)
-    if not left and words and first and tokens[first - 1].text in _COPULAS:
+    if words and any(token.text in _COPULAS for token in tokens[max(0, first - left - 1) : first]):
         left = words + 1
-    if not right and words and last + 1 < len(tokens) and tokens[last + 1].text in _COPULAS:
+    if words and any(token.text in _COPULAS for token in tokens[last + 1 : last + 2 + right]):
         right = words + 1
     lowest, highest = first - (left + MAX_EXTRA_WORDS if left else 0), last + 1
     highest += right + MAX_EXTRA_WORDS if right else 0
@@ -377,11 +438,13 @@ def _same_clause(tokens: list[Token], first: int, last: int, lowest: int, highes
     return range(start, end)
 
 
-def _word_windows(wording: Wording, step: _Step, threshold: float) -> Iterator[tuple[tuple[int, ...], range]]:
+def _word_windows(
+    wording: Wording, sentence: Sentence, threshold: float
+) -> Iterator[tuple[tuple[int, ...], range]]:
     """Yield windows of words alone around each place of the first content word, for a wording of words alone."""
     if not wording.content:
         return
-    tokens, word = step.tokens, wording.tokens[wording.content[0]].text
+    tokens, word = sentence.tokens, wording.tokens[wording.content[0]].text
     reach = len(wording.tokens) + MAX_EXTRA_WORDS
     for i, token in enumerate(tokens):
         if token.exact or not _alike(word, token.text, tokens, i, threshold):
@@ -391,7 +454,7 @@ def _word_windows(wording: Wording, step: _Step, threshold: float) -> Iterator[t
 
 def _alike(word: str, other: str, tokens: list[Token], i: int, threshold: float) -> bool:
     joined = other + tokens[i + 1].text if i + 1 < len(tokens) else other
-    return _similarity(word, other) >= threshold or joined == word or other.startswith(word)
+    return similarity_of(word, other) >= threshold or joined == word or other.startswith(word)
 
 
 def _words_found(
@@ -406,9 +469,9 @@ def _words_found(
     content = iter(range(len(wording.content)))
     for k in content:
         word = wording.tokens[wording.content[k]].text
-        best = max(free, key=lambda i: _similarity(word, tokens[i].text), default=None)
-        if best is not None and _similarity(word, tokens[best].text) >= threshold:
-            lowest = min(lowest, _similarity(word, tokens[best].text))
+        best = max(free, key=lambda i: similarity_of(word, tokens[i].text), default=None)
+        if best is not None and similarity_of(word, tokens[best].text) >= threshold:
+            lowest = min(lowest, similarity_of(word, tokens[best].text))
             used = {best}
         else:
             best, used, both = _compound(wording, k, tokens, free)
@@ -432,7 +495,7 @@ def _compound(
     if k + 1 < len(wording.content):
         joined = word + wording.tokens[wording.content[k + 1]].text
         for i in free:
-            if _similarity(joined, tokens[i].text) == 1.0:
+            if similarity_of(joined, tokens[i].text) == 1.0:
                 return i, {i}, True
     return None, set(), False
 
@@ -444,7 +507,9 @@ def _is_short(wording: Wording, stretch: list[Token]) -> bool:
 
 
 def _in_order(wording: Wording, tokens: list[Token], exact: tuple[int, ...], words: dict[int, int]) -> bool:
-    """Whether at most one part stands elsewhere than in the wording; a run of exact tokens is one part.
+    """Whether at most one part, or one block, stands elsewhere than in the wording.
+
+    A run of exact tokens is one part.
 
     Function words count where the stretch has them: "every square is a rectangle" is not "every rectangle is
     a square", while "parallel lines" is "the lines are parallel".
@@ -452,6 +517,7 @@ def _in_order(wording: Wording, tokens: list[Token], exact: tuple[int, ...], wor
     core = [*exact, *words.values()]
     free = [i for i in range(min(core), max(core)) if i not in set(core) and not tokens[i].exact]
     order: list[int] = []
+    copulas: list[int] = []
     places = iter(exact)
     previous_exact = False
     for i, token in enumerate(wording.tokens):
@@ -466,8 +532,28 @@ def _in_order(wording: Wording, tokens: list[Token], exact: tuple[int, ...], wor
             if same is not None:
                 order.append(same)
                 free.remove(same)
+                copulas += [same] if token.text in _COPULAS else []
         previous_exact = token.exact
-    return _longest_rising(order) >= len(order) - 1
+    if _longest_rising(order) >= len(order) - 1 or _is_rotation(order):
+        return True
+    # "45 dollars is the total cost": where one side of the copula is a value, the sides may change places.
+    return (
+        len(copulas) == 1
+        and _is_rotation([i for i in order if i not in copulas])
+        and _value_on_one_side(wording)
+    )
+
+
+def _value_on_one_side(wording: Wording) -> bool:
+    copula = next(i for i, token in enumerate(wording.tokens) if token.text in _COPULAS)
+    sides = wording.tokens[:copula], wording.tokens[copula + 1 :]
+    return [any(token.exact for token in side) for side in sides].count(True) == 1
+
+
+def _is_rotation(order: list[int]) -> bool:
+    """Whether ``order`` rises but for one place, where it starts again from below its first: one block moved."""
+    falls = sum(a > b for a, b in itertools.pairwise(order))
+    return falls == 0 or (falls == 1 and order[-1] < order[0] and len(order) > 2)
 
 
 def _longest_rising(values: list[int]) -> int:
@@ -487,6 +573,21 @@ def _crosses_clauses(wording: Wording, behind_first: list[Token]) -> bool:
     return bool(marks) and not any(token.mark for token in wording.tokens[1:])
 
 
+def _compares(wording: Wording, tokens: list[Token], first: int, last: int) -> bool:
+    """Whether the text compares with what the wording states: "3 fewer children", "less than 3 children"."""
+    stretch = tokens[max(0, first - 1) : last + 1]
+    if tokens[first].mark or first == 0:
+        stretch = tokens[first : last + 1]
+    own = {token.text for token in wording.tokens}
+    if (
+        wording.content
+        and "and" not in own
+        and any(token.text == "and" for token in tokens[first : last + 1])
+    ):
+        return True  # "3 apples and children"
+    return any(token.text in _COMPARING and token.text not in own for token in stretch)
+
+
 def _modifies(wording: Wording, tokens: list[Token], words: dict[int, int]) -> bool:
     """Whether the wording's last noun only describes another one in the text: "12 egg cartons" for "12 eggs"."""
     last = len(wording.tokens) - 1
@@ -498,86 +599,59 @@ def _modifies(wording: Wording, tokens: list[Token], words: dict[int, int]) -> b
     return singular and not behind.exact and not behind.mark and behind.text not in _FUNCTION_WORDS
 
 
-@functools.lru_cache(maxsize=1 << 17)
-def _similarity(word: str, other: str) -> float:
-    """Return 1 for the same word or an inflection of it, a little less for one with one typo, else 0."""
-    if word == other:
-        return 1.0
-    if word[0] != other[0]:
-        return 0.0
-    a, b = _stem(word), _stem(other)
-    if a == b:
-        return 1.0
-    return max(_typo_similarity(word, other), _typo_similarity(a, b))
-
-
-def _typo_similarity(a: str, b: str) -> float:
-    shortest = min(len(a), len(b))
-    if shortest < MIN_TRANSPOSED or OSA.distance(a, b, score_cutoff=1) != 1:
-        return 0.0
-    same_length = MIN_TRANSPOSED if sorted(a) == sorted(b) else MIN_SUBSTITUTED
-    allowed = same_length if len(a) == len(b) else MIN_INSERTED
-    return OSA.normalized_similarity(a, b) if shortest >= allowed else 0.0
-
-
-_SPELLINGS = {"grey": "gray", "colour": "color", "centre": "center", "metre": "meter", "litre": "liter"}
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _stem(word: str) -> str:
-    """Return ``word`` without the endings of plural, past and progressive; no stem is shorter than 3 letters."""
-    word = _SPELLINGS.get(word, word)
-    if len(word) > 4 and word.endswith("ies"):
-        word = word[:-3] + "y"
-    elif word.endswith(("ses", "xes", "zes", "ches", "shes")):
-        word = word[:-2]
-    elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    for ending in ("ing", "ed"):
-        if word.endswith(ending) and len(word) > len(ending) + 2:
-            word = word.removesuffix(ending)
-            if word[-1] == word[-2] and word[-1] not in "lsz":
-                word = word[:-1]
-            break
-    return word.removesuffix("e") if len(word) > 3 else word
-
-
 def _denied(tokens: list[Token], first: int, last: int) -> bool:
     """Whether the sentence denies what stands from ``first`` to ``last``: "not 3", "3 is wrong"."""
+    return _denied_before(tokens, first) or _denied_behind(tokens, last)
+
+
+def _denied_before(tokens: list[Token], first: int) -> bool:
     for i in range(first - 1, max(-1, first - 1 - NEGATION_REACH), -1):
         if tokens[i + 1].mark or tokens[i].text in SENTENCE_ENDS:
             break
-        # "yes/no questions" deny nothing.
+        token, following = tokens[i], tokens[i + 1].text
+        # "yes/no questions" deny nothing, and "not x = 3 but x = 4" does not deny the second.
+        if token.text in ("but", "so") and not (i and tokens[i - 1].text == "anything"):
+            break
+        if token.text in NEGATIONS and not token.attached and following not in _HARMLESS_NEGATIONS:
+            return True
         if (
-            tokens[i].text in NEGATIONS - {"without"}
-            and not tokens[i].attached
-            and tokens[i + 1].text not in _HARMLESS_NEGATIONS
+            token.text in _DENYING
+            or (token.text == "non" and i == first - 1)
+            or (token.text in _RETRACTIONS and following in ("that", "to"))
         ):
             return True
-        if tokens[i].text in _RETRACTIONS and tokens[first - 1].text == "that":
-            return True
+    return False
+
+
+def _denied_behind(tokens: list[Token], last: int) -> bool:
     for i in range(last + 1, min(len(tokens), last + 1 + RETRACTION_REACH)):
         token = tokens[i]
+        if (
+            token.text == "?"
+            and i + 1 < len(tokens)
+            and tokens[i + 1].text in ("no", "wrong", "incorrect", "false")
+        ):
+            return True
         if token.operand or (token.text in SENTENCE_ENDS and not _refers_back(tokens, i + 1)):
             break
         if token.text in _RETRACTIONS:
             return True
-        if (
-            token.text in ("not", "cannot", "never")
-            and i <= last + 2
-            and not _new_thought(tokens, last + 1, i)
-        ):
+        near = i <= last + 2 or (tokens[last + 1].text == "which" and tokens[last + 2].text in _COPULAS)
+        if token.text in ("not", "cannot") and near and not _new_thought(tokens, last + 1, i):
             return True
     return False
 
 
 def _refers_back(tokens: list[Token], i: int) -> bool:
     """Whether the sentence that begins at ``i`` speaks of the one before it: "That was a mistake"."""
-    return i < len(tokens) and tokens[i].text in ("that", "this", "sorry", "wait", "oops")
+    return i < len(tokens) and tokens[i].text in _REFERRING
 
 
 def _new_thought(tokens: Sequence[Token], start: int, end: int) -> bool:
-    return any(token.mark or token.text in ("and", "but", "so") for token in tokens[start : end + 1])
+    return any(
+        (token.mark and token.text != "which") or token.text in ("and", "but", "so")
+        for token in tokens[start : end + 1]
+    )
 
 
 def _goes_on_before(tokens: list[Token], first: int) -> bool:
@@ -586,6 +660,8 @@ def _goes_on_before(tokens: list[Token], first: int) -> bool:
     if first == 0 or token.mark or token.opens_line or not (token.operand or token.text in "(√∛"):
         return False
     before = tokens[first - 1]
+    if _changes_value(tokens, first):
+        return True
     if before.text in FUNCTIONS or before.text in ("√", "∛", "∠", "△", "±"):
         return True
     if token.attached and (before.operand or before.text in (")", "_")):
@@ -603,6 +679,17 @@ def _goes_on_before(tokens: list[Token], first: int) -> bool:
     return not before.opens_line and first > 1 and tokens[first - 2].exact
 
 
+def _changes_value(tokens: list[Token], first: int) -> bool:
+    """Whether the words before say another value: "half of x", "minus x", "less than 3"."""
+    before, earlier = tokens[first - 1], tokens[first - 2] if first > 1 else None
+    if before.text == "of":
+        return earlier is not None and earlier.text in _PART_OF
+    if before.text == "-" and before.end - before.start > 1:
+        return not (earlier is not None and earlier.operand)
+    compared = before.text in ("<", ">", "≤", "≥", "≠") and tokens[first].number
+    return compared and not (earlier is not None and earlier.exact)
+
+
 def _goes_on_behind(tokens: list[Token], last: int) -> bool:
     """Whether an expression that ends at ``last`` really ends later: ``* 2``, ``y`` or ``%`` behind ``3``."""
     if last + 1 >= len(tokens) or tokens[last + 1].mark:
@@ -616,9 +703,11 @@ def _goes_on_behind(tokens: list[Token], last: int) -> bool:
         return True
     if behind.attached and (behind.operand or behind.text in ("(", "!")):
         return True
-    if token.number and behind.text in ("x", "y", "z"):
+    if token.number and (behind.text in ("x", "y", "z") or behind.text in _MULTIPLES):
         return True
     following = tokens[last + 2] if last + 2 < len(tokens) else None
+    if token.number and behind.number:
+        return True  # "2 1/2", "3 million"
     return (
         behind.text in ("+", "-", "*", "/")
         and not behind.opens_line

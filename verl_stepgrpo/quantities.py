@@ -22,14 +22,14 @@ MAX_CHARS = 120
 MAX_EXPONENT = 400
 """Largest power of ten that is written out."""
 
-_SMALL = {
+SMALL_NUMBERS = {
     word: value
     for value, word in enumerate(
         "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
         "seventeen eighteen nineteen".split()
     )
 }
-_TENS = {
+TENS = {
     word: 10 * value
     for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 }
@@ -39,7 +39,7 @@ PARTS = {
     "eighth": 8, "ninth": 9, "tenth": 10,
 }  # fmt: skip
 
-NUMBER_WORDS = frozenset((*_SMALL, *_TENS, *_SCALES))
+NUMBER_WORDS = frozenset((*SMALL_NUMBERS, *TENS, *_SCALES))
 """English words that numbers are made of, fractions left out."""
 
 # Digits are bounded so that int() and Fraction() stay cheap whatever a model wrote.
@@ -69,7 +69,7 @@ _MAGNITUDE = (
 )
 _SIGN = r"(?P<sign>[-+]|minus |negative )?"
 _CURRENCY = r"(?P<currency>[$€£¥₹]|(?:US|USD|EUR|GBP)(?=[ $]) ?\$?)?"
-_WORDS = "|".join((*_SMALL, *_TENS, *_SCALES, *PARTS, *(part + "s" for part in PARTS), "and", "a"))
+_WORDS = "|".join((*SMALL_NUMBERS, *TENS, *_SCALES, *PARTS, *(part + "s" for part in PARTS), "and", "a"))
 _QUANTITY = re.compile(
     rf"{_SIGN} ?{_CURRENCY} ?(?P<second_sign>-)?"
     rf"(?:(?P<magnitude>{_MAGNITUDE})(?: ?(?P<scale>thousand|million|billion|trillion)(?!\w))?"
@@ -107,12 +107,15 @@ UNIT_NAMES = {
     }.items()
     for name in names.split()
 }  # fmt: skip
+_TEMPERATURES = {"°celsius": "°C", "°c": "°C", "°fahrenheit": "°F", "°f": "°F"}
 _UNIT_FACTOR = re.compile(r"(?P<name>°? ?[^\W\d_]+|°)(?: ?\^ ?\{?(?P<power>-?\d)\}?)?")
 _LOOKS_LIKE_A_VARIABLE = re.compile(r"[A-Za-z]")
 _NOT_A_UNIT = frozenset(
     "is are was to at by from and or but with too either incorrect wrong not no never than between maybe possibly "
     "least most dozen half third quarter pi sqrt root log ln sin cos tan exp minus negative plus times over "
-    "divided multiplied if when where hence thus so which i mod modulo choose factorial".split()
+    "hundred hundreds thousands millions billions dozens crore lakh squared cubed thirds halves quarters tenths "
+    "excluded "
+    "rejected divided multiplied if when where hence thus so which i mod modulo choose factorial".split()
 )
 _SILENT_WORDS = frozenset(
     "of the in total altogether each all a an only exactly units unit together now".split()
@@ -152,6 +155,8 @@ class Quantity:
 
     def same_unit(self, gold: Quantity) -> bool:
         """Return whether the units agree; one that only one of them has is tolerated."""
+        if self.percent != gold.percent and (self.unit or gold.unit):
+            return False
         if not self.unit or not gold.unit or self.unit == gold.unit:
             return True
         if "pound" in (self.unit, gold.unit) and {self.unit, gold.unit} & {"lb", "gbp"}:
@@ -195,15 +200,21 @@ def parse_quantity(text: str) -> Quantity | None:
 
 def number_words(text: str) -> Fraction | None:
     """Return the value of English number words ("twenty-five", "three quarters"), or None."""
+    mixed = re.fullmatch(
+        r"(.+) and ((?:a |one |two |three )?(?:half|thirds?|quarters?|fourths?|fifths?|eighths?))", text
+    )
+    if mixed:  # "two and a half"
+        whole, rest = number_words(mixed[1]), number_words(mixed[2])
+        return None if whole is None or rest is None else whole + rest
     words = [word for word in re.split(r"[ -]", text) if word not in ("and", "a")]
     if not words:
         return None
     part = PARTS.get(words[-1]) or PARTS.get(words[-1].removesuffix("s"))
     if part:
-        whole = _cardinal(words[:-1]) if words[:-1] else 1
-        return None if whole is None else Fraction(whole, part)
-    whole = _cardinal(words)
-    return None if whole is None else Fraction(whole)
+        times = _cardinal(words[:-1]) if words[:-1] else 1
+        return None if times is None else Fraction(times, part)
+    value = _cardinal(words)
+    return None if value is None else Fraction(value)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -215,11 +226,13 @@ def parse_unit(text: str) -> str | None:
     """
     text = re.sub(r"\\(?:text|mathrm) ?\{([^{}]*)\}", r"\1", text)
     text = re.sub(
-        r"\^ ?\{? ?(?:\\circ|°) ?\}?|\\degree|\\circ|degrees?(?= [cf]\b| celsius| fahrenheit)", "°", text
+        r"\^ ?\{? ?(?:\\circ|°) ?\}?|\\degree|\\circ|degrees?(?= [cCfF]\b| [cC]elsius| [fF]ahrenheit)",
+        "°",
+        text,
     )
     text = re.sub(r"(square|sq\.?|cubic) ([^\W\d_]+)", _spoken_power, text.strip())
     text = re.sub(r"([^\W\d_]+) (squared|cubed)", _spoken_power_behind, text)
-    text = re.sub(r"(?<=\w) of .*", "", text.rstrip(". "))
+    text = re.sub(r"(?<=\w) of \D*$", "", text.rstrip(". "))
     numerator, *denominators = re.split(r" ?/ ?| per ", text)
     factors = _factors(numerator, 1)
     for denominator in denominators:
@@ -282,15 +295,15 @@ def _cardinal(words: list[str]) -> int | None:
     """Return the value of "two hundred five" as a list of words, or None where they are no number."""
     total, current, previous = 0, 0, ""
     for word in words:
-        if word in _SMALL:
+        if word in SMALL_NUMBERS:
             # "two three" is a list; "twenty three" and "hundred three" are numbers.
-            if previous in _SMALL or (previous in _TENS and not 0 < _SMALL[word] < 10):
+            if previous in SMALL_NUMBERS or (previous in TENS and not 0 < SMALL_NUMBERS[word] < 10):
                 return None
-            current += _SMALL[word]
-        elif word in _TENS:
-            if previous in _SMALL or previous in _TENS:
+            current += SMALL_NUMBERS[word]
+        elif word in TENS:
+            if previous in SMALL_NUMBERS or previous in TENS:
                 return None
-            current += _TENS[word]
+            current += TENS[word]
         elif word == "hundred":
             current = 100 * (current or 1)
         elif word in _SCALES:
@@ -333,12 +346,12 @@ def _factors(text: str, sign: int) -> list[tuple[str, int]] | None:
         if text[position : match.start()].strip(" *,-'’"):
             return None
         position = match.end()
-        name = match["name"].replace(" ", "")
+        name = _TEMPERATURES.get(match["name"].replace(" ", "").casefold(), match["name"].replace(" ", ""))
         if name.casefold() in _NOT_A_UNIT:
             return None
         if name not in _SILENT_WORDS or match["power"]:
             factors.append((_canonical(name), sign * int(match["power"] or 1)))
-    return None if text[position:].strip(" .,-'’") or len(factors) > 4 else factors
+    return None if text[position:].strip(" .,'’") or len(factors) > 4 else factors
 
 
 def _canonical(name: str) -> str:
@@ -364,14 +377,17 @@ _IN_PROSE = re.compile(
     r"(?: ?(?:thousand|million|billion|trillion)(?!\w))?(?: ?\\?%)?(?![\d^_{])"
 )
 _WORD_NUMBER = re.compile(
-    rf"\b(?:{'|'.join(w for w in (*_SMALL, *_TENS, *_SCALES, 'half') if w != 'one')})\b", re.IGNORECASE
+    rf"\b(?:{'|'.join(w for w in (*SMALL_NUMBERS, *TENS, *_SCALES, 'half') if w != 'one')})\b", re.IGNORECASE
 )
 _UNIT_BEHIND = re.compile(r" ?(°|[^\W\d_]+(?: ?(?:/|per) ?[^\W\d_]+)?(?:\^\{?\d\}?)?)")
 _NO_PROSE = frozenset(
     "not no never than between least most maybe minus negative step option question figure part divided times plus "
     "squared cubed root square sqrt over to from if until neither nor except without wrong incorrect impossible "
     "cannot but more less fewer up power factorial wait actually or and versus vs unless log sin cos tan problem "
-    "choice page number-of th".split()
+    "choice page twice thrice reciprocal cube cubes ln above below before after excluded rejected half double "
+    "triple out "
+    "third quarter fifth under exp hundred hundreds thousands millions billions dozen dozens crore lakh halves thirds "
+    "quarters opposite inverse hardly multiple multiples loss factor factors debt expects around except beyond".split()
 )
 
 
@@ -385,6 +401,8 @@ def find_quantity(text: str) -> Quantity | None:
         r"[=<>+*^\\_|?]|\d[A-Za-z!]", text.replace("\\%", "").replace("\\frac", "")
     ):
         return None
+    if re.search(r" [A-Za-z]$", text):
+        return None
     words = set(re.findall(r"[^\W\d_]+", text.casefold()))
     numbers = list(_IN_PROSE.finditer(text))
     spoken = _WORD_NUMBER.findall(text)
@@ -395,7 +413,7 @@ def find_quantity(text: str) -> Quantity | None:
     number = numbers[0]
     rest = text[: number.start()] + text[number.end() :]
     if (
-        re.search(r"\d|^!|[^\w\s.,;:!'\"()%$€£¥₹°-]", rest)
+        re.search(r"\d|^!|[^\w\s.,;:!'\"()%°-]|(?<!\w)[b-hj-zB-HJ-Z](?!\w)", rest)
         or number.end() == len(text) == number.end() - number.start()
     ):
         return None

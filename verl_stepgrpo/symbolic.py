@@ -1,7 +1,8 @@
 """Ask math-verify whether two expressions are equal, in processes that are killed when they take too long.
 
 Each process that asks owns up to ``MAX_WORKERS`` worker processes: the first is started on the first question,
-another one only while all are busy, and a killed one is replaced. Safe under threads, asyncio (a question
+another one while all are busy or after one had to be killed, and a killed one is replaced. Safe under threads,
+asyncio (a question
 blocks the thread that asks) and fork (a child starts its own). Pure apart from those processes.
 """
 
@@ -48,6 +49,7 @@ class SymbolicChecker:
     """Owns the worker processes. Every method may be called from any thread."""
 
     def __init__(self, max_workers: int = MAX_WORKERS) -> None:
+        self._max_workers = max_workers
         self._slots = threading.BoundedSemaphore(max_workers)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -89,9 +91,17 @@ class SymbolicChecker:
 
     def _take(self) -> _Worker:
         with self._lock:
-            worker = self._idle.pop() if self._idle else _Worker()
-            self._alive.add(worker)
+            if not self._idle:
+                return self._spawn()
+            # One that is still loading sympy is the last choice.
+            worker = next((idle for idle in self._idle if idle.is_ready()), self._idle[0])
+            self._idle.remove(worker)
             return worker
+
+    def _spawn(self) -> _Worker:
+        worker = _Worker()
+        self._alive.add(worker)
+        return worker
 
     def _give_back(self, worker: _Worker, *, usable: bool) -> None:
         if not usable:
@@ -101,10 +111,12 @@ class SymbolicChecker:
             if self._closed:
                 worker.stop()
                 return
-            # The next worker loads sympy while nobody waits for it.
-            worker = worker if usable else _Worker()
-            self._alive.add(worker)
-            self._idle.append(worker)
+            if usable:
+                self._alive.add(worker)
+                self._idle.append(worker)
+            # Where questions hang, a spare loads sympy while nobody waits for it, ready for the next kill.
+            while not usable and len(self._alive) < self._max_workers:
+                self._idle.append(self._spawn())
 
 
 class _Worker:
@@ -123,14 +135,18 @@ class _Worker:
     def ask(self, request: dict[str, object]) -> bytes | None:
         """Return the reply, or None where it does not come in time or at all."""
         try:
-            self._ready = self._ready or self._read_line(START_LIMIT) is not None
-            if not self._ready:
+            if not self.is_ready(START_LIMIT):
                 return None
             assert self.process.stdin is not None
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             return self._read_line(TIME_LIMIT)
         except (OSError, ValueError):  # the worker died, or was stopped by another thread
             return None
+
+    def is_ready(self, limit: float = 0.0) -> bool:
+        """Return whether it has loaded sympy, waiting for that at most ``limit`` seconds."""
+        self._ready = self._ready or self._read_line(limit) is not None
+        return self._ready
 
     def stop(self) -> None:
         self.process.kill()
@@ -174,6 +190,11 @@ def equal(given: str, wanted: str) -> Equality:
 def verify_plainly(text: str, wanted: str) -> Equality:
     """Return math-verify's own verdict on a whole text."""
     return _state.checker().ask(text, f"${wanted}$", plain=True)
+
+
+def worker_pids() -> list[int]:
+    """Return the process ids of this process's workers that are alive."""
+    return _state.checker().pids
 
 
 @functools.lru_cache(maxsize=CACHE_SIZE)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 from verl_stepgrpo.quantities import NUMBER_WORDS, PARTS, UNIT_NAMES, UNIT_SYMBOLS, number_words
 
@@ -40,7 +40,7 @@ _RELATIONS = frozenset("=<>≤≥≠≈")
 _TOKEN = re.compile(
     r"\\(?:[a-zA-Z]+|[%$])"  # a TeX command
     r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"  # a number
-    r"|[^\W\d_]+n['’]t\b"  # a denied verb
+    r"|[a-zA-Z]{2,8}n['’]t\b"  # a denied verb
     r"|[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻]+|[₀-₉]+|[¼-¾⅐-⅞]"  # superscripts, subscripts, fractions in one character
     r"|[α-ωΑ-Ω]"  # Greek letters stand alone
     r"|(?:(?![α-ωΑ-Ω⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ₀-₉])[^\W\d_])+"  # a word
@@ -48,6 +48,7 @@ _TOKEN = re.compile(
     r"|\S"  # a symbol
 )
 _EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
+_SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
 _STRUCK = re.compile(r"~~[^~\n]+~~")
 _MATH_DELIMITER = re.compile(r"\\[()\[\]]")
 
@@ -63,11 +64,12 @@ _SPELLINGS = {
     "\\parallel": "∥", "\\perp": "⊥", "\\triangle": "△", "\\angle": "∠", "\\measuredangle": "∠",
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\circ": "°", "\\degree": "°", "º": "°",
     "\\sqrt": "√", "sqrt": "√", "\\%": "%", "\\varphi": "φ", "\\infty": "∞", "\\to": "->", "→": "->", "⇒": "=>",
-    "\\pm": "±", "\\ell": "l", "\\in": "∈",
+    "\\pm": "±", "\\ell": "l", "\\in": "∈", "\\notin": "∉", "\\cup": "∪", "\\cap": "∩", "\\subset": "⊂",
+    "\\subseteq": "⊆", "\\emptyset": "∅", "\\varnothing": "∅", "\\mid": "|", "\\Delta": "Δ", "\\Omega": "Ω",
 } | {
     "\\" + name: chr(ord("α") + i) for i, name in enumerate(_GREEK.split())
 } | {"\\" + name: name for name in FUNCTIONS}  # fmt: skip
-_SILENT = frozenset("$`,;:\"“”’'\\") | {
+_SILENT = frozenset("&$`,;:\"“”’'\\") | {
     "\\$", "\\left", "\\right", "\\text", "\\mathrm", "\\mathbf", "\\textbf", "\\quad", "\\qquad", "\\boxed",
     "\\displaystyle", "\\operatorname", "\\mathit", "\\textit", "\\big", "\\Big", "\\ ",
 }  # fmt: skip
@@ -88,15 +90,19 @@ for _phrase, _symbols in _SPOKEN.items():
 _BETWEEN_OPERANDS = {
     ("is", "parallel", "to"): "∥", ("parallel", "to"): "∥", ("is", "perpendicular", "to"): "⊥",
     ("perpendicular", "to"): "⊥", ("is", "similar", "to"): "∼", ("is", "congruent", "to"): "≅",
-    ("is",): "=", ("gives",): "=", ("makes",): "=", ("yields",): "=", ("over",): "/", ("x",): "*",
+    ("must", "be"): "=", ("is",): "=", ("gives", "us"): "=",
+    ("gives",): "=", ("makes",): "=", ("yields",): "=", ("over",): "/", ("x",): "*",
 }  # fmt: skip
+_BETWEEN_BY_FIRST: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+for _between, _symbol in _BETWEEN_OPERANDS.items():
+    _BETWEEN_BY_FIRST.setdefault(_between[0], []).append((_between, _symbol))
 _SAID_AS_ACTION = {
     ("divide", "by"): "/", ("dividing", "by"): "/", ("multiply", "by"): "*", ("multiplying", "by"): "*",
     ("add", "and"): "+", ("adding", "and"): "+", ("add", "to"): "+", ("adding", "to"): "+",
     ("subtract", "from"): "-", ("subtracting", "from"): "-",
 }  # fmt: skip
 _SAID_AS_RESULT = {"sum": "+", "product": "*", "difference": "-", "quotient": "/"}
-_ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third"} | {
+ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third"} | {
     f"{i}th": word for i, word in enumerate("fourth fifth sixth seventh eighth ninth tenth".split(), start=4)
 }
 _NOT_VARIABLES = frozenset(
@@ -108,11 +114,11 @@ _NOT_A_NUMBER_BEHIND = frozenset(
     "the this that which each no any every second first another other last".split()
 )
 _VERBS = frozenset("is are be was and or equals has divides".split())
-_TEMPERATURES = {"celsius": "c", "fahrenheit": "f"}
+_AXES = frozenset("axis axes intercept intercepts coordinate coordinates".split())
+TEMPERATURES = {"celsius": "C", "fahrenheit": "F"}
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A word, a number or a symbol in its normalised spelling, with its place in the text.
 
     Attributes:
@@ -131,25 +137,35 @@ class Token:
     mark: str = ""
     attached: bool = False
 
-    @functools.cached_property
+    @property
     def exact(self) -> bool:
         """Whether the token has to agree exactly: all but words of two letters and more.
 
         Negations count as exact too: "is not 3" differs from "is 3" in one word only. So do names in
         capitals ("AB", "ABC"), which keep their case, functions, and words that multiply ("2 dozen").
         """
-        is_word = len(self.text) > 1 and self.text.isalpha() and not self.text.isupper()
-        return not is_word or self.text in _EXACT_WORDS
+        return _is_exact(self.text)
 
-    @functools.cached_property
+    @property
     def number(self) -> bool:
         """Whether the token is a number."""
         return self.text[0].isdigit()
 
-    @functools.cached_property
+    @property
     def operand(self) -> bool:
         """Whether the token is a number, a variable or a name."""
-        return self.number or (self.exact and self.text[-1].isalpha() and self.text not in _EXACT_WORDS)
+        return _is_operand(self.text)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_exact(text: str) -> bool:
+    is_word = len(text) > 1 and text.isalpha() and not text.isupper()
+    return not is_word or text in _EXACT_WORDS
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_operand(text: str) -> bool:
+    return text[0].isdigit() or (_is_exact(text) and text[-1].isalpha() and text not in _EXACT_WORDS)
 
 
 def tokenize(text: str) -> list[Token]:
@@ -158,13 +174,18 @@ def tokenize(text: str) -> list[Token]:
     Case, articles, quotation marks, commas, hyphens between words, Markdown and TeX spacing go.
     """
     tokens = _raw_tokens(_blank(text))
-    for step in _PASSES:
-        tokens = step(tokens)
+    texts = {token.text for token in tokens}
+    if any(text[0].isdigit() for text in texts) or texts & NUMBER_WORDS:
+        texts.add(_ANY_NUMBER)
+    for triggers, rewrite in _PASSES:
+        if not texts.isdisjoint(triggers):
+            tokens = rewrite(tokens)
     return tokens
 
 
 def _blank(text: str) -> str:
     """Return ``text`` with Markdown emphasis and TeX delimiters blanked out, every offset kept."""
+    text = _SHOUTED.sub(_lower_words, text)
     if "~~" in text:
         text = _STRUCK.sub(lambda m: " " * len(m[0]), text)
     for _ in range(2):  # emphasis in emphasis
@@ -174,22 +195,35 @@ def _blank(text: str) -> str:
     return _MATH_DELIMITER.sub("  ", text) if "\\" in text else text
 
 
+def _lower_words(shouted: re.Match[str]) -> str:
+    """Return a run of words in capitals in small letters; a run of short ones may be names ("AB BC CA")."""
+    return (
+        shouted.group().lower()
+        if any(len(w) > MAX_NAME_CHARS for w in shouted.group().split())
+        else shouted.group()
+    )
+
+
 def _raw_tokens(text: str) -> list[Token]:
     tokens: list[Token] = []
-    behind, opens_line, mark = 0, True, ""
+    has_lines = "\n" in text or "\r" in text
+    behind, opens_line, mark, kept_end = 0, True, "", -1
     for match in _TOKEN.finditer(text):
-        between = text[behind : match.start()]
-        opens_line = opens_line or "\n" in between or "\r" in between
-        attached = bool(tokens) and tokens[-1].end == match.start()
-        behind = match.end()
-        if match.group() in "'’" and attached and (_is_variable(tokens[-1]) or tokens[-1].text == "′"):
-            tokens.append(Token("′", match.start(), match.end(), attached=True))
+        start, end = match.span()
+        if has_lines and not opens_line:
+            between = text[behind:start]
+            opens_line = "\n" in between or "\r" in between
+        attached, behind = kept_end == start, end
+        raw = match.group()
+        if raw in "'’" and attached and (_is_variable(tokens[-1]) or tokens[-1].text == "′"):
+            tokens.append(Token("′", start, end, attached=True))
+            kept_end = end
             continue
-        for spelling in _normalised(match.group()):
-            tokens.append(Token(spelling, match.start(), match.end(), opens_line, mark, attached))
-            opens_line, mark, attached = False, "", True
-        if match.group() in _CLAUSE_MARKS:
-            mark = match.group()
+        for spelling in _normalised(raw):
+            tokens.append(Token(spelling, start, end, opens_line, mark, attached))
+            opens_line, mark, attached, kept_end = False, "", True, end
+        if raw in _CLAUSE_MARKS:
+            mark = raw
     return tokens
 
 
@@ -210,10 +244,10 @@ def _normalised(spelling: str) -> tuple[str, ...]:
         return ("not",)
     plain = unicodedata.normalize("NFKC", _SPELLINGS.get(spelling, spelling))
     if "⁄" in plain:
-        return (plain[0], "/", plain[2:])
+        return tuple(part for part in plain.replace("⁄", "\n/\n").split("\n") if part)
     if plain[0].isdigit() or (plain[0] == "." and len(plain) > 1):
         return (_canonical_number(plain),)
-    if not (plain.isupper() and 2 <= len(plain) <= MAX_NAME_CHARS):
+    if plain.casefold() in FUNCTIONS or not (plain.isupper() and len(plain) <= MAX_NAME_CHARS):
         plain = plain.casefold()
     plain = _SPELLINGS.get(plain, plain)
     return (plain,) if plain.strip() else ()
@@ -240,13 +274,11 @@ def _groups(tokens: list[Token], depth: int = 0) -> list[Token]:
         token = tokens[i]
         if token.text == "\\frac":
             if i + 1 < len(tokens) and len(tokens[i + 1].text) == 2 and tokens[i + 1].number:  # \\frac12
-                tokens[i + 1 : i + 2] = [replace(tokens[i + 1], text=digit) for digit in tokens[i + 1].text]
-            top, middle = _argument(tokens, i + 1)
+                tokens[i + 1 : i + 2] = [tokens[i + 1]._replace(text=digit) for digit in tokens[i + 1].text]
+            top, middle = _argument(tokens, i + 1, products=False)
             bottom, i = _argument(tokens, middle)
             if top and bottom:
-                first = replace(
-                    top[0], start=token.start, opens_line=token.opens_line, attached=token.attached
-                )
+                first = token._replace(text=top[0].text, end=top[0].end)
                 slash = Token("/", top[-1].end, bottom[0].start)
                 out += [*_groups([first, *top[1:]], depth + 1), slash, *_groups(bottom, depth + 1)]
         elif token.text in ("^", "_", "√") and tokens[i + 1 : i + 2] and tokens[i + 1].text == "{":
@@ -259,8 +291,11 @@ def _groups(tokens: list[Token], depth: int = 0) -> list[Token]:
     return _roots(out)
 
 
-def _argument(tokens: list[Token], i: int) -> tuple[list[Token], int]:
-    """Return the group or token at ``i``, in parentheses if it has several tokens, and the index behind it."""
+def _argument(tokens: list[Token], i: int, *, products: bool = True) -> tuple[list[Token], int]:
+    """Return the group or token at ``i``, in parentheses where it needs them, and the index behind it.
+
+    A group of one operand ("6!", "360°", "-3") needs none, and with ``products=False`` nor does a product.
+    """
     if i >= len(tokens) or tokens[i].text != "{":
         return tokens[i : i + 1], min(i + 1, len(tokens))
     depth, end = 0, i
@@ -270,11 +305,25 @@ def _argument(tokens: list[Token], i: int) -> tuple[list[Token], int]:
             break
         end += 1
     inner = tokens[i + 1 : end]
-    if len(inner) > 1 and not (len(inner) == 2 and inner[0].text == "-"):
-        opening = replace(tokens[i], text="(")
+    if _needs_parentheses(inner, products):
+        opening = tokens[i]._replace(text="(")
         closing = Token(")", inner[-1].end, inner[-1].end + 1, attached=True)
         inner = [opening, *inner, closing]
     return inner, end + 1
+
+
+def _needs_parentheses(group: list[Token], products: bool) -> bool:
+    bare = [token.text for token in group if token.text not in "°%!′^{}"]
+    if len(bare) < 2 or (len(bare) == 2 and bare[0] == "-"):
+        return False
+    if products:
+        return True
+    depth = 0
+    for text in bare[1:]:
+        depth += (text == "(") - (text == ")")
+        if depth == 0 and text not in ")" and (text in "+-=" or text in _RELATIONS):
+            return True
+    return False
 
 
 def _roots(tokens: list[Token]) -> list[Token]:
@@ -284,7 +333,7 @@ def _roots(tokens: list[Token]) -> list[Token]:
     while i < len(tokens):
         texts = [token.text for token in tokens[i : i + 4]]
         if texts == ["√", "[", "3", "]"]:
-            out.append(replace(tokens[i], text="∛", end=tokens[i + 3].end))
+            out.append(tokens[i]._replace(text="∛", end=tokens[i + 3].end))
             i += 4
         elif (
             texts[:1] == ["("]
@@ -294,6 +343,17 @@ def _roots(tokens: list[Token]) -> list[Token]:
         ):
             out.append(tokens[i + 1])
             i += 3
+        elif (
+            texts[:2] == ["(", "-"]
+            and texts[3:] == [")"]
+            and tokens[i + 2].operand
+            and not _is_call(out, tokens[i])
+        ):
+            out += tokens[i + 1 : i + 3]
+            i += 4
+        elif texts[0] == "(" and not _is_call(out, tokens[i]) and (end := _end_of_numerator(tokens, i)):
+            out += _roots(tokens[i + 1 : end])
+            i = end + 1
         else:
             before_degree = texts[:2] == ["^", "°"]
             # x_1 is x1, H_2O is H2O; a subscript of several tokens keeps its sign.
@@ -301,11 +361,19 @@ def _roots(tokens: list[Token]) -> list[Token]:
                 texts[0] == "_" and bool(out) and out[-1].operand and len(texts) > 1 and tokens[i + 1].operand
             )
             if subscript:
-                tokens[i + 1] = replace(tokens[i + 1], attached=True)
+                tokens[i + 1] = tokens[i + 1]._replace(attached=True)
             if not (before_degree or subscript):
                 out.append(tokens[i])
             i += 1
     return out
+
+
+def _end_of_numerator(tokens: list[Token], i: int) -> int:
+    """Return where the product in parentheses at ``i`` ends, if a fraction bar follows: ``(2x) / 3``; else 0."""
+    end = next((k for k in range(i + 1, min(i + 8, len(tokens))) if tokens[k].text in "()"), 0)
+    if not end or tokens[end].text != ")" or tokens[end + 1 : end + 2] == [] or tokens[end + 1].text != "/":
+        return 0
+    return 0 if _needs_parentheses(tokens[i + 1 : end], products=False) else end
 
 
 def _is_call(before: list[Token], opening: Token) -> bool:
@@ -330,22 +398,31 @@ def _without_hyphens(tokens: list[Token]) -> list[Token]:
 
 
 def _numbers(tokens: list[Token]) -> list[Token]:
-    """Turn number words into numbers ("twenty-five"), and "3rd" into "third"."""
+    """Turn number words into numbers ("twenty-five", "negative 3"), and "3rd" into "third"."""
     out: list[Token] = []
     i = 0
     while i < len(tokens):
         token = tokens[i]
         if token.number and tokens[i + 1 : i + 2] and tokens[i + 1].attached:
-            ordinal = _ORDINALS.get(token.text + tokens[i + 1].text)
+            ordinal = ORDINALS.get(token.text + tokens[i + 1].text)
             if ordinal:
-                out.append(replace(token, text=ordinal, end=tokens[i + 1].end))
+                out.append(token._replace(text=ordinal, end=tokens[i + 1].end))
                 i += 2
                 continue
+        if (
+            token.text == "negative"
+            and i + 1 < len(tokens)
+            and (tokens[i + 1].number or _number_words_at(tokens, i + 1, []))
+        ):
+            out.append(token._replace(text="-"))
+            tokens[i + 1] = tokens[i + 1]._replace(attached=True)
+            i += 1
+            continue
         length = _number_words_at(tokens, i, out)
         if length:
             value = number_words(" ".join(t.text for t in tokens[i : i + length]))
             last = tokens[i + length - 1]
-            out += [replace(token, text=part, end=last.end) for part in _written(value)]
+            out += [token._replace(text=part, end=last.end) for part in _written(value)]
             i += length
         else:
             out.append(token)
@@ -385,7 +462,7 @@ def _spoken_operators(tokens: list[Token]) -> list[Token]:
         for phrase, symbols in _SPOKEN_BY_FIRST.get(tokens[i].text, ()):
             stretch = tokens[i : i + len(phrase)]
             if tuple(t.text for t in stretch) == phrase:
-                out += [replace(stretch[0], text=symbol, end=stretch[-1].end) for symbol in symbols]
+                out += [stretch[0]._replace(text=symbol, end=stretch[-1].end) for symbol in symbols]
                 i += len(phrase)
                 break
         else:
@@ -400,21 +477,25 @@ def _names_and_units(tokens: list[Token]) -> list[Token]:
     for i, token in enumerate(tokens):
         following = tokens[i + 1] if i + 1 < len(tokens) else None
         before = out[-1] if out else None
-        if token.text in ("angle", "triangle") and following is not None and _is_name(following):
-            token = replace(token, text="∠" if token.text == "angle" else "△")
+        if following is not None and following.text in _AXES and len(token.text) == 1:
+            token = token._replace(text=token.text.casefold())
+        elif token.text in ("angle", "triangle") and following is not None and _is_name(following):
+            token = token._replace(text="∠" if token.text == "angle" else "△")
         elif before is not None and (before.number or before.text in UNITS or before.text == "/"):
             token = _unit(token, before)
-        elif before is not None and before.text == "°" and token.text in _TEMPERATURES:
-            token = replace(token, text=_TEMPERATURES[token.text])
+        elif before is not None and before.text == "°" and token.text in TEMPERATURES:
+            token = token._replace(text=TEMPERATURES[token.text])
         out.append(token)
     return out
 
 
 def _unit(token: Token, before: Token) -> Token:
     if token.text == "per" and not before.number:
-        return replace(token, text="/")
+        return token._replace(text="/")
     symbol = UNIT_NAMES.get(token.text) or UNIT_NAMES.get(token.text.removesuffix("s"))
-    return replace(token, text=symbol.casefold()) if symbol and symbol.isascii() else token
+    if symbol is None or not symbol.isascii():
+        return token
+    return token._replace(text=symbol if len(symbol) == 1 else symbol.casefold())
 
 
 def _is_name(token: Token) -> bool:
@@ -426,16 +507,16 @@ def _between_operands(tokens: list[Token]) -> list[Token]:
     out: list[Token] = []
     i = 0
     while i < len(tokens):
-        for phrase, symbol in _BETWEEN_OPERANDS.items():
+        for phrase, symbol in _BETWEEN_BY_FIRST.get(tokens[i].text, ()):
             behind = i + len(phrase)
             if (
                 out
                 and tuple(token.text for token in tokens[i:behind]) == phrase
                 and _ends_operand(out[-1], phrase)
                 and behind < len(tokens)
-                and _begins_operand(tokens[behind], phrase)
+                and _begins_operand(tokens[behind], phrase, symbol)
             ):
-                out.append(replace(tokens[i], text=symbol, end=tokens[behind - 1].end))
+                out.append(tokens[i]._replace(text=symbol, end=tokens[behind - 1].end))
                 i = behind
                 break
         else:
@@ -450,10 +531,10 @@ def _ends_operand(token: Token, phrase: tuple[str, ...]) -> bool:
     return token.operand or token.text in (")", "°", "%", "′", "!")
 
 
-def _begins_operand(token: Token, phrase: tuple[str, ...]) -> bool:
+def _begins_operand(token: Token, phrase: tuple[str, ...], symbol: str) -> bool:
     if phrase == ("x",):
         return token.number
-    if len(phrase) > 1:
+    if symbol != "=":
         return token.operand or token.text in "∠△"
     return token.operand or token.text in "√∛(-∠"
 
@@ -471,7 +552,7 @@ def _actions(tokens: list[Token]) -> list[Token]:
             symbol, a, b, length = _SAID_AS_RESULT.get(texts[0]), i + 2, i + 4, 5
         if symbol and tokens[a].operand and tokens[b].operand:
             first, second = (tokens[b], tokens[a]) if "from" in texts[:4] else (tokens[a], tokens[b])
-            out += [first, replace(tokens[i], text=symbol), second]
+            out += [first, tokens[i]._replace(text=symbol), second]
             i += length
         else:
             out.append(tokens[i])
@@ -494,14 +575,14 @@ def _products(tokens: list[Token]) -> list[Token]:
             token.text == "*" and out and i + 1 < len(split) and _multiplies_silently(out[-1], split[i + 1])
         )
         if dropped:
-            split[i + 1] = replace(split[i + 1], attached=True)
+            split[i + 1] = split[i + 1]._replace(attached=True)
         else:
             out.append(token)
     return out
 
 
 def _letters(token: Token) -> list[Token]:
-    first = replace(token, text=token.text[0], end=token.start + 1)
+    first = token._replace(text=token.text[0], end=token.start + 1)
     places = enumerate(token.text[1:], start=token.start + 1)
     return [first, *(Token(letter, i, i + 1, attached=True) for i, letter in places)]
 
@@ -530,7 +611,7 @@ def _multiplies_silently(before: Token, behind: Token) -> bool:
 def _equality_behind_words(tokens: list[Token]) -> list[Token]:
     """Read "=" behind a word as "is": "area = 24" and "the area is 24" are the same."""
     return [
-        replace(token, text="is") if token.text == "=" and i and not tokens[i - 1].exact else token
+        token._replace(text="is") if token.text == "=" and i and not tokens[i - 1].exact else token
         for i, token in enumerate(tokens)
     ]
 
@@ -540,14 +621,19 @@ def _without_articles(tokens: list[Token]) -> list[Token]:
     kept: list[Token] = []
     for i, token in enumerate(tokens):
         following = tokens[i + 1] if i + 1 < len(tokens) else None
-        if token.text not in ("the", "an") and not (token.text == "a" and _is_article(kept, following)):
+        if token.text not in ("the", "an") and not (token.text in "aA" and _is_article(kept, following)):
             kept.append(token)
     return kept
 
 
 def _is_article(before: list[Token], following: Token | None) -> bool:
     """Whether "a" between these tokens is the article: before a word, and in no formula such as ``F = m a``."""
-    if following is None or following.mark or following.exact or following.text in _VERBS:
+    if following is None or following.mark:
+        return False
+    if following.number:
+        # "is a 3", "a 30-60-90 triangle", but not a_1
+        return not following.attached and not (before and before[-1].exact)
+    if following.exact or following.text in _VERBS:
         return False
     if not before:
         return True
@@ -555,20 +641,24 @@ def _is_article(before: list[Token], following: Token | None) -> bool:
     return not (in_formula or (before[-1].attached and _is_variable(before[-1])))
 
 
-UNITS = frozenset(symbol.casefold() for symbol in UNIT_SYMBOLS)
+UNITS = frozenset(symbol if len(symbol) == 1 else symbol.casefold() for symbol in UNIT_SYMBOLS)
 """Symbols of units as tokens have them."""
 
-_PASSES = (
-    _groups,
-    _without_hyphens,
-    _without_articles,
-    _numbers,
-    _spoken_operators,
-    _names_and_units,
-    _actions,
-    _between_operands,
-    _products,
-    _equality_behind_words,
+_ANY_NUMBER = "#"
+"""Stands among the triggers of a pass for any number."""
+
+_PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...] = (
+    # Each pass runs only on text that has one of its triggers: most sentences are plain prose.
+    (frozenset({"{", "}", "\\frac", "√", "(", "^", "_"}), _groups),
+    (frozenset("-"), _without_hyphens),
+    (frozenset({"a", "A", "an", "the"}), _without_articles),
+    (NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, _numbers),
+    (frozenset(_SPOKEN_BY_FIRST), _spoken_operators),
+    (_AXES | {"angle", "triangle", "°", "/", _ANY_NUMBER}, _names_and_units),
+    (frozenset({first for first, _ in _SAID_AS_ACTION} | set(_SAID_AS_RESULT)), _actions),
+    (frozenset(_BETWEEN_BY_FIRST), _between_operands),
+    (OPERATORS | _RELATIONS | {_ANY_NUMBER, "equals", "is"}, _products),
+    (frozenset({"=", "equals", "equal", "is"}), _equality_behind_words),
 )
 
 
