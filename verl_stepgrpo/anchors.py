@@ -15,8 +15,8 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.quantities import NUMBER_WORDS, PARTS, SMALL_NUMBERS, TENS
-from verl_stepgrpo.tokens import ORDINALS, TEMPERATURES, UNITS, Token, tokenize
+from verl_stepgrpo.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
+from verl_stepgrpo.tokens import TEMPERATURES, UNITS, Token, tokenize
 from verl_stepgrpo.words import SPELLINGS, similarity_of
 
 _WORD = re.compile(r"[^\W\d_]+")
@@ -28,6 +28,7 @@ _WITHOUT_ANCHOR = (
     UNITS | set(TEMPERATURES) | set(ORDINALS.values()) | set(SPELLINGS) | set(SPELLINGS.values())
 )
 """Words that a text may have in quite another spelling ("km" as "kilometers", "third" as "3rd")."""
+_NUMBER_WORDS = NUMBER_WORDS | set(PARTS) | {f"{part}s" for part in PARTS} | {"squared", "cubed", "cube"}
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,33 @@ class Sentence:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        lower = text.casefold()
-        words = set(_WORD.findall(lower))
-        self._by_letter: dict[str, list[str]] = {}
-        for word in words:
-            self._by_letter.setdefault(word[0], []).append(word)
+        self._lower = text.casefold()
+        words = _WORD.findall(self._lower)
         self._odd_digits = (not text.isascii() or "frac" in text) and _ODD_DIGITS.search(text) is not None
-        self._compact = _JOINERS.sub("", lower)
         self._known: dict[tuple[str, float], bool] = {}
-        self.words = words
+        self.words = set(words)
         plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
         runs = _DIGITS.findall(plain)
         if runs and "," in text:
             runs += _DIGITS.findall(_THOUSANDS.sub("", plain))
         self.digits = {digits.lstrip("0") or "0" for digits in runs}
-        self.number_words = words & NUMBER_WORDS
+        self.number_words = self.words & _NUMBER_WORDS
+        self._numbers = len(runs) + (sum(map(_NUMBER_WORDS.__contains__, words)) if self.number_words else 0)
+
+    @functools.cached_property
+    def _by_letter(self) -> dict[str, list[str]]:
+        by_letter: dict[str, list[str]] = {}
+        for word in self.words:
+            by_letter.setdefault(word[0], []).append(word)
+        return by_letter
+
+    @functools.cached_property
+    def _compact(self) -> str:
+        return _JOINERS.sub("", self._lower)
+
+    def may_hold_numbers(self, count: int) -> bool:
+        """Return False only where the sentence has fewer than ``count`` numbers."""
+        return self._numbers >= count or self._odd_digits
 
     def may_hold_number(self, number: str) -> bool:
         """Return False only where the sentence has the number in no spelling."""
@@ -120,6 +133,7 @@ class SentenceIndex:
         self._everywhere = (1 << len(sentences)) - 1
         self._with_number: dict[str, int] = {}
         self._with_word: dict[str, int] = {}
+        self._with_count: dict[int, int] = {}
 
     def may_hold(self, anchors: Anchors) -> int:
         """Return the sentences in which a wording with ``anchors`` may stand, as bits."""
@@ -138,10 +152,16 @@ class SentenceIndex:
             found &= self._with_word[word]
         return found
 
-    @functools.cached_property
-    def distinct_numbers(self) -> int:
-        """How many different numbers there are at most, in digits or in words."""
-        return len(set().union(*(s.digits | s.number_words for s in self._sentences)))
+    def may_hold_others(self, anchors: Anchors, count: int) -> int:
+        """Return the sentences in which a wording with ``count`` numbers may stand with other ones, as bits."""
+        if count not in self._with_count:
+            self._with_count[count] = _bits(s.may_hold_numbers(count) for s in self._sentences)
+        return self._with_count[count] and self.may_hold(Anchors((), anchors.words)) & self._with_count[count]
+
+    def distinct_numbers(self, bits: int) -> int:
+        """Return how many different numbers some of the sentences have at most, in digits or in words."""
+        chosen = (s for i, s in enumerate(self._sentences) if bits >> i & 1)
+        return len(set().union(*(s.digits | s.number_words for s in chosen)))
 
 
 def _bits(flags: Iterable[bool]) -> int:

@@ -12,6 +12,8 @@ import functools
 import re
 import unicodedata
 
+from verl_stepgrpo.quantities import ORDINALS
+
 MAX_CHARS = 2048
 """Characters of an answer that are looked at."""
 
@@ -82,10 +84,7 @@ _LEAD = re.compile(
     r"(?=\S))?",
     re.IGNORECASE,
 )
-_ORDINALS = {
-    "first": "1st", "second": "2nd", "third": "3rd", "fourth": "4th", "fifth": "5th", "sixth": "6th",
-    "seventh": "7th", "eighth": "8th", "ninth": "9th", "tenth": "10th",
-}  # fmt: skip
+_ORDINALS = {word: numeral for numeral, word in ORDINALS.items()}
 _TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_][^\W\d_])!|(?<= )!|\\\\)+$")
 
 

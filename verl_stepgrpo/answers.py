@@ -9,6 +9,7 @@ No torch, no verl. Not covered: conversion between units, rounding (``0.33`` is 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from verl_stepgrpo import algebra, symbolic
 from verl_stepgrpo.answer_text import DENIALS, compact, normalise, statement
 from verl_stepgrpo.quantities import Quantity, find_quantity, parse_quantity, split_unit
 from verl_stepgrpo.symbolic import Equality
+from verl_stepgrpo.words import SPELLINGS
 
 MAX_ANSWER_CHARS = 512
 """Longer final answers are judged by their text alone: they are not answers, and parsing them costs."""
@@ -64,13 +66,12 @@ _ANOTHER_CHOICE = re.compile(
     r"|\b(?:wrong|incorrect|false|rejected|eliminated|excluded)\b|\.\.|(?:is|are|it's|,) not\b|\bno(?:,| wait|$)"
 )
 _LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
-_YES_NO = {"yes": "yes", "no": "no", "true": "true", "false": "false"}
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _PLAIN_WORDS = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?:['’.,-]|, | |; |: |\. )[^\W\d_]+)*")
 """Words without signs; "x - y" and "Cl-" are none."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
-_SPELLINGS = {"grey": "gray", "colour": "color", "centre": "center", "metre": "meter", "litre": "liter"}
+_PRONOUNS = frozenset("it they he she this that".split())
 _LINKS = frozenset("is are was were be will would it they there on in at called named".split())
 _CLASS_NOUNS = frozenset(
     "bar line color colour one region segment slice category group shape side object box car ball triangle".split()
@@ -195,7 +196,12 @@ def _by_hedge(given: _Answer, wanted: _Answer) -> Verdict | None:
         return None
     if hedge.group() == "or" and _is_set_of_values(_elements(wanted.folded)):
         return None
-    if _YES_NO.get(_first_word(wanted.folded)) and hedge.group() not in ("or", "maybe", "perhaps", "depends"):
+    if _first_word(wanted.folded) in _OPPOSITES and hedge.group() not in (
+        "or",
+        "maybe",
+        "perhaps",
+        "depends",
+    ):
         return None
     return _decided(False, "hedge", f"the answer leaves a choice ({hedge.group()!r})")
 
@@ -267,7 +273,7 @@ def _by_choice(given: _Answer, wanted: _Answer) -> Verdict | None:
 
 def _names_another(behind: str, text: str) -> bool:
     """Whether the text behind a choice names another one, or takes the choice back."""
-    rest = behind.removeprefix(text) if text else behind
+    rest = behind.removeprefix(text)
     return bool(_ANOTHER_CHOICE.search(rest) or _HEDGE.search(rest)) and behind != text
 
 
@@ -326,7 +332,7 @@ def _choice_named_right(text: str) -> tuple[str, str] | None:
 
 def _by_yes_no(given: _Answer, wanted: _Answer) -> Verdict | None:
     gold = wanted.folded
-    if gold not in _YES_NO:
+    if gold not in _OPPOSITES:
         return None
     first, rest = _first_word(given.full.casefold()), given.full.casefold()[len(gold) :]
     if first == _OPPOSITES[gold]:
@@ -376,7 +382,7 @@ def _by_list(given: _Answer, wanted: _Answer) -> Verdict | None:
         return _decided(False, "list", f"{len(ours.items)} elements against {len(gold.items)}")
     if ours.opening and gold.opening and _brackets(ours) != _brackets(gold):
         return _decided(False, "list", "other brackets")
-    if depth_of(given.core) > MAX_NESTED_LISTS:
+    if max(_depths(given.core), default=0) > MAX_NESTED_LISTS:
         return _decided(False, "list", "lists in lists in lists")
     try:
         return _decided(_same_elements(ours, gold), "list", "element by element")
@@ -384,13 +390,9 @@ def _by_list(given: _Answer, wanted: _Answer) -> Verdict | None:
         return replace(_decided(False, "list", "math-verify ran out of time on an element"), timeout=True)
 
 
-def depth_of(text: str) -> int:
-    """Return how deep brackets stand in brackets at most."""
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        deepest = max(deepest, depth)
-    return deepest
+def _depths(text: str) -> list[int]:
+    """Return for each character how many brackets are open behind it."""
+    return list(itertools.accumulate((c in "([{") - (c in ")]}") for c in text))
 
 
 class _ElementTimedOutError(Exception):
@@ -468,10 +470,10 @@ def _elements(text: str) -> _Elements:
 
 
 def _split(text: str, separators: tuple[str, ...]) -> list[str]:
-    items, depth, start, i = [], 0, 0, 0
+    items, start, i = [], 0, 0
+    depths = _depths(text)
     while i < len(text):
-        depth += (text[i] in "([{") - (text[i] in ")]}")
-        separator = next((s for s in separators if depth <= 0 and text.startswith(s, i)), None)
+        separator = next((s for s in separators if depths[i] <= 0 and text.startswith(s, i)), None)
         if separator:
             items.append(text[start:i])
             i += len(separator)
@@ -485,12 +487,8 @@ def _split(text: str, separators: tuple[str, ...]) -> list[str]:
 
 def _closes_at_end(text: str) -> bool:
     """Whether the bracket that opens ``text`` is closed by its last character, not before."""
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if depth == 0:
-            return i == len(text) - 1
-    return False
+    depths = _depths(text)
+    return 0 in depths and depths.index(0) == len(text) - 1
 
 
 def _by_words(given: _Answer, wanted: _Answer) -> Verdict | None:
@@ -508,7 +506,7 @@ def _by_words(given: _Answer, wanted: _Answer) -> Verdict | None:
 def _words(text: str) -> list[str]:
     # "a" before a comma is a letter.
     text = re.sub(r"\b(?:an?|the) (?=\w)", "", text)
-    words = (_SPELLINGS.get(word, word) for word in _WORD.findall(text))
+    words = (SPELLINGS.get(word, word) for word in _WORD.findall(text))
     return [word.removesuffix("s") if len(word) > 4 and not word.endswith("ss") else word for word in words]
 
 
@@ -526,14 +524,7 @@ def _states(words: list[str], gold: list[str]) -> bool:
 def _ends_with(text: str, gold: str) -> bool:
     """Whether ``text`` is ``gold`` behind a pronoun, as in "it increases"."""
     ours, words = _words(text), _words(gold)
-    return ours[-len(words) :] == words and set(ours[: -len(words)]) <= {
-        "it",
-        "they",
-        "he",
-        "she",
-        "this",
-        "that",
-    }
+    return ours[-len(words) :] == words and set(ours[: -len(words)]) <= _PRONOUNS
 
 
 def _first_word(text: str) -> str:

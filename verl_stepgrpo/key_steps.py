@@ -50,7 +50,7 @@ MAX_EXTRA_WORDS = 2
 """Words that a stretch of text may have beyond a wording's, before, behind and between its exact tokens."""
 
 MAX_VALUES = 5
-"""Different numbers that a response may put in the place of a key step's last one ("x = 1, x = 2, ..."). With
+"""Different numbers that a response may put in the place of one of a key step's ("x = 1, x = 2, ..."). With
 more it lists values instead of stating one, and the key step does not count."""
 
 MAX_SAME_SHAPE = 20
@@ -186,9 +186,17 @@ class _Reasoning:
         ]
         self.index = SentenceIndex([segment.sentence for segment in self.segments], threshold)
 
-    def stretches(self, wording: Wording, *, any_number: bool = False) -> Iterator[_Stretch]:
-        """Yield all stretches that match; with ``any_number``, whatever the wording's numbers are."""
-        bits = self.index.may_hold(Anchors((), wording.anchors.words) if any_number else wording.anchors)
+    def stretches(self, wording: Wording) -> Iterator[_Stretch]:
+        """Yield all stretches that match."""
+        return self._stretches(wording, self.index.may_hold(wording.anchors), any_number=False)
+
+    def stretches_with_others(self, wording: Wording) -> Iterator[_Stretch]:
+        """Yield all stretches that match whatever the wording's numbers are; none where few numbers could be one."""
+        bits = self.index.may_hold_others(wording.anchors, len(wording.numbers))
+        if self.index.distinct_numbers(bits) > MAX_VALUES:
+            yield from self._stretches(wording, bits, any_number=True)
+
+    def _stretches(self, wording: Wording, bits: int, *, any_number: bool) -> Iterator[_Stretch]:
         while bits:
             lowest = bits & -bits
             bits ^= lowest
@@ -329,19 +337,28 @@ def _match(key_step: KeyStep, found: _Stretch) -> KeyStepMatch:
 def _candidates(key_step: KeyStep, reasoning: _Reasoning) -> list[_Stretch]:
     """Return the stretches that match any wording, none where the response only lists values in its place."""
     found = []
-    for text in key_step:
-        stretches = [s for wording in analyse(text) for s in reasoning.stretches(wording)]
-        if stretches and not _lists_values(analyse(text), reasoning):
+    for forms in _forms(key_step):
+        stretches = [stretch for form in forms for stretch in reasoning.stretches(form)]
+        if stretches and not _lists_values(forms, reasoning):
             found += stretches
     return found
+
+
+@functools.lru_cache(maxsize=8192)
+def _forms(key_step: KeyStep) -> tuple[tuple[Wording, ...], ...]:
+    """Return the forms of each wording, of wordings with the same tokens the first one's alone."""
+    by_tokens: dict[tuple[str, ...], tuple[Wording, ...]] = {}
+    for forms in map(analyse, key_step):
+        by_tokens.setdefault(tuple(token.text for token in forms[0].tokens), forms)
+    return tuple(by_tokens.values())
 
 
 def _lists_values(forms: Sequence[Wording], reasoning: _Reasoning) -> bool:
     """Whether the response has the wording with so many other numbers that it lists instead of stating one."""
     wanted = forms[0].numbers
-    if not wanted or reasoning.index.distinct_numbers <= MAX_VALUES:
+    if not wanted:
         return False
-    listed = {s.numbers for form in forms for s in reasoning.stretches(form, any_number=True)}
+    listed = {s.numbers for form in forms for s in reasoning.stretches_with_others(form)}
     if len(listed) > MAX_SAME_SHAPE:
         return True
     if len(forms[0].tokens) == 1:
@@ -614,10 +631,10 @@ def _denied_before(tokens: list[Token], first: int) -> bool:
             break
         if token.text in NEGATIONS and not token.attached and following not in _HARMLESS_NEGATIONS:
             return True
-        if (
-            token.text in _DENYING
-            or (token.text == "non" and i == first - 1)
-            or (token.text in _RETRACTIONS and following in ("that", "to"))
+        if token.text in _DENYING:  # "no doubt" and "cannot deny" do not
+            return i == 0 or tokens[i - 1].text not in NEGATIONS
+        if (token.text == "non" and i == first - 1) or (
+            token.text in _RETRACTIONS and following in ("that", "to")
         ):
             return True
     return False
@@ -705,9 +722,9 @@ def _goes_on_behind(tokens: list[Token], last: int) -> bool:
         return True
     if token.number and (behind.text in ("x", "y", "z") or behind.text in _MULTIPLES):
         return True
-    following = tokens[last + 2] if last + 2 < len(tokens) else None
     if token.number and behind.number:
         return True  # "2 1/2", "3 million"
+    following = tokens[last + 2] if last + 2 < len(tokens) else None
     return (
         behind.text in ("+", "-", "*", "/")
         and not behind.opens_line

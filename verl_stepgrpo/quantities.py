@@ -42,6 +42,10 @@ PARTS = {
 NUMBER_WORDS = frozenset((*SMALL_NUMBERS, *TENS, *_SCALES))
 """English words that numbers are made of, fractions left out."""
 
+ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third"} | {
+    f"{i}th": word for i, word in enumerate("fourth fifth sixth seventh eighth ninth tenth".split(), start=4)
+}
+
 # Digits are bounded so that int() and Fraction() stay cheap whatever a model wrote.
 _DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\})\d{3}){1,6}(?!\d)|\d{1,3}(?: \d{3}){1,6}(?![ ]?\d)|\d{1,24})"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d{{0,24}})?|\.\d{{1,24}})"
@@ -67,12 +71,13 @@ _MAGNITUDE = (
     rf"(?:{_SCIENTIFIC}|{_POWER_OF_TEN}|{_REPEATING}|\d{{1,24}} ?{_FRACTION}"
     rf"|\d{{1,24}}(?: and | )\d{{1,24}} ?/ ?\d{{1,24}}|{_SLASH}|{_FRACTION}|{_DECIMAL})"
 )
+_SCALE = "thousand|million|billion|trillion"
 _SIGN = r"(?P<sign>[-+]|minus |negative )?"
 _CURRENCY = r"(?P<currency>[$€£¥₹]|(?:US|USD|EUR|GBP)(?=[ $]) ?\$?)?"
 _WORDS = "|".join((*SMALL_NUMBERS, *TENS, *_SCALES, *PARTS, *(part + "s" for part in PARTS), "and", "a"))
 _QUANTITY = re.compile(
     rf"{_SIGN} ?{_CURRENCY} ?(?P<second_sign>-)?"
-    rf"(?:(?P<magnitude>{_MAGNITUDE})(?: ?(?P<scale>thousand|million|billion|trillion)(?!\w))?"
+    rf"(?:(?P<magnitude>{_MAGNITUDE})(?: ?(?P<scale>{_SCALE})(?!\w))?"
     rf"|(?P<words>(?:{_WORDS})(?:[ -](?:{_WORDS}))*)(?![\w-]))"
     r" ?(?P<percent>\\?%|percent\b|per cent\b)?(?P<unit>.*)",
     re.DOTALL,
@@ -114,8 +119,7 @@ _NOT_A_UNIT = frozenset(
     "is are was to at by from and or but with too either incorrect wrong not no never than between maybe possibly "
     "least most dozen half third quarter pi sqrt root log ln sin cos tan exp minus negative plus times over "
     "hundred hundreds thousands millions billions dozens crore lakh squared cubed thirds halves quarters tenths "
-    "excluded "
-    "rejected divided multiplied if when where hence thus so which i mod modulo choose factorial".split()
+    "excluded rejected divided multiplied if when where hence thus so which i mod modulo choose factorial".split()
 )
 _SILENT_WORDS = frozenset(
     "of the in total altogether each all a an only exactly units unit together now".split()
@@ -172,7 +176,7 @@ def parse_quantity(text: str) -> Quantity | None:
     """Return the quantity that ``text`` is, whole; None where it is anything else.
 
     "8", "-1/2", "3 * 10^8 m/s", "$5", "25%", "twelve", "2.5 million", "8 red apples". ``text`` is normalised as
-    by ``answers.normalise``, its letter case kept (mW and MW differ). None for two numbers, an operator, a
+    by ``answer_text.normalise``, its letter case kept (mW and MW differ). None for two numbers, an operator, a
     negation, or a letter behind the number that may be a variable ("8x").
     """
     if len(text) > MAX_CHARS:
@@ -374,7 +378,7 @@ _KNOWN = _CANONICAL | {f"{name}^{power}" for name in _CANONICAL for power in (2,
 
 _IN_PROSE = re.compile(
     rf"(?<![\w.\\^_{{(])[-+]?[$€£¥₹]? ?(?:{_MAGNITUDE})"
-    r"(?: ?(?:thousand|million|billion|trillion)(?!\w))?(?: ?\\?%)?(?![\d^_{])"
+    rf"(?: ?(?:{_SCALE})(?!\w))?(?: ?\\?%)?(?![\d^_{{])"
 )
 _WORD_NUMBER = re.compile(
     rf"\b(?:{'|'.join(w for w in (*SMALL_NUMBERS, *TENS, *_SCALES, 'half') if w != 'one')})\b", re.IGNORECASE
@@ -385,8 +389,8 @@ _NO_PROSE = frozenset(
     "squared cubed root square sqrt over to from if until neither nor except without wrong incorrect impossible "
     "cannot but more less fewer up power factorial wait actually or and versus vs unless log sin cos tan problem "
     "choice page twice thrice reciprocal cube cubes ln above below before after excluded rejected half double "
-    "triple out "
-    "third quarter fifth under exp hundred hundreds thousands millions billions dozen dozens crore lakh halves thirds "
+    "triple out third quarter fifth under exp hundred hundreds thousands millions billions dozen dozens crore "
+    "lakh halves thirds "
     "quarters opposite inverse hardly multiple multiples loss factor factors debt expects around except beyond".split()
 )
 

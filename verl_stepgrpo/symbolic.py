@@ -2,8 +2,7 @@
 
 Each process that asks owns up to ``MAX_WORKERS`` worker processes: the first is started on the first question,
 another one while all are busy or after one had to be killed, and a killed one is replaced. Safe under threads,
-asyncio (a question
-blocks the thread that asks) and fork (a child starts its own). Pure apart from those processes.
+asyncio (a question blocks the thread that asks) and fork (a child starts its own). Pure apart from those processes.
 """
 
 from __future__ import annotations

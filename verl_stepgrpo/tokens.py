@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from verl_stepgrpo.quantities import NUMBER_WORDS, PARTS, UNIT_NAMES, UNIT_SYMBOLS, number_words
+from verl_stepgrpo.quantities import NUMBER_WORDS, ORDINALS, PARTS, UNIT_NAMES, UNIT_SYMBOLS, number_words
 
 MAX_NAME_CHARS = 4
 """Longest run of capitals that is taken for a name, as of a line or a triangle."""
@@ -102,9 +102,6 @@ _SAID_AS_ACTION = {
     ("subtract", "from"): "-", ("subtracting", "from"): "-",
 }  # fmt: skip
 _SAID_AS_RESULT = {"sum": "+", "product": "*", "difference": "-", "quotient": "/"}
-ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third"} | {
-    f"{i}th": word for i, word in enumerate("fourth fifth sixth seventh eighth ninth tenth".split(), start=4)
-}
 _NOT_VARIABLES = frozenset(
     "is so we it to of in as at by or if an be the and has for sum but are get was can not now let all one two six "
     "ten no he she us do go my on up per its our out you odd how who why any yes ok area ways way".split()
@@ -321,7 +318,7 @@ def _needs_parentheses(group: list[Token], products: bool) -> bool:
     depth = 0
     for text in bare[1:]:
         depth += (text == "(") - (text == ")")
-        if depth == 0 and text not in ")" and (text in "+-=" or text in _RELATIONS):
+        if depth == 0 and (text in "+-" or text in _RELATIONS):
             return True
     return False
 
