@@ -88,7 +88,7 @@ _ORDINALS = {word: numeral for numeral, word in ORDINALS.items()}
 _TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_][^\W\d_])!|(?<= )!|\\\\)+$")
 
 
-@functools.lru_cache(maxsize=16384)
+@functools.lru_cache(maxsize=4096)
 def normalise(text: str) -> str:
     """Return ``text`` with spelling that carries no meaning removed, letter case kept.
 

@@ -278,7 +278,6 @@ def match_key_steps(
     )
 
 
-@functools.lru_cache(maxsize=65536)
 def analyse(text: str) -> tuple[Wording, ...]:
     """Return the wording, and where it is an equation or an inequality also the one with its sides swapped."""
     tokens = without_end(tokenize(text)) if len(text) <= MAX_WORDING_CHARS else []

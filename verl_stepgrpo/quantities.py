@@ -171,7 +171,7 @@ class Quantity:
         return not known and (ours <= theirs or theirs <= ours)
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Quantity | None:
     """Return the quantity that ``text`` is, whole; None where it is anything else.
 

@@ -154,13 +154,13 @@ class Token(NamedTuple):
         return _is_operand(self.text)
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=8192)
 def _is_exact(text: str) -> bool:
     is_word = len(text) > 1 and text.isalpha() and not text.isupper()
     return not is_word or text in _EXACT_WORDS
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=8192)
 def _is_operand(text: str) -> bool:
     return text[0].isdigit() or (_is_exact(text) and text[-1].isalpha() and text not in _EXACT_WORDS)
 
@@ -228,7 +228,7 @@ def _is_variable(token: Token) -> bool:
     return len(token.text) == 1 and token.text.isalpha()
 
 
-@functools.lru_cache(maxsize=32768)
+@functools.lru_cache(maxsize=8192)
 def _normalised(spelling: str) -> tuple[str, ...]:
     """Return the normalised tokens of one raw token, none for a silent one."""
     if spelling in _SILENT:

@@ -17,7 +17,7 @@ SPELLINGS = {"grey": "gray", "colour": "color", "centre": "center", "metre": "me
 """British spellings, and the American ones that they stand for."""
 
 
-@functools.lru_cache(maxsize=1 << 17)
+@functools.lru_cache(maxsize=1 << 15)
 def similarity_of(word: str, other: str) -> float:
     """Return 1 for the same word or an inflection of it, a little less for one with one typo, else 0."""
     if word == other:
@@ -39,7 +39,7 @@ def _typo_similarity(a: str, b: str) -> float:
     return OSA.normalized_similarity(a, b) if shortest >= allowed else 0.0
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=8192)
 def stem(word: str) -> str:
     """Return ``word`` without the endings of plural, past and progressive; no stem is shorter than 3 letters."""
     word = SPELLINGS.get(word, word)
