@@ -175,3 +175,178 @@ class TestEstimator:
         ours, _ = estimate(**batch, config={})
         assert ours[batch["response_mask"] == 0].abs().max() == 0
         assert torch.equal(batch["token_level_rewards"], before)
+
+
+class TestStepCredit:
+    """``credit=step``: A(s) = [(o - mean o) + (K(s) - mean K(s))] / std(r)."""
+
+    STEPPED = st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 1.0, 2.0]),  # outcome
+            st.lists(st.sampled_from([0.0, 0.05, 0.1]), max_size=4),  # share paid in each step
+            st.integers(0, 2),  # group
+        ),
+        min_size=1,
+        max_size=12,
+    )
+
+    @staticmethod
+    def tensors(batch: list) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        shares_BS = torch.zeros(len(batch), 4, dtype=torch.float64)
+        for row, (_, shares, _) in zip(shares_BS, batch, strict=True):
+            row[: len(shares)] = torch.tensor(shares)
+        outcomes = torch.tensor([outcome for outcome, _, _ in batch], dtype=torch.float64)
+        groups = advantage.group_ids([group for _, _, group in batch])
+        return outcomes + shares_BS.sum(1), shares_BS, groups
+
+    @given(STEPPED)
+    def test_it_equals_the_formula_one_response_at_a_time(self, batch: list) -> None:
+        rewards_B, shares_BS, groups_B = self.tensors(batch)
+        got = advantage.by_step(rewards_B, shares_BS, groups_B)
+        for i, (outcome, shares, group) in enumerate(batch):
+            own = [j for j, (_, _, g) in enumerate(batch) if g == group]
+            totals = [float(rewards_B[j]) for j in own]
+            for s in range(5):
+                if len(set(totals)) == 1:
+                    assert got[i, s] == 0
+                    continue
+                to_go = statistics.fmean(sum(batch[j][1][s:]) for j in own)
+                centred = outcome - statistics.fmean(batch[j][0] for j in own) + sum(shares[s:]) - to_go
+                assert float(got[i, s]) == pytest.approx(centred / statistics.stdev(totals), abs=1e-6)
+
+    @given(STEPPED)
+    def test_the_first_step_has_exactly_the_advantage_of_the_whole_response(self, batch: list) -> None:
+        rewards_B, shares_BS, groups_B = self.tensors(batch)
+        got = advantage.by_step(rewards_B, shares_BS, groups_B)
+        assert torch.equal(got[:, 0], advantage.group_relative(rewards_B, groups_B))
+
+    @given(STEPPED)
+    def test_the_answer_has_the_outcome_part_alone(self, batch: list) -> None:
+        rewards_B, shares_BS, groups_B = self.tensors(batch)
+        got = advantage.by_step(rewards_B, shares_BS, groups_B)[:, -1]
+        for changed in (
+            shares_BS.flip(1),
+            shares_BS.sum(1, keepdim=True),
+        ):  # where it was paid is the same to it
+            other = advantage.by_step(rewards_B, changed, groups_B)[:, -1]
+            torch.testing.assert_close(got, other, atol=1e-9, rtol=0)
+
+    @given(STEPPED, st.randoms())
+    def test_shuffling_the_batch_shuffles_the_output(self, batch: list, rng: random.Random) -> None:
+        order = list(range(len(batch)))
+        rng.shuffle(order)
+        before = advantage.by_step(*self.tensors(batch))
+        after = advantage.by_step(*self.tensors([batch[i] for i in order]))
+        torch.testing.assert_close(after, before[order], atol=1e-9, rtol=0)
+
+    def test_tokens_get_their_steps_advantage(self) -> None:
+        advantage_BS = torch.tensor([[3.0, 2.0, 1.0], [6.0, 5.0, 4.0], [9.0, 8.0, 7.0]])
+        mask_BT = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [1, 1, 1, 1, 1]])
+        ends = [[2, 4], [3], []]  # two steps, one, none
+        assert advantage.steps_to_tokens(advantage_BS, ends, mask_BT).tolist() == [
+            [3.0, 3.0, 2.0, 2.0, 1.0],
+            [6.0, 0.0, 6.0, 4.0, 0.0],
+            [9.0, 9.0, 9.0, 9.0, 9.0],
+        ]
+
+    def test_ends_beyond_the_response_or_out_of_order_do_no_harm(self) -> None:
+        advantage_BS = torch.tensor([[3.0, 2.0, 1.0]])
+        mask_BT = torch.ones(1, 3, dtype=torch.int64)
+        assert advantage.steps_to_tokens(advantage_BS, [[2, 9]], mask_BT).tolist() == [[3.0, 3.0, 2.0]]
+        assert advantage.steps_to_tokens(advantage_BS, [[2, 1]], mask_BT).tolist() == [[3.0, 3.0, 1.0]]
+
+
+class TestGuards:
+    def test_the_floor_of_the_std_bounds_what_a_small_difference_is_blown_up_to(self) -> None:
+        rewards = [0.0, 0.0, 0.0, 0.025]
+        assert max(fast(rewards, [0] * 4)) == pytest.approx(1.5)
+        assert max(fast(rewards, [0] * 4, std_floor=0.1)) == pytest.approx(0.1875)
+        assert fast([0.0, 2.0], [0] * 2, std_floor=0.1) == fast([0.0, 2.0], [0] * 2)
+        assert fast([1.0, 1.0], [0] * 2, std_floor=0.1) == [0.0, 0.0]
+
+    def test_a_group_is_all_wrong_if_no_response_is_right(self) -> None:
+        correct_B = torch.tensor([False, False, True, False])
+        assert advantage.all_wrong(correct_B, torch.tensor([0, 0, 1, 1])).tolist() == [
+            True,
+            True,
+            False,
+            False,
+        ]
+
+
+class TestEstimatorWithComponents:
+    """The estimator with what the trainer hook hands it: right but invalid, and wrong but valid, have equal totals."""
+
+    @staticmethod
+    def judged(key: str, acc: float, shares: list[float], ends: list[int]):
+        from verl_stepgrpo.bridge.judged import Judged
+
+        trace = {
+            "key_step_share": sum(shares),
+            "key_steps": [
+                {"matched": share > 0, "step": i, "wordings": ["w"]} for i, share in enumerate(shares)
+            ],
+            "steps": [{"token_end": end} for end in ends],
+        }
+        return Judged(key, {"acc": acc, "score": 0.0}, trace)
+
+    @pytest.fixture
+    def batch(self) -> tuple[list, dict]:
+        rows = [
+            self.judged("a_0_0", 0.0, [0.05, 0.0], [2, 4]),
+            self.judged("a_1_0", 0.0, [0.0, 0.05], [1, 4]),
+            self.judged("a_2_0", 0.0, [0.0], [3]),
+            self.judged("b_0_0", 1.0, [], [2]),
+            self.judged("b_1_0", 0.0, [], []),
+        ]
+        rewards_BT = torch.zeros(5, 6)
+        rewards_BT[:, -1] = torch.tensor([0.05, 0.05, 1.0, 1.0, 0.0])
+        index = np.array(list("aaabb"), dtype=object)
+        arguments = {
+            "token_level_rewards": rewards_BT,
+            "response_mask": torch.ones(5, 6, dtype=torch.int64),
+            "index": index,
+        }
+        return rows, arguments
+
+    def estimate(self, batch: tuple[list, dict], **node: object) -> torch.Tensor:
+        from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
+        from verl_stepgrpo.bridge.judged import provided
+
+        rows, arguments = batch
+        with provided(rows):
+            return compute_stepgrpo_advantage(**arguments, config={"stepgrpo": node})[0]
+
+    def test_step_credit_starts_as_the_trajectory_and_falls_where_a_key_step_is_behind(self, batch) -> None:
+        whole, by_step = self.estimate(batch), self.estimate(batch, credit="step")
+        torch.testing.assert_close(by_step[:, 0], whole[:, 0])
+        first = by_step[
+            0
+        ]  # its key step was in step 1: from step 2 on it has less to come than the second one
+        assert first[0] == first[1] > first[2] == first[3]
+        second = by_step[1]
+        assert second[0] < second[1] == second[3] > second[4] == second[5]
+        torch.testing.assert_close(first[4], second[4])  # equal outcomes
+        assert torch.equal(by_step[3:], whole[3:])  # no key step was paid for in that group
+
+    def test_the_gate_scales_only_groups_without_a_right_answer(self, batch) -> None:
+        for credit in ("trajectory", "step"):
+            whole = self.estimate(batch, credit=credit)
+            gated = self.estimate(batch, credit=credit, outcome_gate=0.25)
+            torch.testing.assert_close(gated[:3], 0.25 * whole[:3])
+            assert torch.equal(gated[3:], whole[3:])
+
+    def test_an_earlier_output_of_a_session_has_the_whole_credit_throughout(self, batch) -> None:
+        import dataclasses
+
+        rows, arguments = batch
+        rows[0] = dataclasses.replace(rows[0], is_final=False)
+        by_step = self.estimate((rows, arguments), credit="step")
+        assert by_step[0].unique().numel() == 1
+
+    def test_without_the_components_it_says_what_is_missing(self, batch) -> None:
+        from verl_stepgrpo import ConfigError
+        from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
+
+        with pytest.raises(ConfigError, match=r"reward\.reward_manager\.name=stepgrpo"):
+            compute_stepgrpo_advantage(**batch[1], config={"stepgrpo": {"credit": "step"}})

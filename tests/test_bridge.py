@@ -3,6 +3,7 @@ a fresh Python process that imports verl."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -16,7 +17,7 @@ from helpers import parquet, python, rows
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from verl_stepgrpo import ConfigError, DataError
+from verl_stepgrpo import ConfigError, DataError, RunSettings
 from verl_stepgrpo.bridge import dataset_check, preflight
 
 MAIN = [sys.executable, "-m", "verl.trainer.main_ppo"]
@@ -128,7 +129,10 @@ class TestConfigGroups:
         OmegaConf.set_struct(config, False)
         node = config.algorithm.pop("stepgrpo")
         assert isinstance(omega_conf_to_dataclass(config.algorithm), AlgoConfig)
-        assert set(node) == {"alpha", "match_threshold", "mode", "trace_dir", "max_missing_sessions"}
+        defaults = RunSettings()
+        assert RunSettings.from_mapping(node) == defaults
+        parts = dataclasses.asdict(defaults)
+        assert set(node) == {*parts.pop("reward"), *parts.pop("advantage"), *parts}
         config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu = 1
         omega_conf_to_dataclass(config.actor_rollout_ref.actor)
 
@@ -200,6 +204,22 @@ class TestPreflight:
         config = composed.copy()
         config.actor_rollout_ref.rollout.n = 1
         with pytest.raises(ConfigError, match=r"rollout\.n=1.*2 or more"):
+            preflight.check(config)
+
+    @pytest.mark.parametrize("setting", ["credit=step", "outcome_gate=0.5"])
+    @pytest.mark.parametrize(
+        ("key", "value"), [("reward.reward_manager.name", "naive"), ("trainer.use_v1", False)]
+    )
+    def test_what_needs_the_components_is_refused_where_there_are_none(
+        self, composed: DictConfig, setting: str, key: str, value: object
+    ) -> None:
+        config = composed.copy()
+        OmegaConf.update(config, "algorithm.stepgrpo." + setting.split("=")[0], setting.split("=")[1])
+        if "gate" in setting:
+            config.algorithm.stepgrpo.outcome_gate = 0.5
+        preflight.check(config)
+        OmegaConf.update(config, key, value)
+        with pytest.raises(ConfigError, match=rf"need {key}="):
             preflight.check(config)
 
     def test_a_trace_folder_that_cannot_be_written_is_an_error(self, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from verl_stepgrpo import RewardSettings, RunSettings, parse_key_steps
+from verl_stepgrpo import RunSettings, parse_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,18 +92,12 @@ def test_the_worked_example_prints_what_the_readme_says() -> None:
 
 def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
     table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", README, re.MULTILINE))
-    run, reward = RunSettings(), RewardSettings()
-    defaults = {
-        "alpha": reward.alpha,
-        "match_threshold": reward.match_threshold,
-        "mode": reward.mode,
-        "trace_dir": "null" if run.trace_dir is None else run.trace_dir,
-        "max_missing_sessions": run.max_missing_sessions,
-    }
-    assert table == {key: str(value) for key, value in defaults.items()}
-    assert set(defaults) == {*RewardSettings.__dataclass_fields__, *RunSettings.__dataclass_fields__} - {
-        "reward"
-    }
+    run = RunSettings()
+    defaults: dict[str, object] = {}
+    for part in (run.reward, run.advantage, run):
+        defaults |= dataclasses.asdict(part)
+    defaults = {key: value for key, value in defaults.items() if not isinstance(value, dict)}
+    assert table == {key: "null" if value is None else str(value) for key, value in defaults.items()}
 
 
 def test_the_table_of_results_is_the_one_of_the_committed_runs() -> None:

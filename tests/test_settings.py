@@ -34,6 +34,10 @@ def test_values_reach_their_fields() -> None:
         ({"match_threshold": 1.1}, r"match_threshold=1\.1"),
         ({"mode": "fast"}, r"mode='fast' is out of range: it must be one of paper, reference"),
         ({"mode": None}, r"mode=None"),
+        ({"rvr_weight": -0.5}, r"rvr_weight=-0\.5 is out of range"),
+        ({"credit": "token"}, r"credit='token' is out of range: it must be one of trajectory, step"),
+        ({"outcome_gate": 1.5}, r"outcome_gate=1\.5 is out of range: it must be a factor in \[0, 1\]"),
+        ({"std_floor": -1}, r"std_floor=-1 is out of range"),
         ({"trace_dir": 3}, r"trace_dir=3"),
         (
             {"max_missing_sessions": 2},

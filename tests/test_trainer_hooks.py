@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from verl_stepgrpo import SCORE_KEYS, RunSettings
 from verl_stepgrpo.bridge import trainer_hooks
+from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
 from verl_stepgrpo.bridge.trace import SCHEMA, TRACE_KEY, TraceWriter, read_trace
 
 RESPONSE = (
@@ -190,6 +191,55 @@ def test_the_state_of_a_run_is_made_once() -> None:
     assert trainer_hooks.RunState.of(trainer).settings == RunSettings()
 
 
-def test_the_advantage_of_a_response_is_that_of_its_first_unmasked_token() -> None:
-    assert trainer_hooks.first_masked(torch.tensor([9.0, 2.0, 2.0]), torch.tensor([0, 1, 1])) == 2.0
-    assert trainer_hooks.first_masked(torch.tensor([9.0]), torch.tensor([0])) == 0.0
+class TestTokenAdvantages:
+    def test_the_first_is_that_of_the_first_unmasked_token(self) -> None:
+        values = torch.tensor([9.0, 2.0, -4.0])
+        own = trainer_hooks.TokenAdvantages(values, torch.tensor([0, 1, 1]))
+        assert (own.first, own.mean_absolute) == (2.0, 3.0)
+        none = trainer_hooks.TokenAdvantages(values, torch.tensor([0, 0, 0]))
+        assert (none.first, none.mean_absolute) == (0.0, 0.0)
+
+    def test_spans_are_the_steps_and_what_follows(self) -> None:
+        values = torch.tensor([1.0, 1.0, 2.0, 0.0, 3.0])
+        own = trainer_hooks.TokenAdvantages(values, torch.tensor([1, 1, 1, 0, 1]))
+        assert own.of_spans([2, 3]) == [1.0, 2.0, 3.0]
+        assert own.of_spans([2, 2, 5]) == [1.0, None, 2.0, None]
+
+
+class TestJudgedRows:
+    """From verl's rows to what the estimator reads."""
+
+    def rows(self) -> list[Judged]:
+        info = score(RESPONSE, {}, TestRewardManager.EXTRA)["reward_extra_info"]
+        keys = ["u_0_0", "u_0_1", "v_3_0", "pad1_0_0"]
+        return judged_rows(keys, [{"reward_extra_info": info}] * 2 + [{}, None])
+
+    def test_names_components_and_steps(self) -> None:
+        earlier, final, without, padding = self.rows()
+        assert (final.uid, final.session, final.is_padding) == ("u", 0, False)
+        assert final.components["score"] == pytest.approx(2.1)
+        assert final.step_shares == pytest.approx([0.05, 0.05])
+        assert final.step_ends == [
+            len(RESPONSE[: RESPONSE.index(h)].encode()) for h in ("### Step 2", "### The")
+        ]
+        assert final.key_steps == [("first digit is 3",), ("3 + 5 = 8",)]
+        assert (earlier.step_shares, earlier.step_ends) == ([pytest.approx(0.1)], [])
+        assert (without.trace, without.step_shares, without.session) == (None, [], 3)
+        assert padding.is_padding
+
+    def test_they_are_known_only_while_they_are_provided(self) -> None:
+        rows = self.rows()
+        with provided(rows):
+            assert current() is rows
+        assert current() is None
+
+    def test_a_trace_row_has_the_advantage_of_each_step(self) -> None:
+        _, final, without, _ = self.rows()
+        values = torch.zeros(len(RESPONSE.encode()))
+        values[: final.step_ends[0]] = 2.0
+        own = trainer_hooks.TokenAdvantages(values, torch.ones_like(values))
+        row = trainer_hooks.training_row(final, own, 7)
+        assert row is not None
+        assert (row["step"], row["uid"], row["session"]) == (7, "u", 0)
+        assert (row["advantage"], row["step_advantages"]) == (2.0, [2.0, 0.0, 0.0])
+        assert trainer_hooks.training_row(without, own, 7) is None

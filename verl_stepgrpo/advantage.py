@@ -1,12 +1,12 @@
 """Group-relative advantages: how much better a response is than the others to the same prompt.
 
-Axes in the names of tensors: B responses of the batch, T tokens of a response, G groups.
-Needs torch alone: no verl. Source: Zhang et al., arXiv 2503.12937, section 3.3.
+Axes in the names of tensors: B responses of the batch, T tokens of a response, G groups, S reasoning steps.
+Needs torch alone: no verl. Source: Zhang et al., arXiv 2503.12937, section 3.3; credit by step is not in the paper.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +24,12 @@ def group_ids(uids: Iterable[object]) -> torch.Tensor:
 
 
 def group_relative(
-    rewards_B: torch.Tensor, groups_B: torch.Tensor, *, divide_by_std: bool = True, epsilon: float = 0.0
+    rewards_B: torch.Tensor,
+    groups_B: torch.Tensor,
+    *,
+    divide_by_std: bool = True,
+    epsilon: float = 0.0,
+    std_floor: float = 0.0,
 ) -> torch.Tensor:
     """Return (r - mean) / std within each group, (B,) in the dtype of ``rewards_B``.
 
@@ -35,27 +40,120 @@ def group_relative(
         groups_B: Group of each response, (B,) of int64, as ``group_ids`` gives it.
         divide_by_std: False leaves the centred rewards as they are.
         epsilon: Added to std. The paper has none; the authors' code adds 1e-4.
+        std_floor: Lowest std that is divided by. The paper has none.
     """
-    if rewards_B.numel() == 0:
-        return rewards_B.clone()
-    # float64: a mean in float32 leaves residues that a small std would blow up.
-    r_B = rewards_B.double()
-    n_groups = int(groups_B.max()) + 1
-    size_G = torch.bincount(groups_B, minlength=n_groups)
-    mean_G = torch.bincount(groups_B, weights=r_B, minlength=n_groups) / size_G
-    centred_B = r_B - mean_G[groups_B]
-    # Equal rewards are told by their extremes, exactly; their computed std is not always 0.
-    low_G = r_B.new_full((n_groups,), torch.inf).scatter_reduce_(0, groups_B, r_B, "amin")
-    high_G = r_B.new_full((n_groups,), -torch.inf).scatter_reduce_(0, groups_B, r_B, "amax")
-    varies_B = (high_G > low_G)[groups_B]
-    if divide_by_std:
-        square_G = torch.bincount(groups_B, weights=centred_B.square(), minlength=n_groups)
-        std_G = (square_G / (size_G - 1).clamp(min=1)).sqrt()
-        centred_B = centred_B / (std_G[groups_B] + epsilon)
-    return torch.where(varies_B, centred_B, 0.0).to(rewards_B.dtype)
+    centred_B = _centred(rewards_B, groups_B)
+    divisor_B = _divisor(
+        rewards_B, groups_B, divide_by_std=divide_by_std, epsilon=epsilon, std_floor=std_floor
+    )
+    return (centred_B / divisor_B).to(rewards_B.dtype)
+
+
+def by_step(
+    rewards_B: torch.Tensor,
+    shares_BS: torch.Tensor,
+    groups_B: torch.Tensor,
+    *,
+    divide_by_std: bool = True,
+    epsilon: float = 0.0,
+    std_floor: float = 0.0,
+) -> torch.Tensor:
+    """Return the advantage of each step, and of what follows the steps, (B, S + 1).
+
+    With the outcome o (the reward without its key-step share) and K(s), the share paid in step s and later:
+
+        A(s) = [(o - mean o) + (K(s) - mean K(s))] / std(r),    and without K behind the steps.
+
+    So the first step has what ``group_relative`` gives the whole response, exactly, and the answer what it gives
+    the outcome, in units of the same std. A response with fewer steps than s counts in the mean with K(s) = 0.
+
+    Args:
+        rewards_B: One reward per response, (B,), finite.
+        shares_BS: The part of it that was paid for key steps matched in each step, (B, S); 0 for steps that a
+            response does not have.
+        groups_B: Group of each response, (B,) of int64.
+        divide_by_std: As in ``group_relative``, and so are the following.
+        epsilon: Added to std.
+        std_floor: Lowest std that is divided by.
+    """
+    to_go_BS = shares_BS.double().flip(1).cumsum(1).flip(1)
+    # A last column of zeros: nothing is left to be paid for behind the steps.
+    to_go_BS = torch.cat([to_go_BS, to_go_BS.new_zeros(len(to_go_BS), 1)], dim=1)
+    spent_BS = _centred(to_go_BS[:, :1] - to_go_BS, groups_B)
+    divisor_B = _divisor(
+        rewards_B, groups_B, divide_by_std=divide_by_std, epsilon=epsilon, std_floor=std_floor
+    )
+    centred_BS = _centred(rewards_B, groups_B).unsqueeze(1) - spent_BS
+    return (centred_BS / divisor_B.unsqueeze(1)).to(rewards_B.dtype)
+
+
+def all_wrong(correct_B: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
+    """Return whether no response of each response's group is right, (B,) of bool. ``correct_B``: (B,) of bool."""
+    right_G = torch.bincount(groups_B, weights=correct_B.double())
+    return (right_G == 0)[groups_B]
 
 
 def to_tokens(advantage_B: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
     """Return the advantage of each token, (B, T): its response's, and 0 where the mask is 0."""
     # Converted first and multiplied in place: an integer mask times floats takes the slow mixed path.
     return mask_BT.to(advantage_B.dtype, copy=True).mul_(advantage_B.unsqueeze(-1))
+
+
+def steps_to_tokens(
+    advantage_BS: torch.Tensor, ends: Sequence[Sequence[int]], mask_BT: torch.Tensor
+) -> torch.Tensor:
+    """Return the advantage of each token, (B, T): its step's, and 0 where the mask is 0.
+
+    What stands before a step belongs to it. A response without steps has the first step's advantage throughout,
+    which is that of the whole response.
+
+    Args:
+        advantage_BS: As ``by_step`` gives it, (B, S + 1).
+        ends: For each response the number of leading tokens up to the end of each of its steps, rising.
+        mask_BT: (B, T), 1 for tokens that the model generated.
+    """
+    n_responses, n_columns = advantage_BS.shape
+    width = mask_BT.shape[1]
+    bounds_BS = np.zeros((n_responses, n_columns + 1), dtype=np.int64)
+    for bounds, own in zip(bounds_BS, ends, strict=True):
+        bounds[1 : len(own) + 1] = own
+        bounds[len(own) + 1 :] = own[-1] if own else width
+    bounds_BS = np.maximum.accumulate(bounds_BS.clip(max=width), axis=1)
+    bounds_BS[:, -1] = width
+    lengths_BS = torch.from_numpy(np.diff(bounds_BS, axis=1)).to(advantage_BS.device)
+    per_token = advantage_BS.flatten().repeat_interleave(lengths_BS.flatten(), output_size=mask_BT.numel())
+    return per_token.view(mask_BT.shape).mul_(mask_BT)
+
+
+def _centred(values: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
+    """Return ``values``, (B,) or (B, S), less the mean of each group, in float64.
+
+    A mean in float32 would leave residues that a small std blows up.
+    """
+    values = values.double()
+    n_groups = int(groups_B.max()) + 1 if groups_B.numel() else 0
+    size_G = torch.bincount(groups_B, minlength=n_groups).double()
+    sums = values.new_zeros((n_groups, *values.shape[1:])).index_add_(0, groups_B, values)
+    return values - (sums / size_G.view(-1, *[1] * (values.dim() - 1)))[groups_B]
+
+
+def _divisor(
+    rewards_B: torch.Tensor,
+    groups_B: torch.Tensor,
+    *,
+    divide_by_std: bool,
+    epsilon: float,
+    std_floor: float,
+) -> torch.Tensor:
+    """Return what the centred rewards are divided by, (B,) of float64: infinity where a group does not vary."""
+    r_B = rewards_B.double()
+    n_groups = int(groups_B.max()) + 1 if groups_B.numel() else 0
+    # Equal rewards are told by their extremes, exactly; their computed std is not always 0.
+    low_G = r_B.new_full((n_groups,), torch.inf).scatter_reduce_(0, groups_B, r_B, "amin")
+    high_G = r_B.new_full((n_groups,), -torch.inf).scatter_reduce_(0, groups_B, r_B, "amax")
+    divisor_G = torch.ones_like(low_G)
+    if divide_by_std:
+        size_G = torch.bincount(groups_B, minlength=n_groups)
+        square_G = torch.bincount(groups_B, weights=_centred(r_B, groups_B).square(), minlength=n_groups)
+        divisor_G = (square_G / (size_G - 1).clamp(min=1)).sqrt().clamp(min=std_floor) + epsilon
+    return torch.where(high_G > low_G, divisor_G, torch.inf)[groups_B]

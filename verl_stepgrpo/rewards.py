@@ -46,7 +46,7 @@ class ScoredResponse:
         complete: Image description, rationales, a step and a final answer are there, none empty.
         ordered: Background before the first step, final answer last and once, steps numbered 1 to n.
         step_rar: Step-wise accuracy reward, in [0, 1 + alpha].
-        step_rvr: Step-wise validity reward, 0 or 1.
+        step_rvr: Step-wise validity reward, 0 or ``rvr_weight`` (1 in the paper).
         key_step_share: The part of ``step_rar`` that was paid for key steps, in [0, alpha].
     """
 
@@ -71,7 +71,7 @@ class ScoredResponse:
 
     @property
     def total(self) -> float:
-        """StepRAR + StepRVR, in [0, 2 + alpha]."""
+        """StepRAR + StepRVR, in [0, 1 + alpha + rvr_weight]."""
         return self.step_rar + self.step_rvr
 
     def components(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ def score_response(
         complete=complete,
         ordered=ordered,
         step_rar=float(answer.correct) + key_step_share,
-        step_rvr=float(complete and ordered),
+        step_rvr=float(settings.rvr_weight * (complete and ordered)),
         key_step_share=key_step_share,
     )
 
@@ -151,7 +151,7 @@ def compute_score(
         ground_truth: The reference answer.
         extra_info: The row's ``extra_info``; ``extra_info["key_steps"]`` in any form that
             ``parse_key_steps`` takes. Without it the key-step match is 0.
-        **settings: Fields of ``RewardSettings``: ``alpha``, ``match_threshold``, ``mode``.
+        **settings: Fields of ``RewardSettings``: ``alpha``, ``rvr_weight``, ``match_threshold``, ``mode``.
 
     Returns:
         The keys ``SCORE_KEYS``, always all of them, all floats. ``score`` is the total reward.

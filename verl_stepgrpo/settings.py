@@ -22,6 +22,7 @@ NODE = f"algorithm.{NAME}"
 """Where the settings live in verl's configuration."""
 
 MODES = ("paper", "reference")
+CREDITS = ("trajectory", "step")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class RewardSettings:
 
     Attributes:
         alpha: Weight of the key-step match in StepRAR, at least 0 (0.1 in the paper, section 4.1).
+        rvr_weight: What a valid response is paid for StepRVR, at least 0 (1 in the paper). alpha=0 and rvr_weight=0
+            leave the answer alone to be paid.
         match_threshold: Lowest similarity of wording, in (0, 1], at which a key step counts as matched.
             Numbers, variables and operators have to agree exactly whatever this is.
         mode: ``paper`` follows the paper's text; ``reference`` reproduces the rules of the authors' code.
@@ -39,11 +42,15 @@ class RewardSettings:
     """
 
     alpha: float = 0.1
+    rvr_weight: float = 1.0
     match_threshold: float = 0.8
     mode: str = "paper"
 
     def __post_init__(self) -> None:
-        _require_number("alpha", self.alpha, low=0.0, high=math.inf, allowed="a finite number of at least 0")
+        for key in ("alpha", "rvr_weight"):
+            _require_number(
+                key, getattr(self, key), low=0.0, high=math.inf, allowed="a finite number of at least 0"
+            )
         _require_number(
             "match_threshold", self.match_threshold, low=0.0, high=1.0, allowed="a number in (0, 1]"
         )
@@ -54,17 +61,52 @@ class RewardSettings:
 
 
 @dataclass(frozen=True)
+class AdvantageSettings:
+    """How the rewards of a group become advantages.
+
+    Attributes:
+        credit: ``trajectory`` gives every token of a response the same advantage (the paper); ``step``
+            gives the tokens of a step what the response's key steps from that step on are worth.
+        outcome_gate: Factor in [0, 1] on the advantages of a group without a right answer: 1 leaves them
+            (the paper), 0 lets such groups train nothing.
+        std_floor: Lowest standard deviation that rewards are divided by, at least 0. 0 is the paper.
+
+    Raises:
+        ConfigError: A value is of the wrong type or out of range.
+    """
+
+    credit: str = "trajectory"
+    outcome_gate: float = 1.0
+    std_floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.credit not in CREDITS:
+            raise _out_of_range("credit", self.credit, f"one of {', '.join(CREDITS)}")
+        _require_number("outcome_gate", self.outcome_gate, low=0.0, high=1.0, allowed="a factor in [0, 1]")
+        _require_number(
+            "std_floor", self.std_floor, low=0.0, high=math.inf, allowed="a finite number of at least 0"
+        )
+
+    @property
+    def needs_components(self) -> bool:
+        """Whether the total rewards are not enough."""
+        return self.credit == "step" or self.outcome_gate < 1
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """The whole node ``algorithm.stepgrpo``.
 
     Attributes:
         reward: How one response is scored.
+        advantage: How the rewards of a group become advantages.
         trace_dir: Folder for the traces (one JSONL file a training step and validation), or None for none.
         max_missing_sessions: Largest share of a step's sessions, in [0, 1], that may be missing before the
             run ends with an error. A session goes missing when its agent loop or its reward failed.
     """
 
     reward: RewardSettings = field(default_factory=RewardSettings)
+    advantage: AdvantageSettings = field(default_factory=AdvantageSettings)
     trace_dir: str | None = None
     max_missing_sessions: float = 0.5
 
@@ -84,18 +126,25 @@ class RunSettings:
         if node is not None and not isinstance(node, Mapping):
             raise ConfigError(f"{NODE}={node!r} is not a group of settings; set {NODE}.alpha and the like.")
         values = dict(node or {})
-        reward_keys = [f.name for f in dataclasses.fields(RewardSettings)]
-        run_keys = [f.name for f in dataclasses.fields(cls) if f.name != "reward"]
-        unknown = sorted(set(values) - set(reward_keys) - set(run_keys))
+        parts = {"reward": RewardSettings, "advantage": AdvantageSettings}
+        keys = {name: [f.name for f in dataclasses.fields(part)] for name, part in parts.items()}
+        run_keys = [f.name for f in dataclasses.fields(cls) if f.name not in parts]
+        known = [key for names in (*keys.values(), run_keys) for key in names]
+        unknown = sorted(set(values) - set(known))
         if unknown:
-            key, known = unknown[0], ", ".join(reward_keys + run_keys)
-            meant = difflib.get_close_matches(key, reward_keys + run_keys, n=1)
+            key = unknown[0]
+            meant = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {NODE}.{meant[0]}?" if meant else ""
             raise ConfigError(
-                f"{NODE}.{key}={values[key]!r} is not a setting of verl-stepgrpo.{hint} Known: {known}."
+                f"{NODE}.{key}={values[key]!r} is not a setting of verl-stepgrpo.{hint} Known: {', '.join(known)}."
             )
-        reward = RewardSettings(**{key: values[key] for key in reward_keys if key in values})
-        return cls(reward=reward, **{key: values[key] for key in run_keys if key in values})
+        return cls(
+            **{
+                name: part(**{k: values[k] for k in keys[name] if k in values})
+                for name, part in parts.items()
+            },
+            **{key: values[key] for key in run_keys if key in values},
+        )
 
 
 def _require_number(key: str, value: object, *, low: float, high: float, allowed: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from verl_stepgrpo import advantage, reference
-from verl_stepgrpo.settings import NAME, RunSettings
+from verl_stepgrpo.bridge import judged
+from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.settings import NAME, NODE, RunSettings
 
 
 def register(core_algos: ModuleType) -> None:
@@ -25,25 +27,64 @@ def compute_stepgrpo_advantage(
     config: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return advantages and returns, both (B, T): every token of a response has the response's advantage.
+    """Return advantages and returns, both (B, T).
+
+    Every token of a response has the response's advantage, or, with ``credit=step``, that of its step.
 
     Args:
         token_level_rewards: (B, T); a response's reward is the sum over its tokens.
         response_mask: (B, T), 1 for tokens that the model generated.
         index: (B,) uid of each response's prompt, of any type, in any order.
-        config: verl's ``algorithm`` node; ``norm_adv_by_std_in_grpo`` and ``stepgrpo.mode`` are read.
+        config: verl's ``algorithm`` node; ``norm_adv_by_std_in_grpo`` and ``stepgrpo`` are read.
 
-    Source: arXiv 2503.12937, section 3.3; trajectory-level, as in the paper.
+    Raises:
+        ConfigError: A setting needs the components of the rewards, and they are not known.
+
+    Source: arXiv 2503.12937, section 3.3. Not in the paper: ``credit=step``, ``outcome_gate``, ``std_floor``.
     """
     node = config or {}
     settings = RunSettings.from_mapping(node.get(NAME))
+    options: dict[str, Any] = {
+        "divide_by_std": bool(node.get("norm_adv_by_std_in_grpo", True)),
+        "epsilon": reference.STD_EPSILON if settings.reward.mode == "reference" else 0.0,
+        "std_floor": settings.advantage.std_floor,
+    }
+    rows = _rows(len(token_level_rewards)) if settings.advantage.needs_components else []
     with torch.no_grad():
-        groups_B = advantage.group_ids(index).to(token_level_rewards.device)
-        advantage_B = advantage.group_relative(
-            token_level_rewards.sum(dim=-1),
-            groups_B,
-            divide_by_std=bool(node.get("norm_adv_by_std_in_grpo", True)),
-            epsilon=reference.STD_EPSILON if settings.reward.mode == "reference" else 0.0,
-        )
-        advantage_BT = advantage.to_tokens(advantage_B, response_mask)
+        rewards_B = token_level_rewards.sum(dim=-1)
+        groups_B = advantage.group_ids(index).to(rewards_B.device)
+        if settings.advantage.credit == "step":
+            shares_BS = _shares(rows).to(rewards_B.device)
+            advantage_BS = advantage.by_step(rewards_B, shares_BS, groups_B, **options)
+        else:
+            advantage_BS = advantage.group_relative(rewards_B, groups_B, **options).unsqueeze(1)
+        if settings.advantage.outcome_gate < 1:
+            correct_B = torch.tensor(
+                [row.components.get("acc", 0.0) > 0 for row in rows], device=rewards_B.device
+            )
+            wrong_B = advantage.all_wrong(correct_B, groups_B)
+            advantage_BS[wrong_B] *= settings.advantage.outcome_gate
+        if settings.advantage.credit == "step":
+            ends = [row.step_ends for row in rows]
+            advantage_BT = advantage.steps_to_tokens(advantage_BS, ends, response_mask)
+        else:
+            advantage_BT = advantage.to_tokens(advantage_BS.squeeze(1), response_mask)
     return advantage_BT, advantage_BT
+
+
+def _rows(n: int) -> Sequence[judged.Judged]:
+    rows = judged.current()
+    if rows is None or len(rows) != n or any(row.trace is None for row in rows if not row.is_padding):
+        raise ConfigError(
+            f"{NODE}.credit=step and {NODE}.outcome_gate below 1 need the components of each reward, and they did "
+            "not reach the estimator: they come with reward.reward_manager.name=stepgrpo and verl's v1 trainer "
+            "(trainer.use_v1=True)."
+        )
+    return rows
+
+
+def _shares(rows: Sequence[judged.Judged]) -> torch.Tensor:
+    """Return the part of each reward that was paid in each step, (B, S), with zeros where there is no step."""
+    shares = [torch.tensor(row.step_shares, dtype=torch.float64) for row in rows]
+    width = max(1, *(len(row.step_ends) for row in rows), *(len(share) for share in shares))
+    return torch.stack([torch.nn.functional.pad(share, (0, width - len(share))) for share in shares])

@@ -56,7 +56,7 @@ def check(config: DictConfig) -> None:
     """Check a StepGRPO run.
 
     Raises:
-        ConfigError: A setting is unknown or out of range.
+        ConfigError: A setting is unknown, out of range, or without effect beside the others.
         DataError: A dataset row cannot be scored.
     """
     settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
@@ -65,6 +65,8 @@ def check(config: DictConfig) -> None:
         _check_trace_dir(settings.trace_dir)
     if uses_estimator(config):
         _check_group_size(config)
+    if settings.advantage.needs_components:
+        _check_components(config)
     if uses_estimator(config) and not _uses_manager(config):
         _warn_of_missing_rewards(config)
     if _uses_manager(config) and OmegaConf.select(config, "data.custom_cls.path") is None:
@@ -90,6 +92,21 @@ def _check_group_size(config: DictConfig) -> None:
             f"{key}=1: an advantage is relative to the other responses of its group, so that a group of one "
             "trains nothing. Set it to 2 or more (the paper has 4)."
         )
+
+
+def _check_components(config: DictConfig) -> None:
+    """Refuse settings of the advantage that need more than total rewards where nothing would bring more."""
+    needed = {
+        "algorithm.adv_estimator": NAME,
+        "reward.reward_manager.name": NAME,
+        "trainer.use_v1": True,
+    }
+    for key, value in needed.items():
+        if OmegaConf.select(config, key) != value:
+            raise ConfigError(
+                f"{NODE}.credit=step and {NODE}.outcome_gate below 1 need {key}={value}; it is "
+                f"{OmegaConf.select(config, key)!r}. Set it, or leave both at credit=trajectory and outcome_gate=1."
+            )
 
 
 def _uses_manager(config: DictConfig) -> bool:

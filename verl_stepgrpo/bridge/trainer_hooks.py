@@ -1,4 +1,4 @@
-"""What a StepGRPO run adds to verl's trainer: traces, missing sessions, and a watch on the workers.
+"""What a StepGRPO run adds to verl's trainer: curves, traces, missing sessions, and a watch on the workers.
 
 No trainer mode of verl 0.9.1 overrides the methods of ``PPOTrainer`` (trainer/ppo/v1/trainer_base.py)
 that are wrapped here, once each, and no configured extension point sees what they see:
@@ -16,22 +16,25 @@ import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 
+from verl_stepgrpo.bridge.judged import Judged, is_padding, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
 from verl_stepgrpo.bridge.preflight import uses_estimator
 from verl_stepgrpo.bridge.trace import TRACE_KEY, TraceWriter
+from verl_stepgrpo.curves import MAX_DECOY_RESPONSES, Outcome, Reasoned, curve_name, curves, decoy_rate
 from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.settings import NODE, RunSettings
 
 logger = logging.getLogger("verl_stepgrpo")
 
-MISSING_SESSIONS = "stepgrpo/missing_sessions/mean"
+MISSING_SESSIONS = curve_name("missing_sessions")
 """Metric: share of the step's sessions that came back without a response, in [0, 1]."""
 
 
@@ -75,12 +78,22 @@ def _fit(original: Callable[..., None]) -> Callable[..., None]:
 def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def compute_advantage(self: Any, batch: Any, metrics: dict) -> Any:
-        batch = original(self, batch, metrics)
-        if uses_estimator(self.config):
-            state = RunState.of(self)
-            _count_missing(self, state, batch.keys, metrics)
-            if state.writer is not None:
-                state.writer.write("train", self.global_steps, _training_rows(self, batch))
+        if not uses_estimator(self.config):
+            return original(self, batch, metrics)
+        state = RunState.of(self)
+        rows = judged_rows(batch.keys, _fetch(batch, batch.keys, ["extra_fields"])["extra_fields"])
+        with provided(rows):
+            batch = original(self, batch, metrics)
+        _count_missing(self, state, batch.keys, metrics)
+        rows = [row for row in rows if not row.is_padding]
+        spans = _token_advantages(batch, rows)
+        metrics.update(curves(_outcomes(rows, spans)))
+        metrics.update(_decoy_metric(self, state, batch, rows))
+        if state.writer is not None:
+            traces = (
+                training_row(row, values, self.global_steps) for row, values in zip(rows, spans, strict=True)
+            )
+            state.writer.write("train", self.global_steps, filter(None, traces))
         return batch
 
     return compute_advantage
@@ -134,30 +147,58 @@ def missing_share(keys: Sequence[str], *, expected: int) -> float:
     return max(0.0, 1.0 - len(sessions) / expected)
 
 
-def is_padding(key: str) -> bool:
-    """Return whether a row was added by verl to fill the batch (trainer/ppo/padding_utils.py)."""
-    return key.startswith("pad")
-
-
-def _training_rows(trainer: Any, batch: Any) -> list[dict[str, Any]]:
-    """Return one trace row for each response of a training batch, padding left out."""
+def _fetch(batch: Any, keys: Sequence[str], fields: Sequence[str]) -> dict[str, list[Any]]:
+    """Return fields of some rows of a batch. Needs TransferQueue, which verl's v1 trainer has running."""
     import transfer_queue as tq
 
-    keys = [key for key in batch.keys if not is_padding(key)]
-    fields = ["extra_fields", "advantages", "response_mask"]
-    data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=fields)
-    # TransferQueue gives what is no tensor back as a list or as wrapped items, by its backend.
-    extras = [getattr(extra, "data", extra) for extra in data["extra_fields"]]
-    rows = []
-    for key, extra, advantages, mask in zip(
-        keys, extras, data["advantages"], data["response_mask"], strict=True
-    ):
-        trace = _trace_of(extra)
-        if trace is not None:
-            uid, session, _ = key.rsplit("_", 2)
-            place = {"step": trainer.global_steps, "uid": uid, "session": int(session)}
-            rows.append({**place, **trace, "advantage": first_masked(advantages, mask)})
-    return rows
+    data = tq.kv_batch_get(keys=list(keys), partition_id=batch.partition_id, select_fields=list(fields))
+    # What is no tensor comes back as a list or as wrapped items, by TransferQueue's backend.
+    return {
+        field: [getattr(value, "data", value) if field == "extra_fields" else value for value in data[field]]
+        for field in fields
+    }
+
+
+def _token_advantages(batch: Any, rows: Sequence[Judged]) -> list[TokenAdvantages]:
+    data = _fetch(batch, [row.key for row in rows], ["advantages", "response_mask"])
+    return [TokenAdvantages(*pair) for pair in zip(data["advantages"], data["response_mask"], strict=True)]
+
+
+def _outcomes(rows: Sequence[Judged], advantages: Sequence[TokenAdvantages]) -> list[Outcome]:
+    return [
+        Outcome(row.uid, row.components, own.mean_absolute) for row, own in zip(rows, advantages, strict=True)
+    ]
+
+
+def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judged]) -> dict[str, float]:
+    judged = [row for row in rows if row.trace is not None and row.is_final]
+    chosen = judged[:: max(1, -(-len(judged) // MAX_DECOY_RESPONSES))]
+    if not chosen:
+        return {}
+    tokens = _fetch(batch, [row.key for row in chosen], ["responses"])["responses"]
+    responses = [
+        Reasoned(row.uid, trainer.tokenizer.decode(ids, skip_special_tokens=True), row.key_steps)
+        for row, ids in zip(chosen, tokens, strict=True)
+    ]
+    rate = decoy_rate(responses, state.settings.reward.match_threshold)
+    return {} if rate is None else {curve_name("decoy_match"): rate}
+
+
+def training_row(row: Judged, advantages: TokenAdvantages, step: int) -> dict[str, Any] | None:
+    """Return the trace row of a response, or None where another reward manager scored it.
+
+    ``advantage`` is that of the first token, which is the whole response's with ``credit=trajectory``;
+    ``step_advantages`` has that of each step, and last that of what follows them.
+    """
+    if row.trace is None:
+        return None
+    place = {"step": step, "uid": row.uid, "session": row.session}
+    return {
+        **place,
+        **row.trace,
+        "advantage": advantages.first,
+        "step_advantages": advantages.of_spans(row.step_ends),
+    }
 
 
 def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int) -> list[dict[str, Any]]:
@@ -173,12 +214,28 @@ def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int
     return rows
 
 
-def first_masked(values: torch.Tensor, mask: torch.Tensor) -> float:
-    """Return the first value whose mask is not 0, or 0.0 where all are masked. Both (T,)."""
-    kept = values[mask.bool()]
-    return float(kept[0]) if kept.numel() else 0.0
+@dataclass(frozen=True)
+class TokenAdvantages:
+    """The advantages of one response, (T,), and the mask of what the model generated, (T,)."""
 
+    values: torch.Tensor
+    mask: torch.Tensor
 
-def _trace_of(extra: Any) -> dict[str, Any] | None:
-    info: Mapping[str, Any] = extra.get("reward_extra_info", {}) if isinstance(extra, dict) else {}
-    return json.loads(info[TRACE_KEY]) if TRACE_KEY in info else None
+    @property
+    def first(self) -> float:
+        """That of the first token that the model generated; 0 where there is none."""
+        return self._first_of(slice(None)) or 0.0
+
+    @property
+    def mean_absolute(self) -> float:
+        kept = self.values[self.mask.bool()]
+        return float(kept.abs().mean()) if kept.numel() else 0.0
+
+    def of_spans(self, ends: Sequence[int]) -> list[float | None]:
+        """Return that of each span of tokens up to an end, and of what follows the last; None where it is empty."""
+        starts = [0, *ends]
+        return [self._first_of(slice(*pair)) for pair in zip(starts, [*ends, None], strict=True)]
+
+    def _first_of(self, span: slice) -> float | None:
+        kept = self.values[span][self.mask[span].bool()]
+        return float(kept[0]) if kept.numel() else None

@@ -1,0 +1,119 @@
+"""The judgements behind the rewards of one training batch, on their way from verl's rows to the estimator.
+
+verl calls an estimator with the rewards alone. The trainer hook reads the judgements beforehand and holds them here
+while verl computes the advantages, so that credit by step and the gate on the outcome see more than totals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from verl_stepgrpo.bridge.trace import TRACE_KEY
+from verl_stepgrpo.rewards import SCORE_KEYS
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One row of a training batch.
+
+    Attributes:
+        key: verl's name of the row, ``{uid}_{session}_{output}``.
+        components: ``SCORE_KEYS`` and their values, as far as the reward gave them.
+        trace: What ``trace.describe`` gave, or None where another reward manager scored the row.
+        is_final: Whether it is the last output of its session, the one that was scored.
+    """
+
+    key: str
+    components: Mapping[str, float]
+    trace: Mapping[str, Any] | None
+    is_final: bool = True
+
+    @property
+    def uid(self) -> str:
+        return self.key.rsplit("_", 2)[0]
+
+    @property
+    def session(self) -> int:
+        return int(self.key.rsplit("_", 2)[1])
+
+    @property
+    def is_padding(self) -> bool:
+        return is_padding(self.key)
+
+    @property
+    def key_steps(self) -> list[tuple[str, ...]]:
+        """The key steps of its prompt."""
+        return [tuple(key_step["wordings"]) for key_step in self.trace["key_steps"]] if self.trace else []
+
+    @property
+    def step_ends(self) -> list[int]:
+        """Number of leading tokens up to the end of each step; none where they are not this row's."""
+        if self.trace is None or not self.is_final:
+            return []
+        return [step["token_end"] for step in self.trace["steps"]]
+
+    @property
+    def step_shares(self) -> list[float]:
+        """The part of the reward that was paid for the key steps of each step; one entry where steps are unknown."""
+        if self.trace is None:
+            return []
+        key_steps = self.trace["key_steps"]
+        paid = self.trace["key_step_share"]
+        matched = [key_step["step"] for key_step in key_steps if key_step["matched"]]
+        if not matched or not paid:
+            return []
+        if not self.is_final:
+            return [paid]
+        shares = [0.0] * len(self.trace["steps"])
+        for step in matched:
+            shares[step] += paid / len(matched)
+        return shares
+
+
+def is_padding(key: str) -> bool:
+    """Return whether a row was added by verl to fill the batch (trainer/ppo/padding_utils.py)."""
+    return key.startswith("pad")
+
+
+def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
+    """Return the rows of a batch, padding included.
+
+    Args:
+        keys: verl's names of the rows.
+        extras: The field ``extra_fields`` of each.
+    """
+    last: dict[str, int] = {}
+    for key in keys:
+        session, _, output = key.rpartition("_")
+        last[session] = max(int(output), last.get(session, 0))
+    rows = []
+    for key, extra in zip(keys, extras, strict=True):
+        info: Mapping[str, Any] = extra.get("reward_extra_info", {}) if isinstance(extra, dict) else {}
+        components = {name: float(info[name]) for name in SCORE_KEYS if name in info}
+        trace = json.loads(info[TRACE_KEY]) if TRACE_KEY in info else None
+        session, _, output = key.rpartition("_")
+        rows.append(Judged(key, components, trace, int(output) == last[session]))
+    return rows
+
+
+_current: ContextVar[Sequence[Judged] | None] = ContextVar("stepgrpo_judged", default=None)
+
+
+@contextlib.contextmanager
+def provided(rows: Sequence[Judged]) -> Iterator[None]:
+    """Let ``current`` return ``rows`` meanwhile."""
+    token = _current.set(rows)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> Sequence[Judged] | None:
+    """Return the rows of the batch whose advantages are being computed, in its order; None where none are known."""
+    return _current.get()

@@ -1,0 +1,108 @@
+"""What a training step is summed up in: every component of the reward, the state of the groups, and decoys.
+
+Names end in ``/mean``, since verl aggregates metrics by what their names contain. Pure: no I/O, no torch, no verl.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from verl_stepgrpo.key_steps import KeyStep, match_key_steps
+from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.sections import parse_sections
+
+MAX_DECOY_RESPONSES = 256
+"""Responses of a step, evenly spread, in which decoys are looked for: about a third of a second."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One response of a training step.
+
+    Attributes:
+        uid: Its prompt.
+        components: The values of ``SCORE_KEYS``, as far as they are known.
+        weight: Mean absolute advantage of its tokens: how much it moves the policy.
+    """
+
+    uid: str
+    components: Mapping[str, float]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Reasoned:
+    """A response in which decoys are looked for, with the key steps of its own prompt."""
+
+    uid: str
+    response: str
+    key_steps: Sequence[KeyStep]
+
+
+def curves(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Return the metrics of a training step, each under ``stepgrpo/<name>/mean``.
+
+    Components (but ``score``, which verl draws itself) are means over the responses, as far as the reward gave them.
+
+    - ``groups_without_variance``: share of groups whose total rewards are equal, which train nothing;
+    - ``groups_all_wrong_moving``: share of groups without a right answer whose advantages are not 0;
+    - ``advantage_from_all_wrong``: their share of the absolute advantage of all responses, in [0, 1].
+    """
+    metrics = {}
+    for name in SCORE_KEYS:
+        values = [o.components[name] for o in outcomes if name in o.components]
+        if values and name != "score":
+            metrics[name] = statistics.fmean(values)
+    judged = [o for o in outcomes if {"acc", "score"} <= o.components.keys()]
+    if judged:
+        metrics |= _group_curves(judged)
+    return {curve_name(name): value for name, value in metrics.items()}
+
+
+def curve_name(name: str) -> str:
+    return f"stepgrpo/{name}/mean"
+
+
+def _group_curves(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.uid, []).append(outcome)
+    equal = [len({o.components["score"] for o in group}) == 1 for group in groups.values()]
+    wrong = [all(o.components["acc"] == 0 for o in group) for group in groups.values()]
+    weights = [sum(o.weight for o in group) for group in groups.values()]
+    from_wrong = sum(weight for weight, is_wrong in zip(weights, wrong, strict=True) if is_wrong)
+    moving = [is_wrong and weight > 0 for weight, is_wrong in zip(weights, wrong, strict=True)]
+    return {
+        "groups_without_variance": statistics.fmean(equal),
+        "groups_all_wrong_moving": statistics.fmean(moving),
+        "advantage_from_all_wrong": from_wrong / sum(weights) if sum(weights) else 0.0,
+    }
+
+
+def decoy_rate(responses: Sequence[Reasoned], threshold: float) -> float | None:
+    """Return the share of another prompt's key steps that responses have, in [0, 1].
+
+    Each response is held against the key steps of the next prompt of the batch, those left out that its own prompt
+    has too. The rate rises when a model pastes key words whatever the question is.
+
+    Args:
+        responses: Responses of one training step.
+        threshold: As ``match_threshold``.
+
+    Returns:
+        None where there is nothing to look for: one prompt alone, or no key steps.
+    """
+    prompts = {r.uid: r.key_steps for r in responses}
+    following = dict(zip(prompts, [*list(prompts)[1:], *list(prompts)[:1]], strict=True))
+    found = looked_for = 0
+    for r in responses:
+        own = {wording for key_step in r.key_steps for wording in key_step}
+        decoys = (
+            [k for k in prompts[following[r.uid]] if own.isdisjoint(k)] if following[r.uid] != r.uid else []
+        )
+        matches = match_key_steps(parse_sections(r.response), decoys, threshold=threshold)
+        found += sum(match.matched for match in matches)
+        looked_for += len(decoys)
+    return found / looked_for if looked_for else None
