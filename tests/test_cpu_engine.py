@@ -112,6 +112,34 @@ def test_the_main_job_runs_for_real(tmp_path: Path) -> None:
     assert results["exported_model"]["n"] == 32
     check_traces(out / "trace")
     check_components_agree_with_verl(log, out / "trace")
+    check_curves(log, out)
+
+
+def check_curves(log: str, out: Path) -> None:
+    """Every component is drawn in the console and in TensorBoard, as the traces have it."""
+    import statistics
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from verl_stepgrpo import SCORE_KEYS
+    from verl_stepgrpo.bridge.trace import read_trace
+
+    (events,) = (out / "tensorboard").glob("events*")
+    drawn = EventAccumulator(str(events)).Reload()
+    for step in (1, 2):
+        rows = read_trace(out / "trace" / "train" / f"step-{step:06d}.jsonl")
+        for name in set(SCORE_KEYS) - {"score"}:
+            mean = statistics.fmean(row["components"][name] for row in rows)
+            assert drawn.Scalars(f"stepgrpo/{name}/mean")[step - 1].value == pytest.approx(mean, abs=1e-6)
+    for name in (
+        "groups_without_variance",
+        "groups_all_wrong_moving",
+        "advantage_from_all_wrong",
+        "decoy_match",
+        "missing_sessions",
+    ):
+        assert f"stepgrpo/{name}/mean:" in log
+        assert 0 <= drawn.Scalars(f"stepgrpo/{name}/mean")[0].value <= 1
 
 
 def check_traces(folder: Path) -> None:
@@ -159,6 +187,7 @@ def test_a_killed_reward_worker_ends_the_job_with_the_cause(tmp_path: Path) -> N
     command += [f"data.train_files={files}/train.parquet", f"data.val_files={files}/heldout.parquet"]
     command += [f"actor_rollout_ref.model.path={tmp_path}/model", "data.train_batch_size=8"]
     command += ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.total_training_steps=60"]
+    command += ["algorithm.stepgrpo.credit=step", "algorithm.stepgrpo.outcome_gate=0.5"]  # these run for real too
     command += ["trainer.val_before_train=False", f"trainer.default_local_dir={tmp_path}/rl"]
     env = os.environ | {"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     log = tmp_path / "log"

@@ -112,6 +112,24 @@ def test_the_table_of_results_is_the_one_of_the_committed_runs() -> None:
     assert re.findall(r"<!-- results -->\n(.*?)<!-- /results -->", README, re.DOTALL) == [done.stdout]
 
 
+def test_the_example_of_the_advantages_is_what_the_code_gives() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "advantages.py")], capture_output=True, text=True, check=True
+    )
+    page = (ROOT / "docs" / "advantages.md").read_text()
+    assert re.findall(r"<!-- example -->\n(.*?)<!-- /example -->", page, re.DOTALL) == [done.stdout]
+
+
+def test_every_curve_is_explained() -> None:
+    from verl_stepgrpo import SCORE_KEYS
+    from verl_stepgrpo.curves import Outcome, curves
+
+    page = (ROOT / "docs" / "advantages.md").read_text()
+    drawn = curves([Outcome("u", dict.fromkeys(SCORE_KEYS, 1.0), 1.0)])
+    for name in [*drawn, "stepgrpo/missing_sessions/mean", "stepgrpo/decoy_match/mean"]:
+        assert f"`{name.split('/')[1]}`" in page
+
+
 def test_the_format_that_the_prompt_asks_for_scores_full_marks() -> None:
     from verl_stepgrpo import score_response
 

