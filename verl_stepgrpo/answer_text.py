@@ -47,6 +47,10 @@ _TEX_SPELLINGS = (
     (re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
     (re.compile(r"<="), r"\\le "),
     (re.compile(r">="), r"\\ge "),
+    (re.compile(r"(?<=\d) ?\\Omega(?![a-zA-Z])"), " Ω"),
+    (re.compile(r"^\s*\](.*,.*)([\[\]])\s*$"), lambda m: f"({m[1]}{')' if m[2] == '[' else ']'}"),
+    (re.compile(r"^\s*\[([^\[\]()]*,[^\[\]()]*)\[\s*$"), r"[\1)"),
+    (re.compile(r"^\s*(?:\[([A-Za-z])\]|\(([K-Zk-z])\))\s*$"), r"\1\2"),
     (re.compile(r"\{,\}"), ","),
     (re.compile(r"(?<=\d)\\[,!;:] ?(?=\d{3})"), ","),
     (re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|(?<!\\)\\[,;:! ]|~"), " "),
@@ -78,14 +82,21 @@ _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({]
 _LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
     r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion|finally|and|we (?:get|have|find)|i think"
-    r"|i (?:choose|pick|select))\b[,:]? *)*"
+    r"|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)|definitely|certainly|clearly|surely|absolutely|no doubt"
+    r"|without (?:a )?doubt)\b[,:]? *)*"
     r"(?:it's\b *)?(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
     r"(?:(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be|will be|=|:|-)+[: ]*"
-    r"(?=\S))?",
+    r"(?=\S))?(?:point (?=\())?",
     re.IGNORECASE,
 )
-_ORDINALS = {word: numeral for numeral, word in ORDINALS.items()}
-_TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_][^\W\d_])!|(?<= )!|\\\\)+$")
+_SYNONYMS = {word: numeral for numeral, word in ORDINALS.items()} | {
+    "all real numbers": r"\mathbb{r}", "all reals": r"\mathbb{r}", "real numbers": r"\mathbb{r}",
+    "no solution": r"\emptyset", "no solutions": r"\emptyset", "empty set": r"\emptyset",
+    "negative infinity": r"-\infty", "minus infinity": r"-\infty",
+}  # fmt: skip
+"""Whole answers that are said in words, case folded and without articles."""
+_RATIO = re.compile(r"(\d+) (?:to|is to) (\d+)")
+_TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_][^\W\d_])!|(?<=^[A-J])!|(?<= )!|\\\\)+$")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -122,7 +133,7 @@ def _unwrapped(wrapper: re.Match[str]) -> str:
 def compact(text: str) -> str:
     """Return normalised ``text`` for comparison as text: case folded, without articles and free spaces."""
     text = re.sub(r"\b(?:a|an|the)\s(?=\w\w)", "", text.casefold())
-    text = _ORDINALS.get(text, text)
+    text = _RATIO.sub(r"\1:\2", text) if _RATIO.fullmatch(text) else _SYNONYMS.get(text.strip(), text)
     if re.fullmatch(r"[\w{}()+>-]+", text):  # a formula: H_{2}O is H2O
         text = re.sub(r"[_{}]", "", text)
     # A space between two digits carries meaning.
@@ -130,7 +141,9 @@ def compact(text: str) -> str:
 
 
 def _strip(text: str) -> str:
-    text = text.strip().strip("\"'").strip()
+    text = text.strip().strip('"').strip()
+    if text[:1] == "'":  # a lone one behind is a prime
+        text = text.strip("'").strip()
     return _TRAILING.sub("", text).strip()
 
 
@@ -181,7 +194,8 @@ _WORDS_BEFORE = re.compile(
 )
 DENIALS = re.compile(
     r"\b(?:not|no|never|neither|nor|none|cannot|than|between|wrong|incorrect|false|opposite|except|without|least|most|"
-    r"other|unlike|unlikely|untrue|un|non|far|fails?|failed|near|outside|anything|suburb)\b|n't",
+    r"other|unlike|unlikely|untrue|un|non|far|fails?|failed|near|outside|anything|suburb|doubt|nobody|few|hardly|"
+    r"scarcely|rarely|guess|might|could|nearly|almost|exceeds?|ignore|rejects?|excludes?)\b|n't",
     re.IGNORECASE,
 )
 
@@ -230,5 +244,7 @@ def _only_sentence(text: str) -> str:
 def _explains(inside: str) -> bool:
     """Whether a parenthesis behind an answer only explains it, as in "5 (the root -2 is rejected)"."""
     return bool(
-        re.search(r"\b(?:rejected|discarded|negative|positive|rounded|given|because|since)\b", inside)
-    ) or not (_HARMFUL.search(inside))
+        re.match(r"(?:not \S+$|see |as in |by )", inside)
+        or re.search(r"\b(?:rejected|discarded|negative|positive|rounded|given|because|since)\b", inside)
+        or not _HARMFUL.search(inside)
+    )

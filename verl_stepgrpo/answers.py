@@ -64,9 +64,28 @@ _CHOICE_BEHIND = re.compile(
 _ANOTHER_CHOICE = re.compile(
     r"(?:^|[\s(,/&])(?:[b-hj]|\([a-j]\)|a(?=[).:,]|$))(?=[\s).,:;/]|$)"
     r"|\b(?:wrong|incorrect|false|rejected|eliminated|excluded)\b|\.\.|(?:is|are|it's|,) not\b|\bno(?:,| wait|$)"
+    r"|^(?:is|was|does|did|can|could|would|will)(?:n't| ?not)\b"
 )
 _LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_TAKES_BACK = {
+    answer: re.compile(
+        rf"(?<!not )\b(?:{other})(?!\w)|\({opposite}\)|\bactually,? (?:it is |it's )?{opposite}\b"
+        r"|\b(?:wait|sorry|correction|scratch)\b|^[^\w']*(?:actually|wrong|incorrect|not really)\W*$"
+        r"|^[.!]? (?:(?:that|this) )?is (?:wrong|incorrect|false)|^ (?:idea|doubt|answer|clue|way)\b"
+    )
+    for answer, opposite, other in (
+        (
+            "yes",
+            "no",
+            r"no(?=[.,;!]|$| otherwise)|(?:and|or|but) no|nope|(?<=[,.;:] )false|this is (?:false|wrong)",
+        ),
+        ("no", "yes", "yes|yep"),
+        ("true", "false", "false"),
+        ("false", "true", "true"),
+    )
+}
+"""How the rest of an answer that opens with yes takes it back: "yes and no", but not "yes, no two sides are equal"."""
 _PLAIN_WORDS = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?:['’.,-]|, | |; |: |\. )[^\W\d_]+)*")
 """Words without signs; "x - y" and "Cl-" are none."""
 
@@ -77,7 +96,7 @@ _CLASS_NOUNS = frozenset(
     "bar line color colour one region segment slice category group shape side object box car ball triangle".split()
 )
 _NAME = re.compile(
-    r"(?:\\?[a-z]+(?:_\{?\w+\}?)?(?:')?(?: ?\([^()=]{1,40}\))?|\\angle ?[a-z]+|\([a-z](?:, ?[a-z]){1,3}\)"
+    r"(?:\\?[a-z]+(?:_\{?\w+\}?)?(?:')?(?: ?\([^()=]{1,40}\))?|m? ?\\angle ?[a-z]+|\([a-z](?:, ?[a-z]){1,3}\)"
     r"|[a-z]+(?: [a-z]+){0,4})"
 )
 _PRODUCT = re.compile(r"[a-z](?: ?[a-z]){0,3}")
@@ -338,14 +357,7 @@ def _by_yes_no(given: _Answer, wanted: _Answer) -> Verdict | None:
     if first == _OPPOSITES[gold]:
         return _decided(False, "yes_no", f"{first} against {gold}")
     if first == gold:
-        # "No, yes is right" and "yes and no" take it back; "yes, no two sides are equal" does not.
-        other = _OPPOSITES[gold] if _OPPOSITES[gold] != "no" else r"no(?=[.,;!]|$)|and no|or no|but no"
-        other += "|false" if gold == "yes" else ""
-        takes_back = re.search(
-            rf"\b(?:{other}|wait|actually|nope|wrong|incorrect)\b|\({_OPPOSITES[gold]}\)"
-            r"|^ (?:idea|doubt|answer|clue|way)\b",
-            rest,
-        )
+        takes_back = re.search(_TAKES_BACK[gold], rest)
         return _decided(not takes_back, "yes_no", "taken back" if takes_back else f"it says {gold}")
     words = _WORD.findall(given.folded)
     last = words[-1:] == [gold] and (len(words) == 1 or words[-2] in _LINKS)

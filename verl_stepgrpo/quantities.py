@@ -92,11 +92,11 @@ UNIT_SYMBOLS = {
     symbol: symbol
     for symbol in (
         "m cm mm km nm dm g kg mg s ms h min l ml mi ft yd lb oz N J kJ W kW V kV mV A mA K Hz kHz MHz Pa kPa C "
-        "mol mW MW GW eV cal kcal kWh dB °C °F ° rad"
+        "mol mW MW GW eV cal kcal kWh dB °C °F ° rad B KB MB GB TB atm"
     ).split()
 } | {
     "L": "l", "mL": "ml", "hr": "h", "hrs": "h", "sec": "s", "mins": "min", "secs": "s", "lbs": "lb",
-    "μm": "um", "um": "um", "Ω": "ohm", "℃": "°C", "in": "in", "deg": "°", "M": "mol/l",
+    "kgs": "kg", "kms": "km", "μm": "um", "um": "um", "Ω": "ohm", "℃": "°C", "in": "in", "deg": "°", "M": "mol/l",
 }  # fmt: skip
 UNIT_NAMES = {
     name: symbol
@@ -108,18 +108,22 @@ UNIT_NAMES = {
         "in": "inch inche", "oz": "ounce", "N": "newton", "J": "joule", "kJ": "kilojoule", "W": "watt",
         "kW": "kilowatt", "V": "volt", "A": "amp ampere", "K": "kelvin", "Hz": "hertz", "Pa": "pascal",
         "C": "coulomb", "mol": "mole", "cal": "calorie", "°": "degree", "°C": "celsius", "°F": "fahrenheit",
-        "rad": "radian", "ohm": "ohm",
+        "rad": "radian", "ohm": "ohm", "um": "micrometer micrometre", "dB": "decibel", "atm": "atmosphere",
+        "B": "byte", "KB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte",
     }.items()
     for name in names.split()
 }  # fmt: skip
 _TEMPERATURES = {"°celsius": "°C", "°c": "°C", "°fahrenheit": "°F", "°f": "°F"}
 _UNIT_FACTOR = re.compile(r"(?P<name>°? ?[^\W\d_]+|°)(?: ?\^ ?\{?(?P<power>-?\d)\}?)?")
 _LOOKS_LIKE_A_VARIABLE = re.compile(r"[A-Za-z]")
-_NOT_A_UNIT = frozenset(
+_NOT_A_UNIT = NUMBER_WORDS | frozenset(
     "is are was to at by from and or but with too either incorrect wrong not no never than between maybe possibly "
     "least most dozen half third quarter pi sqrt root log ln sin cos tan exp minus negative plus times over "
-    "hundred hundreds thousands millions billions dozens crore lakh squared cubed thirds halves quarters tenths "
-    "excluded rejected divided multiplied if when where hence thus so which i mod modulo choose factorial".split()
+    "hundreds thousands millions billions dozens crore lakh squared cubed thirds halves quarters tenths excluded "
+    "rejected divided multiplied if when where hence thus so which i mod modulo choose factorial false refuted hardly "
+    "unless except however yet although because since tens gross many them these those few short below above under "
+    "off beyond can be cannot could would should might must may does do did has have had nearly almost roughly instead "
+    "rather fail fails failed".split()
 )
 _SILENT_WORDS = frozenset(
     "of the in total altogether each all a an only exactly units unit together now".split()
@@ -234,6 +238,10 @@ def parse_unit(text: str) -> str | None:
         "°",
         text,
     )
+    if "n't" in text:
+        return None  # "17 isn't right"
+    text = re.sub(r"\b(?:(mi?)ph|kmp?h|kph)\b", lambda m: "mi/h" if m[1] else "km/h", text)
+    text = re.sub(r"\bms ?\^ ?\{?(-\d)\}?", r"m s^\1", text)
     text = re.sub(r"(square|sq\.?|cubic) ([^\W\d_]+)", _spoken_power, text.strip())
     text = re.sub(r"([^\W\d_]+) (squared|cubed)", _spoken_power_behind, text)
     text = re.sub(r"(?<=\w) of \D*$", "", text.rstrip(". "))
@@ -384,14 +392,34 @@ _WORD_NUMBER = re.compile(
     rf"\b(?:{'|'.join(w for w in (*SMALL_NUMBERS, *TENS, *_SCALES, 'half') if w != 'one')})\b", re.IGNORECASE
 )
 _UNIT_BEHIND = re.compile(r" ?(°|[^\W\d_]+(?: ?(?:/|per) ?[^\W\d_]+)?(?:\^\{?\d\}?)?)")
+_STATING = (
+    "is are was were be equal equals has have had get gets got there take takes took need needs cost costs earn earns "
+    "make makes made give gives gave contain contains show shows weigh weighs measure measures sell sells sold pay "
+    "pays paid left remain remains receive receives spend spends spent require requires use uses buy buys bought read "
+    "reads travel travels become becomes eat eats ate save saves cover covers hold holds last lasts walk walks drive "
+    "drives run runs score scores yield yields"
+).split()
+_MEASURES = (
+    "total sum average mean length area volume distance height width speed cost price perimeter radius angle "
+    "probability value number count maximum minimum age mass weight increase decrease"
+).split()
+_FILLERS = "about approximately exactly precisely only just now still also the".split()
+_STATED = re.compile(
+    rf"(?:^|[:$€£¥₹]|\b(?:{'|'.join(_STATING)}|[^\W\d_]+ed|(?:equal|comes?|amounts?|adds? up) to"
+    rf"|(?:{'|'.join(_MEASURES)}) of|year))"
+    rf"(?: ?\b(?:{'|'.join(_FILLERS)}|a total of|in total|found to be)\b)*[ :]*$",
+    re.IGNORECASE,
+)
+"""What stands before a number that a sentence states; "the successor of 17" and "some say 17" state none."""
 _NO_PROSE = frozenset(
     "not no never than between least most maybe minus negative step option question figure part divided times plus "
-    "squared cubed root square sqrt over to from if until neither nor except without wrong incorrect impossible "
-    "cannot but more less fewer up power factorial wait actually or and versus vs unless log sin cos tan problem "
-    "choice page twice thrice reciprocal cube cubes ln above below before after excluded rejected half double "
-    "triple out third quarter fifth under exp hundred hundreds thousands millions billions dozen dozens crore "
-    "lakh halves thirds "
-    "quarters opposite inverse hardly multiple multiples loss factor factors debt expects around except beyond".split()
+    "squared cubed root square sqrt over to from if until neither nor except without wrong incorrect impossible cannot "
+    "but more less fewer up power factorial wait actually or and versus vs unless log sin cos tan problem choice page "
+    "twice thrice reciprocal cube cubes ln above below before after excluded rejected half double triple out third "
+    "quarter fifth under exp hundred hundreds thousands millions billions dozen dozens crore lakh halves thirds "
+    "quarters opposite inverse hardly multiple multiples loss factor factors debt expects around beyond guess doubt "
+    "might may could false refuted tens gross too short some higher lower larger smaller greater bigger exceeded "
+    "guessed ignored doubted expected missed wanted".split()
 )
 
 
@@ -411,6 +439,12 @@ def find_quantity(text: str) -> Quantity | None:
     numbers = list(_IN_PROSE.finditer(text))
     spoken = _WORD_NUMBER.findall(text)
     if words & _NO_PROSE or len(numbers) + len(spoken) != 1 or "n't" in text:
+        return None
+    place = numbers[0].start() if numbers else re.search(rf"\b{spoken[0]}\b", text).start()  # type: ignore[union-attr]
+    is_year = re.match(r"(?:1\d|20)\d\d(?!\d)", text[place:]) and re.search(
+        r"\b(?:in|by|since) $", text[:place]
+    )
+    if not (is_year or _STATED.search(text[:place])) or re.match(r"one of\b", text[place:]):
         return None
     if spoken:
         return Quantity(Fraction(number_words(spoken[0].casefold()) or 0))

@@ -34,7 +34,7 @@ warm_up() {
         +engine.mixed_precision.param_dtype=fp32 \
         optim.lr=3e-3 optim.lr_warmup_steps=20 "optim.betas=[0.9,0.98]" \
         trainer.device=cpu trainer.seed="$SEED" trainer.total_epochs=1 \
-        trainer.total_training_steps="$WARMUP_STEPS" ${SFT_EXTRA:-} \
+        trainer.total_training_steps="$WARMUP_STEPS" \
         trainer.project_name=digits trainer.experiment_name=warmup "trainer.logger=[console]" \
         trainer.default_local_dir="$OUT/warmup" "checkpoint.save_contents=[model,optimizer,extra,hf_model]"
 }

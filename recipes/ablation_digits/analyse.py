@@ -160,7 +160,7 @@ def draw(runs: Runs, path: Path) -> None:
         axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
-    figure.suptitle("Held-out images, greedy decoding, mean over seeds (number of seeds in brackets)")
+    figure.suptitle("Held-out images, sampled responses, mean over seeds (number of seeds in brackets)")
     figure.savefig(path, dpi=110)
 
 

@@ -15,11 +15,11 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$HERE/../../examples/setup_cpu.sh"
 source "$ROOT/examples/digits/stages.sh"
 
-RL_STEPS="${RL_STEPS:-15}"
-WARMUP_STEPS="${WARMUP_STEPS:-150}"
+RL_STEPS="${RL_STEPS:-12}"
+WARMUP_STEPS="${WARMUP_STEPS:-350}"
 HELDOUT="${HELDOUT:-512}"
 RESULTS="${RESULTS:-$HERE/results}"
-EVAL_EVERY=5
+EVAL_EVERY=4
 FLAWED=0.5
 mkdir -p "$RESULTS"
 
@@ -58,12 +58,14 @@ run_arm() {
     overrides="$(settings_of "$arm")"
     OUT="$warm/$arm"
     mkdir -p "$OUT/logs"
+    # Held-out responses are sampled, as in training: by greedy decoding all images share one format, right or wrong.
     # Only the first arm judges the warmed-up model: it is the same for all. No arm writes a checkpoint.
     stage rl 1500 "$PYTHON_BIN" -m verl.trainer.main_ppo +stepgrpo=digits_cpu \
         data.train_files="$warm/data/train.parquet" data.val_files="$warm/data/heldout.parquet" data.seed="$SEED" \
         actor_rollout_ref.model.path="$warm/warmup/global_step_$WARMUP_STEPS/huggingface" \
         actor_rollout_ref.rollout.seed="$SEED" actor_rollout_ref.actor.data_loader_seed="$SEED" \
-        data.max_response_length=160 algorithm.stepgrpo.trace_dir="$OUT/trace" $overrides \
+        data.max_response_length=160 actor_rollout_ref.rollout.val_kwargs.do_sample=True \
+        actor_rollout_ref.rollout.val_kwargs.temperature=1.0 algorithm.stepgrpo.trace_dir="$OUT/trace" $overrides \
         trainer.val_before_train="$([ "$arm" = grpo ] && echo True || echo False)" \
         trainer.total_training_steps="$RL_STEPS" trainer.test_freq="$EVAL_EVERY" trainer.save_freq=-1 \
         trainer.project_name=ablation_digits trainer.experiment_name="$arm" trainer.default_local_dir="$OUT/rl"
