@@ -42,6 +42,7 @@ written from a description of the task alone, was not, and nothing was changed f
 as development. `tests/data/attacks.jsonl` holds, besides, what was found by attacking the rules; a test has it
 refused.
 
+The columns: `ours` is `mode=paper`, `reference` is `mode=reference`, the rules of the authors' code.
 Each cell is the agreement in percent, and behind it how many cases were wrongly accepted and wrongly refused.
 math-verify sees the answer as it stands and as one TeX expression, and either counts; `partial_ratio` has the
 threshold that agrees best with this very set. Made with `python benchmarks/judging.py > benchmarks/JUDGING.md`

@@ -213,10 +213,9 @@ class TestPreflight:
     def test_what_needs_the_components_is_refused_where_there_are_none(
         self, composed: DictConfig, setting: str, key: str, value: object
     ) -> None:
-        config = composed.copy()
-        OmegaConf.update(config, "algorithm.stepgrpo." + setting.split("=")[0], setting.split("=")[1])
-        if "gate" in setting:
-            config.algorithm.stepgrpo.outcome_gate = 0.5
+        config = OmegaConf.merge(
+            composed, OmegaConf.from_dotlist([f"algorithm.stepgrpo.{setting}", "data.custom_cls.path=x.py"])
+        )
         preflight.check(config)
         OmegaConf.update(config, key, value)
         with pytest.raises(ConfigError, match=rf"need {key}="):
@@ -234,6 +233,7 @@ class TestPreflight:
         config = composed.copy()
         config.reward.reward_manager.name = "naive"
         config.reward.custom_reward_function.path = "reward_fns/stepgrpo.py"
+        config.algorithm.stepgrpo.rvr_weight = 0.5
         with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
             preflight.check(config)
         assert "reward_kwargs" in caplog.text

@@ -187,7 +187,10 @@ def test_a_killed_reward_worker_ends_the_job_with_the_cause(tmp_path: Path) -> N
     command += [f"data.train_files={files}/train.parquet", f"data.val_files={files}/heldout.parquet"]
     command += [f"actor_rollout_ref.model.path={tmp_path}/model", "data.train_batch_size=8"]
     command += ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.total_training_steps=60"]
-    command += ["algorithm.stepgrpo.credit=step", "algorithm.stepgrpo.outcome_gate=0.5"]  # these run for real too
+    command += [
+        "algorithm.stepgrpo.credit=step",
+        "algorithm.stepgrpo.outcome_gate=0.5",
+    ]  # these run for real too
     command += ["trainer.val_before_train=False", f"trainer.default_local_dir={tmp_path}/rl"]
     env = os.environ | {"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     log = tmp_path / "log"

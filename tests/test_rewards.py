@@ -217,3 +217,25 @@ def test_importing_the_package_loads_neither_torch_nor_verl() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_without_images_the_description_may_be_left_out() -> None:
+    text = response(description=None)
+    assert score(text)["complete"] == 0.0
+    assert score(text, image_description="optional")["score"] == pytest.approx(2.1)
+
+
+def test_rvr_weight_is_what_a_valid_response_is_paid() -> None:
+    assert score(response(), rvr_weight=0.5)["score"] == pytest.approx(1.6)
+    alone = score(response(), rvr_weight=0, alpha=0)
+    assert (alone["score"], alone["complete"], alone["ordered"]) == (1.0, 1.0, 1.0)
+
+
+def test_a_setting_that_was_meant_is_named() -> None:
+    with pytest.raises(ConfigError, match="Did you mean alpha"):
+        score(response(), alhpa=1)
+
+
+def test_extra_info_of_a_wrong_type_is_a_mistake_in_the_data() -> None:
+    with pytest.raises(DataError, match="extra_info is 'x'"):
+        compute_score("d", response(), "8", "x")  # type: ignore[arg-type]

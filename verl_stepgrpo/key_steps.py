@@ -63,18 +63,22 @@ RETRACTION_REACH = 5
 """Tokens behind a stretch, in its sentence, among which a word such as "wrong" undoes it."""
 
 _RETRACTIONS = frozenset(
-    "wrong incorrect false untrue impossible contradiction invalid mistake mistaken".split()
+    "wrong incorrect false untrue impossible contradiction contradicts invalid mistake mistaken fails refuted".split()
 )
 _DENYING = frozenset("doubt reject rejected deny denies denied anything".split())
+_HEDGES = frozenset("maybe perhaps possibly might unless nobody rarely seldom".split())
 _PART_OF = frozenset(
     "reciprocal half third quarter square cube root inverse double twice opposite negative".split()
 )
 _MULTIPLES = frozenset(
     "thirds halves quarters million billion thousand hundred dozen times less more fewer π or".split()
 )
-_COMPARING = frozenset(
-    "anything differs differ exceeds exceed divisible than over above below under nearly almost fewer less more half "
-    "twice double".split()
+_COMPARING = (
+    frozenset(
+        "anything differs differ exceeds exceed divisible than over above below under nearly almost fewer less more "
+        "half twice double least most step".split()
+    )
+    | _HEDGES
 )
 _REFERRING = frozenset("that this sorry wait oops wrong incorrect false no".split())
 _HARMLESS_NEGATIONS = frozenset("doubt only wonder matter".split())
@@ -314,7 +318,9 @@ def _from_json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"key_steps is text that is not JSON ({error}): {text[:60]!r}") from None
+        raise DataError(
+            f"key_steps is text that is not JSON ({error}): {text[:60]!r}. One key step alone is a list of one."
+        ) from None
 
 
 def _wordings(item: Any) -> KeyStep:
@@ -590,7 +596,7 @@ def _crosses_clauses(wording: Wording, behind_first: list[Token]) -> bool:
 
 
 def _compares(wording: Wording, tokens: list[Token], first: int, last: int) -> bool:
-    """Whether the text compares with what the wording states: "3 fewer children", "less than 3 children"."""
+    """Whether the text compares with, or is unsure of, what the wording states: "3 fewer children", "might be 3"."""
     stretch = tokens[max(0, first - 1) : last + 1]
     if tokens[first].mark or first == 0:
         stretch = tokens[first : last + 1]
@@ -632,8 +638,10 @@ def _denied_before(tokens: list[Token], first: int) -> bool:
             return True
         if token.text in _DENYING:  # "no doubt" and "cannot deny" do not
             return i == 0 or tokens[i - 1].text not in NEGATIONS
-        if (token.text == "non" and i == first - 1) or (
-            token.text in _RETRACTIONS and following in ("that", "to")
+        if (
+            token.text in _HEDGES
+            or (token.text == "non" and i == first - 1)
+            or (token.text in _RETRACTIONS and following in ("that", "to"))
         ):
             return True
     return False

@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from verl_stepgrpo import reference
 from verl_stepgrpo.answers import Verdict, judge_answer
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps, parse_key_steps
 from verl_stepgrpo.sections import Kind, Section, parse_sections
-from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.settings import RewardSettings, check_known
 
 SCORE_KEYS = (
     "score",
@@ -121,7 +122,8 @@ def score_response(
     else:
         answer = judge_answer(_final_answer(sections), ground_truth)
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
-        complete, ordered = is_complete(sections), is_ordered(sections)
+        complete = is_complete(sections, needs_description=settings.image_description == "required")
+        ordered = is_ordered(sections)
         pays_key_steps = answer.answered
     key_step_share = settings.alpha * matched_share(matches) if pays_key_steps else 0.0
     return ScoredResponse(
@@ -151,7 +153,7 @@ def compute_score(
         ground_truth: The reference answer.
         extra_info: The row's ``extra_info``; ``extra_info["key_steps"]`` in any form that
             ``parse_key_steps`` takes. Without it the key-step match is 0.
-        **settings: Fields of ``RewardSettings``: ``alpha``, ``rvr_weight``, ``match_threshold``, ``mode``.
+        **settings: Fields of ``RewardSettings``: ``alpha``, ``rvr_weight``, ``match_threshold`` and so on.
 
     Returns:
         The keys ``SCORE_KEYS``, always all of them, all floats. ``score`` is the total reward.
@@ -160,6 +162,8 @@ def compute_score(
         ConfigError: A setting is unknown or out of range.
         DataError: ``ground_truth`` is empty or the key steps are of a wrong type.
     """
+    if not isinstance(extra_info, (Mapping, NoneType)):
+        raise DataError(f"extra_info is {extra_info!r}; expected an object with key_steps, or nothing")
     key_steps = (extra_info or {}).get("key_steps")
     return score_response(solution_str, ground_truth, key_steps, _reward_settings(settings)).components()
 
@@ -189,13 +193,17 @@ def matched_share(matches: Sequence[KeyStepMatch]) -> float:
     return sum(match.matched for match in matches) / len(matches) if matches else 0.0
 
 
-def is_complete(sections: Sequence[Section]) -> bool:
+def is_complete(sections: Sequence[Section], *, needs_description: bool = True) -> bool:
     """Return whether background, at least one step and a final answer are there, each saying something.
 
-    Background is the image description and the rationales (section 3.2, reasoning completeness).
+    Background is the image description and the rationales (section 3.2, reasoning completeness); the paper has no
+    data without images, where ``needs_description`` may be False.
     """
     present = {section.kind for section in sections if section.says_something}
-    return present >= {Kind.DESCRIPTION, Kind.RATIONALES, Kind.STEP, Kind.FINAL_ANSWER}
+    needed = {Kind.RATIONALES, Kind.STEP, Kind.FINAL_ANSWER} | (
+        {Kind.DESCRIPTION} if needs_description else set()
+    )
+    return present >= needed
 
 
 def is_ordered(sections: Sequence[Section]) -> bool:
@@ -226,8 +234,5 @@ def _final_answer(sections: Sequence[Section]) -> str | None:
 
 
 def _reward_settings(settings: Mapping[str, Any]) -> RewardSettings:
-    try:
-        return RewardSettings(**settings)
-    except TypeError as error:
-        known = ", ".join(RewardSettings.__dataclass_fields__)
-        raise ConfigError(f"unknown reward setting ({error}). Known: {known}.") from None
+    check_known(settings, list(RewardSettings.__dataclass_fields__))
+    return RewardSettings(**settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ NODE = f"algorithm.{NAME}"
 """Where the settings live in verl's configuration."""
 
 MODES = ("paper", "reference")
+DESCRIPTIONS = ("required", "optional")
 CREDITS = ("trajectory", "step")
 
 
@@ -35,6 +36,8 @@ class RewardSettings:
             leave the answer alone to be paid.
         match_threshold: Lowest similarity of wording, in (0, 1], at which a key step counts as matched.
             Numbers, variables and operators have to agree exactly whatever this is.
+        image_description: Whether a complete response has one: ``required`` (the paper) or ``optional``, for data
+            without images.
         mode: ``paper`` follows the paper's text; ``reference`` reproduces the rules of the authors' code.
 
     Raises:
@@ -44,6 +47,7 @@ class RewardSettings:
     alpha: float = 0.1
     rvr_weight: float = 1.0
     match_threshold: float = 0.8
+    image_description: str = "required"
     mode: str = "paper"
 
     def __post_init__(self) -> None:
@@ -56,8 +60,9 @@ class RewardSettings:
         )
         if self.match_threshold <= 0:
             raise _out_of_range("match_threshold", self.match_threshold, "a number in (0, 1]")
-        if self.mode not in MODES:
-            raise _out_of_range("mode", self.mode, f"one of {', '.join(MODES)}")
+        for key, allowed in (("mode", MODES), ("image_description", DESCRIPTIONS)):
+            if getattr(self, key) not in allowed:
+                raise _out_of_range(key, getattr(self, key), f"one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -129,15 +134,7 @@ class RunSettings:
         parts = {"reward": RewardSettings, "advantage": AdvantageSettings}
         keys = {name: [f.name for f in dataclasses.fields(part)] for name, part in parts.items()}
         run_keys = [f.name for f in dataclasses.fields(cls) if f.name not in parts]
-        known = [key for names in (*keys.values(), run_keys) for key in names]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            key = unknown[0]
-            meant = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean {NODE}.{meant[0]}?" if meant else ""
-            raise ConfigError(
-                f"{NODE}.{key}={values[key]!r} is not a setting of verl-stepgrpo.{hint} Known: {', '.join(known)}."
-            )
+        check_known(values, [key for names in (*keys.values(), run_keys) for key in names], f"{NODE}.")
         return cls(
             **{
                 name: part(**{k: values[k] for k in keys[name] if k in values})
@@ -147,6 +144,17 @@ class RunSettings:
         )
 
 
+def check_known(values: Mapping[Any, object], known: Sequence[str], prefix: str = "") -> None:
+    """Raise ConfigError where ``values`` has a key that is not ``known``, naming what may have been meant."""
+    for key, value in values.items():
+        if key not in known:
+            meant = difflib.get_close_matches(str(key), known, n=1)
+            hint = f" Did you mean {prefix}{meant[0]}?" if meant else ""
+            raise ConfigError(
+                f"{prefix}{key}={value!r} is not a setting of verl-stepgrpo.{hint} Known: {', '.join(known)}."
+            )
+
+
 def _require_number(key: str, value: object, *, low: float, high: float, allowed: str) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type, operator]
@@ -154,4 +162,5 @@ def _require_number(key: str, value: object, *, low: float, high: float, allowed
 
 
 def _out_of_range(key: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"{NODE}.{key}={value!r} is out of range: it must be {allowed}.")
+    kind = f" ({type(value).__name__})" if isinstance(value, str) and "number" in allowed else ""
+    return ConfigError(f"{NODE}.{key}={value!r}{kind} is out of range: it must be {allowed}.")

@@ -44,7 +44,7 @@ _TOKEN = re.compile(
     r"|[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻]+|[₀-₉]+|[¼-¾⅐-⅞]"  # superscripts, subscripts, fractions in one character
     r"|[α-ωΑ-Ω]"  # Greek letters stand alone
     r"|(?:(?![α-ωΑ-Ω⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ₀-₉])[^\W\d_])+"  # a word
-    r"|<=|>=|!=|==|=>|->"
+    r"|<=|>=|!=|==|=>|->|\*\*"
     r"|\S"  # a symbol
 )
 _EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
@@ -60,7 +60,7 @@ _SPELLINGS = {
     "\\times": "*", "\\cdot": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*", "∙": "*",
     "\\div": "/", "÷": "/", "∕": "/", "⁄": "/", "−": "-", "–": "-", "‑": "-",
     "\\leq": "≤", "\\le": "≤", "<=": "≤", "\\geq": "≥", "\\ge": "≥", ">=": "≥", "\\lt": "<", "\\gt": ">",
-    "\\neq": "≠", "\\ne": "≠", "!=": "≠", "==": "=", "\\approx": "≈", "\\sim": "∼", "~": "∼", "\\cong": "≅",
+    "\\neq": "≠", "\\ne": "≠", "!=": "≠", "==": "=", "**": "^", "\\approx": "≈", "\\sim": "∼", "~": "∼", "\\cong": "≅",
     "\\parallel": "∥", "\\perp": "⊥", "\\triangle": "△", "\\angle": "∠", "\\measuredangle": "∠",
     "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\circ": "°", "\\degree": "°", "º": "°",
     "\\sqrt": "√", "sqrt": "√", "\\%": "%", "\\varphi": "φ", "\\infty": "∞", "\\to": "->", "→": "->", "⇒": "=>",
@@ -76,6 +76,7 @@ _SILENT = frozenset("&$`,;:\"“”’'\\") | {
 _CLAUSE_MARKS = frozenset(",;:—")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻", "0123456789n-")
 _SPOKEN = {
+    "is at least": "≥", "is at most": "≤", "is more than": ">",
     "is greater than or equal to": "≥", "greater than or equal to": "≥", "is less than or equal to": "≤",
     "less than or equal to": "≤", "is not equal to": "≠", "not equal to": "≠", "is equal to": "=", "equal to": "=",
     "equals": "=", "is greater than": ">", "greater than": ">", "is less than": "<", "less than": "<",
@@ -110,7 +111,7 @@ _USUAL_UNITS = frozenset("cm mm km nm kg mg ml dm ft in yd mi lb oz hr min ms hz
 _NOT_A_NUMBER_BEHIND = frozenset(
     "the this that which each no any every second first another other last".split()
 )
-_VERBS = frozenset("is are be was and or equals has divides".split())
+_VERBS = frozenset("is are be was and or equals has divides squared cubed plus minus times divided".split())
 _AXES = frozenset("axis axes intercept intercepts coordinate coordinates".split())
 TEMPERATURES = {"celsius": "C", "fahrenheit": "F"}
 
@@ -332,20 +333,12 @@ def _roots(tokens: list[Token]) -> list[Token]:
         if texts == ["√", "[", "3", "]"]:
             out.append(tokens[i]._replace(text="∛", end=tokens[i + 3].end))
             i += 4
-        elif (
-            texts[:1] == ["("]
-            and texts[2:3] == [")"]
-            and tokens[i + 1].operand
-            and not _is_call(out, tokens[i])
-        ):
+        elif texts[:1] == ["("] and texts[2:3] == [")"] and _stands_alone(out, tokens[i], tokens[i + 1]):
+            if _multiplies(out, tokens[i], tokens[i + 1]):
+                out.append(tokens[i]._replace(text="*"))
             out.append(tokens[i + 1])
             i += 3
-        elif (
-            texts[:2] == ["(", "-"]
-            and texts[3:] == [")"]
-            and tokens[i + 2].operand
-            and not _is_call(out, tokens[i])
-        ):
+        elif _is_signed(texts, tokens, i, out) or _is_degree_of_function(texts, out):
             out += tokens[i + 1 : i + 3]
             i += 4
         elif texts[0] == "(" and not _is_call(out, tokens[i]) and (end := _end_of_numerator(tokens, i)):
@@ -365,10 +358,39 @@ def _roots(tokens: list[Token]) -> list[Token]:
     return out
 
 
+def _is_signed(texts: list[str], tokens: list[Token], i: int, before: list[Token]) -> bool:
+    """Whether parentheses hold a sign and one operand: "(-3)"."""
+    signed = texts[:2] == ["(", "-"] and texts[3:] == [")"]
+    return signed and tokens[i + 2].operand and not _is_call(before, tokens[i])
+
+
+def _is_degree_of_function(texts: list[str], before: list[Token]) -> bool:
+    """Whether parentheses hold a function's angle: "sin(30°)"."""
+    return texts[:1] == ["("] and texts[2:] == ["°", ")"] and bool(before) and before[-1].text in FUNCTIONS
+
+
+def _stands_alone(before: list[Token], opening: Token, inner: Token) -> bool:
+    """Whether one operand needs no parentheses: "(3)", "4(7)", "sin(x)" and "log_2(8)", but not "f(3)"."""
+    if not inner.operand:
+        return False
+    after_function = bool(before) and before[-1].text in FUNCTIONS
+    return after_function or not _is_call(before, opening) or (inner.number and before[-1].number)
+
+
+def _multiplies(before: list[Token], opening: Token, inner: Token) -> bool:
+    """Whether "4(7)" is a product; the number before it in "log_2(8)" is a base."""
+    number = bool(before) and before[-1].number and inner.number and opening.attached
+    return number and not (len(before) > 1 and before[-2].text == "_")
+
+
 def _end_of_numerator(tokens: list[Token], i: int) -> int:
-    """Return where the product in parentheses at ``i`` ends, if a fraction bar follows: ``(2x) / 3``; else 0."""
+    """Return where the parentheses at ``i`` end, if they are not needed: ``(2x) / 3``, and ``(6/3) = 2``; else 0."""
     end = next((k for k in range(i + 1, min(i + 8, len(tokens))) if tokens[k].text in "()"), 0)
-    if not end or tokens[end].text != ")" or tokens[end + 1 : end + 2] == [] or tokens[end + 1].text != "/":
+    if not end or tokens[end].text != ")" or tokens[end + 1 : end + 2] == []:
+        return 0
+    if tokens[end + 1].text == "=" and (i == 0 or not (tokens[i - 1].exact or tokens[i - 1].text == "√")):
+        return end
+    if tokens[end + 1].text != "/":
         return 0
     return 0 if _needs_parentheses(tokens[i + 1 : end], products=False) else end
 

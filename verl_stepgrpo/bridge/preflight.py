@@ -22,7 +22,7 @@ from verl_stepgrpo.bridge import dataset_check
 from verl_stepgrpo.bridge.extensions import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.imports import apply_once, installed_version
-from verl_stepgrpo.settings import NAME, NODE, RunSettings
+from verl_stepgrpo.settings import NAME, NODE, RewardSettings, RunSettings
 
 logger = logging.getLogger("verl_stepgrpo")
 
@@ -128,11 +128,12 @@ def _warn_of_missing_rewards(config: DictConfig) -> None:
     manager = OmegaConf.select(config, "reward.reward_manager.name")
     path = OmegaConf.select(config, "reward.custom_reward_function.path")
     if path is not None and str(path).endswith("reward_fns/stepgrpo.py"):
-        if OmegaConf.select(config, f"{NODE}.alpha") is not None:
+        if RunSettings.from_mapping(OmegaConf.select(config, NODE)).reward != RewardSettings():
             logger.warning(
-                "%s does not reach a reward function: verl gives it no more than "
-                "reward.custom_reward_function.reward_kwargs. Set alpha, match_threshold and mode there.",
+                "The settings of the reward in %s do not reach a reward function: verl gives it no more than "
+                "reward.custom_reward_function.reward_kwargs. Set them there: %s.",
                 NODE,
+                ", ".join(RewardSettings.__dataclass_fields__),
             )
         return
     logger.warning(
