@@ -120,7 +120,7 @@ def score_response(
         complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
         pays_key_steps = True
     else:
-        answer = judge_answer(_final_answer(sections), ground_truth)
+        answer = judge_answer(final_answer(sections), ground_truth)
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
         complete = is_complete(sections, needs_description=settings.image_description == "required")
         ordered = is_ordered(sections)
@@ -227,7 +227,7 @@ def is_ordered(sections: Sequence[Section]) -> bool:
     )
 
 
-def _final_answer(sections: Sequence[Section]) -> str | None:
+def final_answer(sections: Sequence[Section]) -> str | None:
     """Return the body of the last final-answer section that says something, or None where there is none."""
     bodies = [s.body for s in sections if s.kind is Kind.FINAL_ANSWER and s.says_something]
     return bodies[-1] if bodies else None

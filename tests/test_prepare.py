@@ -1,0 +1,262 @@
+"""From a raw dataset to verl's parquet, on real images."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from verl_stepgrpo import ConfigError, DataError, score_response
+from verl_stepgrpo.data.prepare import PrepareOptions, prepare, split_of
+from verl_stepgrpo.data.prompts import prompt
+from verl_stepgrpo.data.rows import DroppedError, RowOptions, rl_row, sft_row
+from verl_stepgrpo.data.sources import Item, item_of, read_items
+
+SOLUTION = """### Image Description:
+Six apples and three children.
+### Rationales:
+Share them out.
+### Let's think step by step.
+### Step 1:
+There are 3 children.
+### Step 2:
+6/3 = 2
+### The final answer is: 2"""
+R1VL = {
+    "image_path": "china.jpg",
+    "problem": "How many apples does each child get?",
+    "solution": SOLUTION,
+    "key_steps": {"Steps": [["6/3 = 2", "6 divided by 3 equals 2"], "3 children"]},
+    "id": 7,
+}
+MULBERRY = {
+    "messages": [
+        {"role": "user", "content": "<image>\nHow many apples does each child get?"},
+        {"role": "assistant", "content": SOLUTION},
+    ],
+    "images": ["flower.jpg"],
+}
+PLAIN = {"question": "What is 6/3?", "answer": 2}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for path, pixels in zip(("china.jpg", "flower.jpg"), load_sample_images().images, strict=True):
+        Image.fromarray(pixels).resize((128, 96)).save(folder / path)
+    (folder / "broken.jpg").write_bytes((folder / "china.jpg").read_bytes()[:500])
+    return folder
+
+
+def source(folder: Path, rows: list, name: str = "raw.json") -> Path:
+    path = folder / name
+    path.write_text("\n".join(map(json.dumps, rows)) if name.endswith("jsonl") else json.dumps(rows))
+    return path
+
+
+def options(images: Path, **changes: object) -> PrepareOptions:
+    rows = {key: changes.pop(key) for key in list(changes) if key in RowOptions.__dataclass_fields__}
+    return PrepareOptions(RowOptions("apples", images, **rows), **{"val_share": 0.0, **changes})  # type: ignore[arg-type]
+
+
+class TestSources:
+    def test_the_three_layouts_give_the_same_item(self) -> None:
+        first, second = item_of(0, R1VL), item_of(1, MULBERRY)
+        assert (first.question, first.solution) == (second.question, second.solution)
+        assert (first.images, second.images) == (("china.jpg",), ("flower.jpg",))
+        assert (first.n_marks, second.n_marks) == (None, 1)
+        plain = item_of(2, PLAIN)
+        assert (plain.question, plain.answer, plain.images, plain.solution) == ("What is 6/3?", "2", (), None)
+
+    @pytest.mark.parametrize("name", ["raw.json", "raw.jsonl"])
+    def test_lists_and_lines_are_read_alike(self, tmp_path: Path, name: str) -> None:
+        items = dict(read_items(source(tmp_path, [R1VL, 5, {"a": 1}, PLAIN], name)))
+        assert [type(item) for item in items.values()] == [Item, DataError, DataError, Item]
+
+    def test_a_line_that_is_no_json_is_set_aside(self, tmp_path: Path) -> None:
+        path = tmp_path / "raw.jsonl"
+        path.write_text(json.dumps(PLAIN) + "\n{broken\n" + json.dumps(PLAIN))
+        assert [isinstance(item, Item) for _, item in read_items(path)] == [True, False, True]
+
+    def test_a_list_that_breaks_off_is_an_error(self, tmp_path: Path) -> None:
+        path = tmp_path / "raw.json"
+        path.write_text(json.dumps([PLAIN, PLAIN])[:-5])
+        with pytest.raises(DataError, match=r"raw\.json is not a JSON list"):
+            list(read_items(path))
+
+    @pytest.mark.parametrize(
+        "change", [{"problem": 3.5, "solution": []}, {"image_path": 5}, {"messages": "x"}, {"problem": ""}]
+    )
+    def test_a_value_of_a_wrong_type_is_an_error_of_its_row(self, change: dict) -> None:
+        with pytest.raises(DataError):
+            item_of(0, R1VL | change)
+
+    def test_reflection_is_told_by_mulberrys_own_words(self) -> None:
+        turned = SOLUTION.replace(
+            "6/3 = 2", "6/2 = 3. The previous reasoning step is wrong and let's rethink it again."
+        )
+        assert item_of(0, R1VL | {"solution": turned}).is_reflective
+        assert not item_of(0, R1VL).is_reflective
+
+
+class TestRows:
+    def test_a_row_is_what_verl_and_the_reward_read(self, images: Path) -> None:
+        row = rl_row(item_of(3, R1VL), options(images).rows)
+        assert row["prompt"][0]["content"].startswith("<image>How many apples does each child get?\n")
+        assert row["reward_model"]["ground_truth"] == "2"
+        assert row["extra_info"] == {
+            "index": 3,
+            "key_steps": [["6/3 = 2", "6 divided by 3 equals 2"], ["3 children"]],
+        }
+        assert set(row["images"][0]) == {"bytes"}
+        assert sft_row(item_of(3, R1VL), row)["messages"][1] == {"role": "assistant", "content": SOLUTION}
+
+    def test_images_may_stay_paths_with_a_bound(self, images: Path) -> None:
+        row = rl_row(item_of(0, R1VL), options(images, embed_images=False, max_pixels=1000).rows)
+        assert row["images"] == [{"image": str(images / "china.jpg"), "max_pixels": 1000}]
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"image_path": "none.jpg"}, "image"),
+            ({"image_path": "broken.jpg"}, "image"),
+            ({"problem": "<image><image>How many?"}, "marks"),
+            ({"solution": None}, "answer"),
+            ({"solution": SOLUTION.replace("### The final answer is: 2", "")}, "answer"),
+            ({"answer": "3"}, "solution"),
+            ({"solution": SOLUTION.replace("### Rationales:\nShare them out.\n", "")}, "solution"),
+            ({"key_steps": 5}, "key_steps"),
+        ],
+    )
+    def test_an_item_that_cannot_be_learned_from_is_dropped(
+        self, images: Path, change: dict, reason: str
+    ) -> None:
+        with pytest.raises(DroppedError) as error:
+            rl_row(item_of(0, R1VL | change), options(images).rows)
+        assert error.value.reason == reason
+
+    def test_a_key_step_that_the_solution_lacks_is_left_out(self, images: Path) -> None:
+        row = rl_row(item_of(0, R1VL | {"key_steps": [["6/3 = 2"], ["7 pears"]]}), options(images).rows)
+        assert row["extra_info"]["key_steps"] == [["6/3 = 2"]]
+
+    def test_prompts_ask_for_the_format_once(self) -> None:
+        asked = prompt("How many?", n_images=1)
+        assert asked.startswith("<image>How many?\n")
+        assert prompt(asked.removeprefix("<image>"), n_images=1) == asked
+        assert "image" not in prompt("What is 6/3?", n_images=0).casefold()
+
+    def test_the_format_that_is_asked_for_scores_full_marks(self) -> None:
+        headers = [line for line in prompt("How many?", n_images=1).splitlines() if line.startswith("###")]
+        response = "\n".join(f"{header}\n2" for header in headers)
+        assert score_response(response, "2").total == 2.0
+
+
+class TestPrepare:
+    def test_every_row_is_written_or_accounted_for(self, tmp_path: Path, images: Path) -> None:
+        turned = R1VL | {"solution": SOLUTION.replace("6/3 = 2", "6/3 = 2. Let's rethink.")}
+        rows = [
+            R1VL,
+            MULBERRY,
+            R1VL | {"image_path": "none.jpg"},
+            5,
+            turned,
+            R1VL | {"key_steps": ["7 pears"]},
+        ]
+        report = prepare(source(tmp_path, rows), tmp_path / "out", options(images))
+        assert report.read == 6
+        assert report.written == {"rl-train": 4, "rl-val": 0, "sft-train": 3, "sft-val": 0}
+        assert report.dropped == {"unreadable": 1, "image": 1, "reflective": 1}
+        assert report.key_steps == {"kept": 4, "removed": 1}
+        dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").open()]
+        assert [(d["row"], d["reason"]) for d in dropped] == [
+            (2, "image"),
+            (3, "unreadable"),
+            (4, "reflective"),
+        ]
+        assert not (tmp_path / "out" / ".parts").exists()
+
+    def test_the_rows_pass_verls_dataset_and_the_check_before_training(
+        self, tmp_path: Path, images: Path
+    ) -> None:
+        from verl.utils.dataset.vision_utils import process_image
+
+        from verl_stepgrpo.bridge.dataset_check import check_files
+
+        prepare(source(tmp_path, [R1VL, MULBERRY]), tmp_path / "out", options(images, max_pixels=6272))
+        path = tmp_path / "out" / "rl-train.parquet"
+        check_files(str(path), "data.train_files")
+        for row in pq.read_table(path).to_pylist():
+            assert np.prod(process_image(row["images"][0]).size) <= 6272
+
+    def test_the_split_depends_on_question_images_and_seed_alone(self, images: Path) -> None:
+        many = [item_of(i, R1VL | {"problem": f"How many in bag {i}?"}) for i in range(400)]
+        first = [split_of(item, options(images, val_share=0.25)) for item in many]
+        assert 60 < first.count("val") < 140
+        assert first == [split_of(item, options(images, val_share=0.25)) for item in many]
+        assert first != [split_of(item, options(images, val_share=0.25, seed=1)) for item in many]
+        again = item_of(999, R1VL | {"problem": "How many in bag 0?"})
+        assert split_of(again, options(images, val_share=0.25)) == first[0]
+
+    def test_an_interrupted_run_goes_on_and_gives_the_same(
+        self, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from verl_stepgrpo.data import prepare as module
+
+        raw = source(tmp_path, [R1VL | {"problem": f"How many in bag {i}?"} for i in range(7)], "raw.jsonl")
+        monkeypatch.setattr(module, "CHUNK", 2)
+        whole = prepare(raw, tmp_path / "whole", options(images))
+
+        class StoppedError(Exception):
+            pass
+
+        def interrupt(n: int) -> None:
+            raise StoppedError
+
+        with pytest.raises(StoppedError):
+            prepare(raw, tmp_path / "out", options(images), progress=interrupt)
+        assert (tmp_path / "out" / ".parts" / "000000.json").exists()
+        assert prepare(raw, tmp_path / "out", options(images)) == whole
+        files = [pq.read_table(tmp_path / name / "rl-train.parquet") for name in ("whole", "out")]
+        assert files[0].equals(files[1])
+
+    def test_a_folder_begun_with_other_options_is_refused(self, tmp_path: Path, images: Path) -> None:
+        raw = source(tmp_path, [R1VL])
+        (tmp_path / "out" / ".parts").mkdir(parents=True)
+        (tmp_path / "out" / ".parts" / "options.json").write_text("other")
+        with pytest.raises(ConfigError, match="begun with another source or other options"):
+            prepare(raw, tmp_path / "out", options(images))
+
+
+class TestCommand:
+    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "verl_stepgrpo", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    def test_it_says_what_it_wrote_and_what_it_dropped(self, tmp_path: Path, images: Path) -> None:
+        raw = source(tmp_path, [R1VL, R1VL | {"image_path": "none.jpg"}])
+        arguments = ["prepare", raw, "--out", tmp_path / "out", "--image-root", images, "--val-share", 0]
+        done = self.run(*arguments, "--num-proc", 2)
+        assert done.returncode == 0, done.stderr
+        assert "1 dropped  image: an image is missing" in done.stdout
+        assert self.run(*arguments, "--strict").returncode == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["prepare", "none.json", "--out", "out"], "none.json is not a file"),
+            (["prepare", "none.json", "--out", "out", "--val-share", "2"], "--val-share=2.0 is out of range"),
+            (["prepare", "none.json", "--out", "out", "--max-prompt-length", "9"], "needs --model"),
+        ],
+    )
+    def test_a_mistake_is_one_line_and_status_2(self, arguments: list, said: str) -> None:
+        done = self.run(*arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,97 @@
+"""The command ``verl-stepgrpo``: prepares data for training. Also ``python -m verl_stepgrpo``.
+
+A mistake of the user ends with one line on standard error and status 2; what was asked for but not met (``--strict``)
+with status 1.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+from verl_stepgrpo.errors import ConfigError, DataError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="StepGRPO for verl: from raw data to verl's parquet.",
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep ``prepare`` a subcommand while it is the only one."""
+
+
+@app.command()
+def prepare(
+    source: Annotated[
+        Path, typer.Argument(help="R1-VL-10K's JSON, Mulberry-260k's JSON, or any JSON list or JSONL.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the parquet files and the report.")],
+    image_root: Annotated[
+        Path | None, typer.Option(help="Where relative image paths start [the source's folder].")
+    ] = None,
+    embed_images: Annotated[
+        bool, typer.Option(help="Put the images' bytes into the rows, or their paths.")
+    ] = True,
+    max_pixels: Annotated[int | None, typer.Option(min=3136, help="Scale larger images down to this.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose processor counts tokens.")] = None,
+    max_prompt_length: Annotated[
+        int | None, typer.Option(min=1, help="Drop prompts with more tokens, image tokens included.")
+    ] = None,
+    val_share: Annotated[float, typer.Option(help="Share of the rows for validation, in [0, 1).")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Decides which rows those are.")] = 0,
+    data_source: Annotated[
+        str | None, typer.Option(help="verl's name of the dataset [the source's name].")
+    ] = None,
+    num_proc: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    strict: Annotated[bool, typer.Option("--strict", help="End with status 1 if a row was dropped.")] = False,
+) -> None:
+    """Make verl's files for RL and for the warm-up, and check every row.
+
+    A row is kept if its images open, its answer is there, its prompt is short enough and its own solution scores full
+    marks. An interrupted run goes on where it was.
+    """
+    from verl_stepgrpo.data import prepare as work
+    from verl_stepgrpo.data.rows import REASONS, RowOptions
+
+    rows = RowOptions(
+        data_source=data_source or source.stem,
+        image_root=(image_root or source.parent).resolve(),
+        embed_images=embed_images,
+        max_pixels=max_pixels,
+        max_prompt_length=max_prompt_length,
+    )
+    options = work.PrepareOptions(rows, val_share, seed, model)
+    # How many rows there are is known when they have been read.
+    columns = (SpinnerColumn(), MofNCompleteColumn(), "rows", TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+        report = work.prepare(
+            source, out, options, num_proc=num_proc, progress=lambda n: bar.advance(task, n)
+        )
+    typer.echo(f"{report.read} rows read")
+    for name, n in report.written.items():
+        typer.echo(f"{n:8} rows  {out / name}.parquet")
+    for reason, n in report.dropped.items():
+        typer.echo(f"{n:8} dropped  {reason}: {REASONS[reason]}")
+    typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
+    typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
+    if strict and report.dropped:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user is one line, not a traceback."""
+    try:
+        app()
+    except (ConfigError, DataError) as error:
+        typer.echo(f"verl-stepgrpo: {error}", err=True)
+        raise SystemExit(2) from None

@@ -1,0 +1,1 @@
+"""From raw datasets to verl's parquet: readers, rows, checks. No torch, no verl."""

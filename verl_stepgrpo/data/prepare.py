@@ -1,0 +1,271 @@
+"""Prepare a raw dataset for verl: parquet files for RL and for the warm-up, and a report of what was left out.
+
+Works through the file in chunks, on several processes, and keeps each finished chunk, so that an interrupted run goes
+on where it was. Memory does not grow with the dataset: rows are written as they come and joined as a stream.
+Which split a row is in depends on its question and images and on the seed alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from verl_stepgrpo.data.rows import REASONS, DroppedError, PromptLength, RowOptions, rl_row, sft_row
+from verl_stepgrpo.data.sources import IMAGE_MARK, Item, read_items
+from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.key_steps import parse_key_steps
+
+CHUNK = 256
+"""Rows that one process works through at a time, and that an interruption may cost."""
+
+FILES = ("rl-train", "rl-val", "sft-train", "sft-val")
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How a dataset is prepared.
+
+    Attributes:
+        rows: How items become rows.
+        val_share: Share of the rows, in [0, 1), that goes to the validation split.
+        seed: Decides which.
+        model: Model folder or name whose processor counts the prompts' tokens, or None.
+    """
+
+    rows: RowOptions
+    val_share: float = 0.02
+    seed: int = 0
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.val_share < 1:
+            raise ConfigError(f"--val-share={self.val_share} is out of range: it must be a share in [0, 1).")
+        if self.rows.max_prompt_length is not None and self.model is None:
+            raise ConfigError("--max-prompt-length needs --model: its processor counts the tokens.")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a dataset.
+
+    Attributes:
+        read: Rows of the raw dataset.
+        written: Rows of each file.
+        dropped: Rows left out, by reason; those of the warm-up alone count under its own reasons.
+        key_steps: Key steps kept, and those left out since their own solution lacks them.
+    """
+
+    read: int
+    written: dict[str, int]
+    dropped: dict[str, int]
+    key_steps: dict[str, int]
+
+
+def prepare(
+    source: Path,
+    out: Path,
+    options: PrepareOptions,
+    *,
+    num_proc: int = 1,
+    progress: Callable[[int], None] = lambda n: None,
+) -> Report:
+    """Prepare ``source`` into ``out`` and return the report, which is also written to ``out/report.json``.
+
+    Args:
+        source: A JSON list or JSONL of any layout that ``read_items`` knows.
+        out: Folder for ``rl-train.parquet`` and the others, ``dropped.jsonl`` and ``report.json``.
+        options: How. A folder that was begun with others is refused.
+        num_proc: Processes.
+        progress: Called with the number of rows of each finished chunk.
+
+    Raises:
+        DataError: The source cannot be read.
+        ConfigError: ``out`` was begun with other options.
+    """
+    parts = out / ".parts"
+    _begin(parts, source, options)
+    counts: Counter[str] = Counter()
+    n_parts = 0
+    # The pool would read the whole source ahead of the work; this many chunks are enough to keep it busy.
+    room = threading.Semaphore(2 * num_proc)
+    tasks = ((number, chunk, parts, options) for number, chunk in enumerate(_chunks(source, room)))
+    with multiprocessing.get_context("spawn").Pool(num_proc) as pool:
+        for part in pool.imap(_work, tasks):
+            room.release()
+            counts.update(part)
+            n_parts += 1
+            progress(part["read"])
+    written = {name: _join(parts, name, n_parts, out / f"{name}.parquet", options.rows) for name in FILES}
+    _join_dropped(parts, n_parts, out / "dropped.jsonl")
+    report = Report(
+        counts["read"],
+        written,
+        {reason: counts[f"dropped/{reason}"] for reason in REASONS if counts[f"dropped/{reason}"]},
+        {name: counts[f"key_steps/{name}"] for name in ("kept", "removed")},
+    )
+    (out / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
+    shutil.rmtree(parts)
+    return report
+
+
+def split_of(item: Item, options: PrepareOptions) -> str:
+    """Return ``train`` or ``val``; items with one question and the same images are never split apart."""
+    name = json.dumps([options.seed, item.question, item.images])
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return "val" if place < options.val_share else "train"
+
+
+def _begin(parts: Path, source: Path, options: PrepareOptions) -> None:
+    """Make the folder of finished chunks, or make sure that it is of the same source and options."""
+    if not source.is_file():
+        raise DataError(f"{source} is not a file")
+    stat = source.stat()
+    wanted = json.dumps([str(source), stat.st_size, stat.st_mtime_ns, asdict(options)], default=str)
+    mark = parts / "options.json"
+    if mark.exists() and mark.read_text() != wanted:
+        raise ConfigError(
+            f"{parts.parent} holds a run that was begun with another source or other options. Go on with those, name "
+            f"another folder, or remove {parts}."
+        )
+    parts.mkdir(parents=True, exist_ok=True)
+    mark.write_text(wanted)
+
+
+def _chunks(source: Path, room: threading.Semaphore) -> Iterator[list[tuple[int, Item | DataError]]]:
+    items = read_items(source)
+    while room.acquire() and (chunk := list(itertools.islice(items, CHUNK))):
+        yield chunk
+
+
+def _work(task: tuple[int, list[tuple[int, Item | DataError]], Path, PrepareOptions]) -> dict[str, int]:
+    """Prepare one chunk, unless that was done before; return its counts."""
+    number, chunk, parts, options = task
+    done = parts / f"{number:06d}.json"
+    if done.exists():
+        return json.loads(done.read_text())
+    counts: Counter[str] = Counter(read=len(chunk))
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FILES}
+    dropped = []
+    prompt_length = _prompt_length(options.model) if options.model is not None else None
+    for index, item in chunk:
+        try:
+            for name, row in _rows_of(item, options, prompt_length, counts):
+                rows[name].append(row)
+        except DroppedError as error:
+            counts[f"dropped/{error.reason}"] += 1
+            dropped.append({"row": index, "reason": error.reason, "detail": str(error)})
+    for name in FILES:
+        if rows[name]:
+            table = pa.Table.from_pylist(rows[name], schema=_schema(name, options.rows))
+            pq.write_table(table, parts / f"{number:06d}-{name}.parquet")
+    lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in dropped)
+    (parts / f"{number:06d}-dropped.jsonl").write_text(lines, encoding="utf-8")
+    # Last and in one piece: a chunk with this file is finished.
+    begun = done.with_suffix(".begun")
+    begun.write_text(json.dumps(counts))
+    os.replace(begun, done)
+    return counts
+
+
+def _rows_of(
+    item: Item | DataError, options: PrepareOptions, prompt_length: PromptLength | None, counts: Counter[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(item, DataError):
+        raise DroppedError("unreadable", str(item))
+    row = rl_row(item, options.rows, prompt_length)
+    split = split_of(item, options)
+    kept = len(row["extra_info"]["key_steps"])
+    counts["key_steps/kept"] += kept
+    counts["key_steps/removed"] += len(parse_key_steps(item.key_steps)) - kept
+    yield f"rl-{split}", row
+    yield f"sft-{split}", sft_row(item, row)
+
+
+def _schema(name: str, options: RowOptions) -> pa.Schema:
+    """Return the columns of a file; an image has the keys that verl is to see, and no empty ones beside them."""
+    image: list[tuple[str, pa.DataType]] = (
+        [("bytes", pa.binary())] if options.embed_images else [("image", pa.string())]
+    )
+    if options.max_pixels is not None:
+        image.append(("max_pixels", pa.int64()))
+    images = ("images", pa.list_(pa.struct(image)))
+    if name.startswith("sft"):
+        return pa.schema([("messages", pa.list_(_MESSAGE)), images])
+    key_steps = pa.list_(pa.list_(pa.string()))
+    return pa.schema([
+        ("data_source", pa.string()),
+        ("prompt", pa.list_(_MESSAGE)),
+        images,
+        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+        ("extra_info", pa.struct([("index", pa.int64()), ("key_steps", key_steps)])),
+    ])  # fmt: skip
+
+
+def _join(parts: Path, name: str, n_parts: int, target: Path, options: RowOptions) -> int:
+    """Write the rows of all chunks into one file, chunk by chunk; return their number."""
+    n = 0
+    with pq.ParquetWriter(target, _schema(name, options)) as writer:
+        for path in _existing(parts / f"{i:06d}-{name}.parquet" for i in range(n_parts)):
+            table = pq.read_table(path)
+            writer.write_table(table)
+            n += len(table)
+    return n
+
+
+def _join_dropped(parts: Path, n_parts: int, target: Path) -> None:
+    with target.open("w", encoding="utf-8") as file:
+        for path in _existing(parts / f"{i:06d}-dropped.jsonl" for i in range(n_parts)):
+            file.write(path.read_text(encoding="utf-8"))
+
+
+def _existing(paths: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in paths if path.exists())
+
+
+@functools.lru_cache(maxsize=1)
+def _prompt_length(model: str) -> PromptLength:
+    """Return what counts a prompt's tokens as verl's own dataset does: by the model's processor, images included."""
+    from qwen_vl_utils import fetch_image
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(model)
+    patch_size = processor.image_processor.patch_size
+
+    def prompt_length(messages: list[dict[str, Any]], images: list[dict[str, Any]]) -> int:
+        turns = [{"role": m["role"], "content": _parts(m["content"])} for m in messages]
+        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        if not images:
+            return len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+        opened = [fetch_image(_openable(image), image_patch_size=patch_size) for image in images]
+        return len(processor(text=[text], images=opened)["input_ids"][0])
+
+    return prompt_length
+
+
+def _parts(content: str) -> list[dict[str, str]]:
+    pieces = re.split(f"({IMAGE_MARK})", content)
+    return [{"type": "image"} if p == IMAGE_MARK else {"type": "text", "text": p} for p in pieces if p]
+
+
+def _openable(image: dict[str, Any]) -> dict[str, Any]:
+    """Return an image as qwen_vl_utils takes it: a path, or an opened picture in place of bytes."""
+    opened = {"image": Image.open(io.BytesIO(image["bytes"]))} if "bytes" in image else {}
+    return {key: value for key, value in image.items() if key != "bytes"} | opened
