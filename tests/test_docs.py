@@ -20,7 +20,12 @@ from verl_stepgrpo.rewards import check_ground_truth
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = sorted(
-    [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("recipes/*.md")]
+    [
+        ROOT / "README.md",
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+        *ROOT.glob("recipes/**/*.md"),
+    ]
 )
 
 
@@ -133,6 +138,19 @@ def test_every_curve_is_explained() -> None:
     drawn = curves([Outcome("u", dict.fromkeys(SCORE_KEYS, 1.0), 1.0)])
     for name in [*drawn, "stepgrpo/missing_sessions/mean", "stepgrpo/decoy_match/mean"]:
         assert f"`{name.split('/')[1]}`" in page
+
+
+def test_the_table_of_the_ablation_is_that_of_the_committed_runs() -> None:
+    folder = ROOT / "recipes" / "ablation_digits"
+    page = (folder / "README.md").read_text()
+    for name, results in (("pilot", folder / "results" / "pilot"),):
+        done = subprocess.run(
+            [sys.executable, str(folder / "analyse.py"), str(results)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.DOTALL) == [done.stdout]
 
 
 def test_the_format_that_the_prompt_asks_for_scores_full_marks() -> None:

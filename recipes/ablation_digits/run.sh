@@ -8,19 +8,21 @@
 #
 #   SEEDS="1 2"        seeds to run (default 1 2 3 4 5)
 #   ARMS="grpo ..."    arms to run (default all; the last two have the first 3 seeds)
-#   RL_STEPS=n, WARMUP_STEPS=n, HELDOUT=n, RESULTS=folder    for a short run, as in a test
+#   FLAWED=0.25        share of the warm-up's responses with each of two flaws of format
+#   RL_STEPS=n, WARMUP_STEPS=n, HELDOUT=n, RESULTS=folder, OUT_ROOT=folder    for another study, or a short run
 set -euo pipefail
 
 HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$HERE/../../examples/setup_cpu.sh"
 source "$ROOT/examples/digits/stages.sh"
 
-RL_STEPS="${RL_STEPS:-12}"
-WARMUP_STEPS="${WARMUP_STEPS:-350}"
+RL_STEPS="${RL_STEPS:-16}"
+WARMUP_STEPS="${WARMUP_STEPS:-450}"
 HELDOUT="${HELDOUT:-512}"
 RESULTS="${RESULTS:-$HERE/results}"
+OUT_ROOT="${OUT_ROOT:-$HERE/out}"
 EVAL_EVERY=4
-FLAWED=0.5
+FLAWED="${FLAWED:-0.25}"
 mkdir -p "$RESULTS"
 
 # What an arm adds to the common command.
@@ -45,7 +47,7 @@ arms_of_seed() {
 
 # One warm-up a seed, which all of its arms begin with.
 prepare() {
-    OUT="$HERE/out/seed-$SEED"
+    OUT="$OUT_ROOT/seed-$SEED"
     mkdir -p "$OUT/logs"
     stage data 300 "$PYTHON_BIN" "$DIGITS/build_data.py" --out "$OUT/data" --seed "$SEED" --digits 3 \
         --flawed "$FLAWED" --sft $((32 * WARMUP_STEPS)) --heldout "$HELDOUT"
