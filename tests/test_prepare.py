@@ -114,6 +114,7 @@ class TestRows:
         assert row["extra_info"] == {
             "index": 3,
             "key_steps": [["6/3 = 2", "6 divided by 3 equals 2"], ["3 children"]],
+            "solution": SOLUTION,
         }
         assert set(row["images"][0]) == {"bytes"}
         assert sft_row(item_of(3, R1VL), row)["messages"][1] == {"role": "assistant", "content": SOLUTION}

@@ -1,12 +1,14 @@
-"""The command ``verl-stepgrpo``: prepares data for training. Also ``python -m verl_stepgrpo``.
+"""The command ``verl-stepgrpo``: prepares data for training and looks through it. Also ``python -m verl_stepgrpo``.
 
-A mistake of the user ends with one line on standard error and status 2; what was asked for but not met (``--strict``)
+A mistake of the user ends with one line on standard error and status 2; a finding (``lint``, ``prepare --strict``)
 with status 1.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,19 +16,15 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
+from verl_stepgrpo.data.lint import CHECKS, Finding
 from verl_stepgrpo.errors import ConfigError, DataError
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="StepGRPO for verl: from raw data to verl's parquet.",
+    help="StepGRPO for verl: from raw data to verl's parquet, and what in it would hurt training.",
 )
-
-
-@app.callback()
-def _commands() -> None:
-    """Keep ``prepare`` a subcommand while it is the only one."""
 
 
 @app.command()
@@ -41,7 +39,9 @@ def prepare(
     embed_images: Annotated[
         bool, typer.Option(help="Put the images' bytes into the rows, or their paths.")
     ] = True,
-    max_pixels: Annotated[int | None, typer.Option(min=3136, help="Scale larger images down to this.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=3136, help="Scale larger images down to this.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model whose processor counts tokens.")] = None,
     max_prompt_length: Annotated[
         int | None, typer.Option(min=1, help="Drop prompts with more tokens, image tokens included.")
@@ -86,6 +86,44 @@ def prepare(
     typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
     if strict and report.dropped:
         raise typer.Exit(1)
+
+
+@app.command()
+def lint(
+    files: Annotated[list[Path], typer.Argument(help="verl's parquet for RL.")],
+    model: Annotated[str | None, typer.Option(help="Model whose processor counts tokens.")] = None,
+    max_prompt_length: Annotated[int | None, typer.Option(min=1, help="Longest prompt in tokens.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Findings of each kind to show.")] = 3,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a finding, and nothing else.")
+    ] = False,
+) -> None:
+    """Say what in prepared data will hurt training. Status 1 if anything was found."""
+    from verl_stepgrpo.data import lint as work
+    from verl_stepgrpo.data.prompt_length import prompt_length_of
+
+    if max_prompt_length is not None and model is None:
+        raise ConfigError("--max-prompt-length needs --model: its processor counts the tokens.")
+    counts = prompt_length_of(model) if model is not None else None
+    found = False
+    for file in files:
+        findings = list(work.lint(file, prompt_length=counts, max_prompt_length=max_prompt_length))
+        found = found or bool(findings)
+        for finding in findings if as_json else ():
+            typer.echo(json.dumps({"file": str(file), **asdict(finding)}, ensure_ascii=False))
+        if not as_json:
+            _show_findings(file, findings, examples)
+    raise typer.Exit(int(found))
+
+
+def _show_findings(file: Path, findings: list[Finding], examples: int) -> None:
+    typer.echo(f"{file}: {len(findings)} findings")
+    for check, meaning in CHECKS.items():
+        own = [finding for finding in findings if finding.check == check]
+        if own:
+            typer.echo(f"{len(own):8}  {check}: {meaning}")
+        for finding in own[:examples]:
+            typer.echo(f"          row {finding.row}: {finding.detail}")
 
 
 def main() -> None:

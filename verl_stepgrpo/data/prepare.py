@@ -7,14 +7,11 @@ Which split a row is in depends on its question and images and on the seed alone
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
 import itertools
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import threading
 from collections import Counter
@@ -25,10 +22,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
-from verl_stepgrpo.data.rows import REASONS, DroppedError, PromptLength, RowOptions, rl_row, sft_row
-from verl_stepgrpo.data.sources import IMAGE_MARK, Item, read_items
+from verl_stepgrpo.data.prompt_length import PromptLength, prompt_length_of
+from verl_stepgrpo.data.rows import REASONS, DroppedError, RowOptions, rl_row, sft_row
+from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.key_steps import parse_key_steps
 
@@ -164,7 +161,7 @@ def _work(task: tuple[int, list[tuple[int, Item | DataError]], Path, PrepareOpti
     counts: Counter[str] = Counter(read=len(chunk))
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FILES}
     dropped = []
-    prompt_length = _prompt_length(options.model) if options.model is not None else None
+    prompt_length = prompt_length_of(options.model) if options.model is not None else None
     for index, item in chunk:
         try:
             for name, row in _rows_of(item, options, prompt_length, counts):
@@ -209,13 +206,17 @@ def _schema(name: str, options: RowOptions) -> pa.Schema:
     images = ("images", pa.list_(pa.struct(image)))
     if name.startswith("sft"):
         return pa.schema([("messages", pa.list_(_MESSAGE)), images])
-    key_steps = pa.list_(pa.list_(pa.string()))
+    extra_info = [
+        ("index", pa.int64()),
+        ("key_steps", pa.list_(pa.list_(pa.string()))),
+        ("solution", pa.string()),
+    ]
     return pa.schema([
         ("data_source", pa.string()),
         ("prompt", pa.list_(_MESSAGE)),
         images,
         ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
-        ("extra_info", pa.struct([("index", pa.int64()), ("key_steps", key_steps)])),
+        ("extra_info", pa.struct(extra_info)),
     ])  # fmt: skip
 
 
@@ -238,34 +239,3 @@ def _join_dropped(parts: Path, n_parts: int, target: Path) -> None:
 
 def _existing(paths: Iterable[Path]) -> Iterator[Path]:
     return (path for path in paths if path.exists())
-
-
-@functools.lru_cache(maxsize=1)
-def _prompt_length(model: str) -> PromptLength:
-    """Return what counts a prompt's tokens as verl's own dataset does: by the model's processor, images included."""
-    from qwen_vl_utils import fetch_image
-    from transformers import AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(model)
-    patch_size = processor.image_processor.patch_size
-
-    def prompt_length(messages: list[dict[str, Any]], images: list[dict[str, Any]]) -> int:
-        turns = [{"role": m["role"], "content": _parts(m["content"])} for m in messages]
-        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        if not images:
-            return len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-        opened = [fetch_image(_openable(image), image_patch_size=patch_size) for image in images]
-        return len(processor(text=[text], images=opened)["input_ids"][0])
-
-    return prompt_length
-
-
-def _parts(content: str) -> list[dict[str, str]]:
-    pieces = re.split(f"({IMAGE_MARK})", content)
-    return [{"type": "image"} if p == IMAGE_MARK else {"type": "text", "text": p} for p in pieces if p]
-
-
-def _openable(image: dict[str, Any]) -> dict[str, Any]:
-    """Return an image as qwen_vl_utils takes it: a path, or an opened picture in place of bytes."""
-    opened = {"image": Image.open(io.BytesIO(image["bytes"]))} if "bytes" in image else {}
-    return {key: value for key, value in image.items() if key != "bytes"} | opened

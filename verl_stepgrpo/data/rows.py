@@ -6,13 +6,13 @@ An item is checked against itself: its own solution has to score full marks, or 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
+from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.prompts import prompt
 from verl_stepgrpo.data.sources import Item
 from verl_stepgrpo.errors import DataError
@@ -20,9 +20,6 @@ from verl_stepgrpo.key_steps import parse_key_steps
 from verl_stepgrpo.rewards import final_answer, score_response
 from verl_stepgrpo.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
-
-PromptLength = Callable[[list[dict[str, Any]], list[dict[str, Any]]], int]
-"""Number of tokens of a prompt (messages, images), image tokens included."""
 
 
 class DroppedError(Exception):
@@ -93,7 +90,7 @@ def rl_row(item: Item, options: RowOptions, prompt_length: PromptLength | None =
         "prompt": messages,
         "images": images,
         "reward_model": {"style": "rule", "ground_truth": answer},
-        "extra_info": {"index": item.number, "key_steps": key_steps},
+        "extra_info": {"index": item.number, "key_steps": key_steps, "solution": item.solution},
     }
 
 

@@ -1,0 +1,101 @@
+"""What in a prepared dataset will hurt training, each planted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import parquet, rows
+from PIL import Image
+
+from verl_stepgrpo import DataError
+from verl_stepgrpo.data.lint import CHECKS, lint
+
+
+def row(number: int, *wordings: list[str], answer: str = "8", **extra: object) -> dict:
+    key_steps = list(wordings) or [[f"{number} + 1 = {number + 1}"]]
+    return {
+        "prompt": [{"role": "user", "content": f"Question {number}?"}],
+        "reward_model": {"style": "rule", "ground_truth": answer},
+        "extra_info": {"index": number, "key_steps": key_steps, "solution": None, **extra},
+    }
+
+
+def checks(tmp_path: Path, table: list[dict], **options: object) -> list[tuple[int, str]]:
+    path = parquet(tmp_path / "data.parquet", table)
+    return [(finding.row, finding.check) for finding in lint(Path(path), **options)]  # type: ignore[arg-type]
+
+
+def test_a_good_dataset_has_no_findings(tmp_path: Path) -> None:
+    assert checks(tmp_path, [row(i) for i in range(30)]) == []
+
+
+def test_a_key_step_that_its_own_solution_lacks_is_found(tmp_path: Path) -> None:
+    solution = "### Step 1:\n0 + 1 = 1\n### The final answer is: 8"
+    assert checks(tmp_path, [row(0, ["0 + 1 = 1"], ["7 pears"], solution=solution)]) == [(0, "never_matched")]
+
+
+def test_a_key_step_that_nothing_can_match_is_found_without_a_solution(tmp_path: Path) -> None:
+    assert checks(tmp_path, [row(0, ["..."])]) == [(0, "never_matched")]
+
+
+def test_a_key_step_that_stands_in_other_rows_solutions_is_found(tmp_path: Path) -> None:
+    solution = "### Step 1:\nWe read the chart. {0} + 1 = {1}\n### The final answer is: 8"
+    table = [row(i, [f"{i} + 1 = {i + 1}"], solution=solution.format(i, i + 1)) for i in range(30)]
+    table[4] = row(4, ["read the chart"], solution=solution.format(4, 5))
+    assert checks(tmp_path, table) == [(4, "matches_anything")]
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"reward_model": {"ground_truth": ""}}, "unreadable"),
+        ({"extra_info": {"index": 0, "key_steps": []}}, "no_key_steps"),
+        ({"extra_info": {"index": 0, "key_steps": [["3 + 5 = 8", " "]]}}, "empty_key_step"),
+        ({"extra_info": {"index": 0, "key_steps": [["3 + 5 = 8"], ["8", "3 + 5 = 8"]]}}, "repeated_key_step"),
+        ({"reward_model": {"ground_truth": "one two three four five six seven eight nine"}}, "answer_kind"),
+    ],
+)
+def test_a_row_that_pays_for_nothing_or_twice_is_found(tmp_path: Path, change: dict, check: str) -> None:
+    assert (0, check) in checks(tmp_path, rows(1, **change))
+
+
+def test_the_same_question_with_the_same_image_is_found(tmp_path: Path) -> None:
+    table = [row(0), row(1), row(0)]
+    assert checks(tmp_path, table) == [(2, "duplicate")]
+
+
+def test_a_tiny_image_is_found_unless_it_bounds_itself(tmp_path: Path) -> None:
+    Image.new("RGB", (28, 28)).save(tmp_path / "tiny.png")
+    image = {"image": str(tmp_path / "tiny.png")}
+    assert checks(tmp_path, [row(0) | {"images": [image]}]) == [(0, "tiny_image")]
+    assert checks(tmp_path, [row(0) | {"images": [image | {"min_pixels": 784}]}]) == []
+
+
+def test_an_overlong_prompt_is_found(tmp_path: Path) -> None:
+    def length(messages: list, images: list) -> int:
+        return len(messages[0]["content"])
+
+    found = checks(tmp_path, [row(0), row(1000000)], prompt_length=length, max_prompt_length=12)
+    assert found == [(1, "overlong")]
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_text("x")
+    with pytest.raises(DataError, match=r"x\.parquet cannot be read"):
+        list(lint(tmp_path / "x.parquet"))
+
+
+def test_the_command_shows_each_kind_with_its_meaning(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "data.parquet", [row(0), row(0), row(1, ["..."])])
+    command = [sys.executable, "-m", "verl_stepgrpo", "lint", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"1  duplicate: {CHECKS['duplicate']}\n          row 1: of row 0" in done.stdout
+    lines = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, timeout=60
+    ).stdout.splitlines()
+    assert {json.loads(line)["check"] for line in lines} == {"duplicate", "never_matched"}
