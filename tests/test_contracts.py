@@ -16,7 +16,7 @@ PURE = {"verl_stepgrpo", "rapidfuzz", "math_verify", "wrapt", "numpy"}
 ALLOWED = {
     "bridge": PURE | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow"},
     "cpu": PURE | {"torch", "verl", "psutil"},
-    "data": PURE | {"pyarrow", "PIL", "ijson", "transformers", "qwen_vl_utils"},
+    "data": PURE | {"pyarrow", "PIL", "ijson", "transformers", "qwen_vl_utils", "openai", "pydantic"},
     "cli.py": PURE | {"typer", "rich"},
     "advantage.py": PURE | {"torch"},
     "symbolic_worker.py": PURE | {"sympy"},

@@ -1,4 +1,4 @@
-"""The command ``verl-stepgrpo``: prepares data for training and looks through it. Also ``python -m verl_stepgrpo``.
+"""The command ``verl-stepgrpo``, or ``python -m verl_stepgrpo``: gives data key steps, prepares it, looks through it.
 
 A mistake of the user ends with one line on standard error and status 2; a finding (``lint``, ``prepare --strict``)
 with status 1.
@@ -6,8 +6,10 @@ with status 1.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="StepGRPO for verl: from raw data to verl's parquet, and what in it would hurt training.",
 )
 
@@ -88,6 +91,52 @@ def prepare(
         raise typer.Exit(1)
 
 
+@app.command("key-steps")
+def key_steps(
+    source: Annotated[Path, typer.Argument(help="The raw dataset, as for prepare; its rows need solutions.")],
+    out: Annotated[Path, typer.Option(help="JSONL file to write, which prepare reads.")],
+    rules: Annotated[bool, typer.Option("--rules", help="Take them by rules; no model is asked.")] = False,
+    model: Annotated[str | None, typer.Option(help="The server's name of the model.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server [OpenAI's own].")] = None,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the key.")
+    ] = "OPENAI_API_KEY",
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at one time.")] = 16,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for one request.")] = 120.0,
+    price: Annotated[
+        tuple[float, float] | None, typer.Option(help="Dollars for a million tokens read, and written.")
+    ] = None,
+) -> None:
+    """Give solutions their key steps, with equivalent wordings: by a model, or by rules.
+
+    What a server answered is kept beside OUT, so that an interrupted run pays for nothing twice. Rows that keep failing
+    go to OUT.failed.jsonl with their error; status 1 if there are any.
+    """
+    from verl_stepgrpo.data import key_step_files as work
+
+    if not rules and model is None:
+        raise ConfigError(
+            "Name the model to ask (--model, and --base-url for a server of yours), or say --rules."
+        )
+    with _progress() as advance:
+        if rules or model is None:
+            summary = work.by_rules(source, out, progress=advance)
+        else:
+            options = work.server_options(base_url, model, concurrency, timeout)
+            summary = work.by_model(
+                source, out, options, api_key=os.environ.get(api_key_env), progress=advance
+            )
+    typer.echo(f"{summary.written:8} rows with key steps  {out}")
+    if summary.failed:
+        typer.echo(f"{summary.failed:8} rows set aside  {work.failed_file(out)}")
+    for what, n in summary.usage.items():
+        typer.echo(f"{n:8} {what}")
+    if price is not None:
+        tokens = (summary.usage.get("tokens read", 0), summary.usage.get("tokens written", 0))
+        typer.echo(f"   about ${sum(p * n for p, n in zip(price, tokens, strict=True)) / 1e6:.2f}")
+    raise typer.Exit(int(summary.failed > 0))
+
+
 @app.command()
 def lint(
     files: Annotated[list[Path], typer.Argument(help="verl's parquet for RL.")],
@@ -114,6 +163,15 @@ def lint(
         if not as_json:
             _show_findings(file, findings, examples)
     raise typer.Exit(int(found))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """Show on standard error how many rows are done; how many there are is known when they have been read."""
+    columns = (SpinnerColumn(), MofNCompleteColumn(), "rows", TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda n: bar.advance(task, n)
 
 
 def _show_findings(file: Path, findings: list[Finding], examples: int) -> None:

@@ -83,7 +83,7 @@ _COMPARING = (
 _REFERRING = frozenset("that this sorry wait oops wrong incorrect false no".split())
 _HARMLESS_NEGATIONS = frozenset("doubt only wonder matter".split())
 _COPULAS = frozenset("is are was were be = equal".split())
-_FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = frozenset(
     "is are was were be been has have had of to in on at by for so then thus hence we it its this that there and with "
     "as which from into over under per let".split()
 )
@@ -139,7 +139,7 @@ class Wording:
     def content(self) -> tuple[int, ...]:
         """Indices of the words that have to be found: all but function words, unless there are no others."""
         words = [i for i, token in enumerate(self.tokens) if not token.exact]
-        content = tuple(i for i in words if self.tokens[i].text not in _FUNCTION_WORDS)
+        content = tuple(i for i in words if self.tokens[i].text not in FUNCTION_WORDS)
         return content or (() if self.exact else tuple(words))
 
     @functools.cached_property
@@ -524,7 +524,7 @@ def _compound(
 
 def _is_short(wording: Wording, stretch: list[Token]) -> bool:
     """Whether a stretch of words has at most ``MAX_EXTRA_WORDS`` content words more than the wording."""
-    extra = sum(token.text not in _FUNCTION_WORDS for token in stretch) - len(wording.content)
+    extra = sum(token.text not in FUNCTION_WORDS for token in stretch) - len(wording.content)
     return extra <= MAX_EXTRA_WORDS and len(stretch) <= 2 * len(wording.tokens) + MAX_EXTRA_WORDS
 
 
@@ -618,7 +618,7 @@ def _modifies(wording: Wording, tokens: list[Token], words: dict[int, int]) -> b
         return False
     found, behind = tokens[place], tokens[place + 1]
     singular = wording.tokens[last].text in (found.text + "s", found.text + "es")
-    return singular and not behind.exact and not behind.mark and behind.text not in _FUNCTION_WORDS
+    return singular and not behind.exact and not behind.mark and behind.text not in FUNCTION_WORDS
 
 
 def _denied(tokens: list[Token], first: int, last: int) -> bool:

@@ -1,0 +1,59 @@
+"""Key steps by rules alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verl_stepgrpo import score_response
+from verl_stepgrpo.data.key_step_rules import MAX_EQUATION_CHARS, MAX_KEY_STEPS, MAX_WORDS, rule_key_steps
+
+
+def steps(*bodies: str) -> str:
+    return "".join(f"### Step {i}:\n{body}\n" for i, body in enumerate(bodies, start=1))
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("So 6 divided by 3 equals 2.", ["6 divided by 3 equals 2"]),
+        ("Hence \\( \\frac{6}{3} = 2 \\).", ["\\frac{6}{3} = 2"]),
+        ("Since ∠ABC = 90°, x + 2y < 10 and so y > 3.", ["∠ABC = 90°", "x + 2y < 10", "y > 3"]),
+        ("There are 3 children and 6 red apples.", ["3 children", "6 red apples"]),
+        ("This is the Pythagorean Theorem.", ["Pythagorean Theorem"]),
+        ('The bar labelled "New York" is the tallest.', ["New York"]),
+        ("The value is 3.5 metres, not more.", ["3.5 metres"]),
+        ("Nothing of note here.", []),
+    ],
+)
+def test_what_is_taken_from_a_step(body: str, found: list[str]) -> None:
+    assert [wordings[0] for wordings in rule_key_steps(steps(body))] == found
+
+
+def test_equations_come_first_and_nothing_comes_twice() -> None:
+    solution = steps("There are 3 children.", "There are 3 children. 6/3 = 2", "Again 6/3=2 for 3 children.")
+    assert rule_key_steps(solution) == [("6/3 = 2",), ("3 children",)]
+
+
+def test_only_the_steps_are_read() -> None:
+    text = "### Image Description:\n3 children\n### Rationales:\n6/3 = 2\n### The final answer is: 2 + 2 = 4"
+    assert rule_key_steps(text) == []
+
+
+def test_the_solution_itself_has_all_of_them() -> None:
+    solution = steps(
+        "There are 12 eggs in 3 boxes.", "12/3 = 4 eggs a box, so x = 4.", "In total 4 * 5 = 20."
+    )
+    solution += "### The final answer is: 20"
+    assert score_response(solution, "20", rule_key_steps(solution)).key_step_match == 1.0
+
+
+@given(st.lists(st.text(max_size=120), max_size=4))
+def test_any_text_keeps_to_the_wording_rules(bodies: list[str]) -> None:
+    solution = steps(*bodies)
+    key_steps = rule_key_steps(solution)
+    assert len(key_steps) <= MAX_KEY_STEPS
+    for (wording,) in key_steps:
+        assert wording in solution
+        assert len(wording.split()) <= MAX_WORDS or len(wording) <= MAX_EQUATION_CHARS

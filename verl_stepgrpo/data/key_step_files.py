@@ -1,0 +1,158 @@
+"""Write the key steps of a raw dataset into a JSONL file that ``prepare`` reads: by rules, or by a model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verl_stepgrpo.data.key_step_rules import rule_key_steps
+from verl_stepgrpo.data.sources import IMAGE_MARK, Item, read_items
+from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.key_steps import KeyStep
+
+if TYPE_CHECKING:
+    from verl_stepgrpo.data.key_step_model import ServerOptions
+
+NO_KEY = "none"
+"""Stands for the key of a server that needs none, such as vLLM's own."""
+
+
+@dataclass
+class Summary:
+    """How many rows have key steps, how many were set aside, and what was used for it."""
+
+    written: int = 0
+    failed: int = 0
+    usage: dict[str, int] = field(default_factory=dict)
+
+
+def failed_file(out: Path) -> Path:
+    return out.with_suffix(".failed.jsonl")
+
+
+def server_options(base_url: str | None, model: str, concurrency: int, timeout: float) -> ServerOptions:
+    """Return how a server is asked.
+
+    Raises:
+        ConfigError: The client for it is not installed.
+    """
+    try:
+        from verl_stepgrpo.data.key_step_model import ServerOptions
+    except ImportError as error:
+        raise ConfigError(f"{error}. Install the client: pip install 'verl-stepgrpo[key-steps]'") from error
+    return ServerOptions(base_url, model, concurrency, timeout)
+
+
+def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Summary:
+    """Write key steps by ``rule_key_steps``; a row whose solution gives none is set aside."""
+    with _Files(out) as files:
+        for item in files.items(source):
+            key_steps = rule_key_steps(item.solution or "")
+            files.add(item, key_steps, "the rules find none in its solution")
+            progress(1)
+        return files.summary
+
+
+def by_model(
+    source: Path,
+    out: Path,
+    options: ServerOptions,
+    *,
+    api_key: str | None,
+    progress: Callable[[int], None],
+) -> Summary:
+    """Write key steps by a model.
+
+    Raises:
+        ConfigError: OpenAI's own server is meant, and there is no key.
+        DataError: The server refuses the key, or does not have the model.
+    """
+    if api_key is None and options.base_url is None:
+        raise ConfigError(
+            "There is no key for OpenAI's own server: set OPENAI_API_KEY, or name a --base-url."
+        )
+    return asyncio.run(_by_model(source, out, options, api_key or NO_KEY, progress))
+
+
+async def _by_model(
+    source: Path, out: Path, options: ServerOptions, api_key: str, progress: Callable[[int], None]
+) -> Summary:
+    from verl_stepgrpo.data.key_step_model import Cache, FailedError, KeyStepWriter, written
+
+    cache = Cache(out.with_suffix(".cache.sqlite"))
+    try:
+        with _Files(out) as files:
+            async with KeyStepWriter(options, cache, api_key) as writer:
+                items = files.items(source)
+                async for item, result in written(items, writer.key_steps, options.concurrency):
+                    failed = isinstance(result, FailedError)
+                    files.add(
+                        item, [] if isinstance(result, FailedError) else result, str(result) if failed else ""
+                    )
+                    progress(1)
+            used = writer.usage
+            files.summary.usage = {
+                "requests": used.requests,
+                "answers from the run before": used.cached,
+                "tokens read": used.prompt_tokens,
+                "tokens written": used.completion_tokens,
+                **used.dropped,
+            }
+            return files.summary
+    finally:
+        cache.close()
+
+
+class _Files:
+    """The rows with key steps, and those set aside."""
+
+    def __init__(self, out: Path) -> None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        self.summary = Summary()
+        self._out = out.open("w", encoding="utf-8")
+        self._failed = failed_file(out).open("w", encoding="utf-8")
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.close()
+        self._failed.close()
+
+    def items(self, source: Path) -> Iterator[Item]:
+        """Yield the items of ``source``; a row that is none is set aside."""
+        for number, item in read_items(source):
+            if isinstance(item, DataError):
+                self._set_aside(number, str(item))
+            else:
+                yield item
+
+    def add(self, item: Item, key_steps: list[KeyStep], error: str) -> None:
+        """Write an item with its key steps, or set it aside with ``error`` where it has none."""
+        if not key_steps:
+            self._set_aside(item.number, error)
+            return
+        self._write(self._out, _row(item) | {"key_steps": [list(wordings) for wordings in key_steps]})
+        self.summary.written += 1
+
+    def _set_aside(self, number: int, error: str) -> None:
+        self._write(self._failed, {"row": number, "error": error})
+        self.summary.failed += 1
+
+    @staticmethod
+    def _write(file: Any, row: dict[str, Any]) -> None:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _row(item: Item) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "question": IMAGE_MARK * (item.n_marks or 0) + item.question,
+        "images": list(item.images),
+        "solution": item.solution,
+        "answer": item.answer,
+    }
+    return {key: value for key, value in row.items() if value is not None}

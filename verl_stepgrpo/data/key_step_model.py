@@ -1,0 +1,256 @@
+"""Have a model behind an OpenAI-compatible server write the key steps of solutions: first which, then how else said.
+
+The paper's two stages (arXiv 2503.12937, section 3.2: extraction, then augmentation with equivalent wordings), each one
+request a solution. What a server answered is kept in a file, so that an interrupted run pays for nothing twice; a row
+that keeps failing is set aside with its error. Nothing of an answer is believed unread: it has to fit the schema, a key
+step has to stand in its own solution, and a wording with other numbers than the key step's is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import openai
+from pydantic import BaseModel, Field, ValidationError
+
+from verl_stepgrpo.data.sources import Item
+from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.key_steps import KeyStep, match_key_steps
+from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.tokens import tokenize
+
+MAX_KEY_STEPS = 12
+MAX_WORDINGS = 6
+
+EXTRACT = """Below is a solution, in numbered steps. List its key steps: the few equations, values and short phrases \
+without which the solution would not hold. Copy each from the text of a step as it stands there, a phrase with at most \
+three words, and none twice. Leave out the image description, the rationales and the final answer.
+
+{solution}"""
+AUGMENT = """Below are key steps of a solution, as a JSON list. Give for each, in the same order, a list of up to five \
+other ways to write just the same: an equation in TeX, in plain characters and in words, a phrase with its words in \
+another order. Do not change a number, and do not calculate further.
+
+{key_steps}"""
+
+
+class Extracted(BaseModel):
+    """What the first stage has to answer."""
+
+    key_steps: list[str] = Field(min_length=1, max_length=MAX_KEY_STEPS)
+
+
+class Augmented(BaseModel):
+    """What the second stage has to answer: one list for each key step."""
+
+    wordings: list[list[str]] = Field(max_length=MAX_KEY_STEPS)
+
+
+Answer = TypeVar("Answer", Extracted, Augmented)
+
+
+class FailedError(Exception):
+    """A row could not be given key steps; the message says why."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the server is asked.
+
+    Attributes:
+        base_url: Where it is, as "http://localhost:8000/v1"; None is OpenAI's own.
+        model: Its name for the model.
+        concurrency: Requests at one time.
+        timeout: Seconds for one request.
+        max_retries: How often a request is repeated that the server refused (429, 5xx), or that broke off; with
+            growing pauses, or those that the server asks for.
+        max_attempts: How often a request is repeated whose answer does not fit the schema.
+    """
+
+    base_url: str | None
+    model: str
+    concurrency: int = 16
+    timeout: float = 120.0
+    max_retries: int = 6
+    max_attempts: int = 3
+
+
+@dataclass
+class Usage:
+    """What was asked so far."""
+
+    requests: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+class Cache:
+    """Answers by what was asked, in a SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path)
+        self._connection.execute("CREATE TABLE IF NOT EXISTS answers (asked TEXT PRIMARY KEY, answer TEXT)")
+
+    def get(self, asked: str) -> str | None:
+        found = self._connection.execute("SELECT answer FROM answers WHERE asked = ?", (asked,)).fetchone()
+        return found[0] if found else None
+
+    def put(self, asked: str, answer: str) -> None:
+        with self._connection:
+            self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (asked, answer))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class KeyStepWriter:
+    """Asks one server for key steps. Use it within ``async with``."""
+
+    def __init__(self, options: ServerOptions, cache: Cache, api_key: str) -> None:
+        self.options = options
+        self.usage = Usage()
+        self._cache = cache
+        self._client = openai.AsyncOpenAI(
+            base_url=options.base_url,
+            api_key=api_key,
+            timeout=options.timeout,
+            max_retries=options.max_retries,
+        )
+
+    async def __aenter__(self) -> KeyStepWriter:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def key_steps(self, solution: str) -> list[KeyStep]:
+        """Return the key steps of a solution, each with its wordings, the solution's own first.
+
+        Raises:
+            FailedError: The server could not be had, or kept answering something else.
+        """
+        extracted = await self._ask(Extracted, EXTRACT.format(solution=solution), lambda answer: None)
+        own = self._in_solution(extracted.key_steps, solution)
+        if not own:
+            raise FailedError("none of the key steps stands in the solution")
+        asked = AUGMENT.format(key_steps=json.dumps(own, ensure_ascii=False))
+
+        def check(answer: Augmented) -> str | None:
+            n = len(answer.wordings)
+            return None if n == len(own) else f"{n} lists for {len(own)} key steps"
+
+        augmented = await self._ask(Augmented, asked, check)
+        return [self._equivalent(*pair) for pair in zip(own, augmented.wordings, strict=True)]
+
+    async def _ask(self, form: type[Answer], prompt: str, check: Callable[[Answer], str | None]) -> Answer:
+        asked = hashlib.sha256(json.dumps([self.options.model, form.__name__, prompt]).encode()).hexdigest()
+        known = self._cache.get(asked)
+        if known is not None:
+            self.usage.cached += 1
+            return form.model_validate_json(known)
+        messages: list[Any] = [{"role": "user", "content": prompt}]
+        for _ in range(self.options.max_attempts):
+            text = await self._request(form, messages)
+            try:
+                answer = form.model_validate_json(text)
+                wrong = check(answer)
+            except ValidationError as error:
+                wrong = "; ".join(f"{e['loc']}: {e['msg']}" for e in error.errors()[:3])
+            if wrong is None:
+                self._cache.put(asked, text)
+                return answer
+            self.usage.dropped["answers that do not fit the schema"] += 1
+            messages = [
+                *messages[:1],
+                {"role": "assistant", "content": text[:2000]},
+                {
+                    "role": "user",
+                    "content": f"That does not fit the schema: {wrong}. Answer again, with JSON alone.",
+                },
+            ]
+        raise FailedError(f"{self.options.max_attempts} answers did not fit the schema; the last: {wrong}")
+
+    async def _request(self, form: type[BaseModel], messages: list[Any]) -> str:
+        schema = {"name": form.__name__, "schema": form.model_json_schema()}
+        try:
+            completion = await self._client.chat.completions.create(
+                model=self.options.model,
+                messages=messages,
+                temperature=0.0,
+                response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[call-overload]
+            )
+        except openai.AuthenticationError as error:
+            raise DataError(f"the server refuses the key: {error.message}") from None
+        except openai.NotFoundError as error:
+            raise DataError(f"the server does not have {self.options.model!r}: {error.message}") from None
+        except openai.OpenAIError as error:
+            raise FailedError(f"{type(error).__name__}: {error}") from None
+        self.usage.requests += 1
+        if completion.usage is not None:
+            self.usage.prompt_tokens += completion.usage.prompt_tokens
+            self.usage.completion_tokens += completion.usage.completion_tokens
+        return (completion.choices[0].message.content or "") if completion.choices else ""
+
+    def _in_solution(self, found: Sequence[str], solution: str) -> list[str]:
+        unique = list(dict.fromkeys(text.strip() for text in found if text.strip()))
+        matches = match_key_steps(parse_sections(solution), [(text,) for text in unique], threshold=1.0)
+        self.usage.dropped["key steps that their solution lacks"] += sum(not m.matched for m in matches)
+        return [match.wordings[0] for match in matches if match.matched]
+
+    def _equivalent(self, own: str, others: Sequence[str]) -> KeyStep:
+        """Return the key step with those wordings that have the same numbers."""
+        wanted = _numbers(own)
+        unique = dict.fromkeys(text.strip() for text in others if text.strip())
+        kept = [text for text in unique if text != own and _numbers(text) == wanted]
+        self.usage.dropped["wordings with other numbers"] += sum(_numbers(text) != wanted for text in unique)
+        return (own, *kept[: MAX_WORDINGS - 1])
+
+
+def _numbers(text: str) -> Counter[str]:
+    return Counter(token.text for token in tokenize(text) if token.number)
+
+
+Write = Callable[[str], Awaitable[list[KeyStep]]]
+
+
+async def written(
+    items: Iterable[Item], write: Write, concurrency: int
+) -> AsyncIterator[tuple[Item, list[KeyStep] | FailedError]]:
+    """Yield each item with its key steps, or with why it has none, in their order.
+
+    ``concurrency`` items are worked on at a time, the oldest unfinished one among them.
+    """
+    running: deque[asyncio.Task[tuple[Item, list[KeyStep] | FailedError]]] = deque()
+    source: Iterator[Item] = iter(items)
+    try:
+        while True:
+            while len(running) < concurrency and (item := next(source, None)) is not None:
+                running.append(asyncio.create_task(_written(item, write)))
+            if not running:
+                return
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _written(item: Item, write: Write) -> tuple[Item, list[KeyStep] | FailedError]:
+    if item.solution is None:
+        return item, FailedError("it has no solution")
+    try:
+        return item, await write(item.solution)
+    except FailedError as error:
+        return item, error

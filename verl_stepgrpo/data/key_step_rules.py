@@ -1,0 +1,99 @@
+"""Take key steps from a solution by rules, without a model: equations, counted things, and names.
+
+Follows the wording rules of R1-VL's own prompt for their extraction (GitHub jingyi0000/R1-VL,
+prompts/extract_key_steps.py): as the text has them, phrases of at most three words, none twice. Not covered: what a
+model would add, namely which of them matter, and relationships that are said in longer phrases. One wording each:
+the matcher reads the other spellings of an expression itself. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from verl_stepgrpo.key_steps import FUNCTION_WORDS, KeyStep, match_key_steps
+from verl_stepgrpo.sections import Kind, parse_sections
+from verl_stepgrpo.tokens import UNITS, Token, tokenize
+
+MAX_WORDS = 3
+"""Longest phrase, in words."""
+
+MAX_KEY_STEPS = 8
+"""Most key steps of one solution; equations come first."""
+
+MIN_NOUN_CHARS = 3
+MAX_EQUATION_CHARS = 80
+
+_RELATIONS = frozenset("=<>≤≥≠≈∥⊥≅")
+_SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\d)[^.!?\n]+)*")
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+){0,2}|(?<=[\"“])[^\"“”]{2,40}(?=[\"”])")
+"""Words in capitals within a sentence, and what is quoted."""
+
+
+def rule_key_steps(solution: str) -> list[KeyStep]:
+    """Return the key steps of a solution in the StepGRPO format, each found in its own steps; none where it has none.
+
+    Equations and inequalities first, then numbers with what they count, then names, each in the order of the text.
+    """
+    sections = parse_sections(solution)
+    bodies = [section.body for section in sections if section.kind is Kind.STEP]
+    sentences = [sentence.group().strip() for body in bodies for sentence in _SENTENCE.finditer(body)]
+    found: dict[tuple[str, ...], str] = {}
+    for rule in (_equations, _counted, _names):
+        for sentence in sentences:
+            for text in rule(sentence):
+                found.setdefault(tuple(token.text for token in tokenize(text)), text)
+    key_steps = [(text,) for text in list(found.values())]
+    matches = match_key_steps(sections, key_steps, threshold=1.0)
+    return [match.wordings for match in matches if match.matched][:MAX_KEY_STEPS]
+
+
+def _equations(sentence: str) -> Iterator[str]:
+    """Yield the runs of numbers, variables and operators that have a relation: "6 divided by 3 equals 2"."""
+    for run in _runs(tokenize(sentence)):
+        text = _text(sentence, run)
+        sides = [token.text in _RELATIONS for token in run]
+        if sum(sides) == 1 and not (sides[0] or sides[-1]) and len(text) <= MAX_EQUATION_CHARS:
+            yield text
+
+
+def _runs(tokens: list[Token]) -> Iterator[list[Token]]:
+    run: list[Token] = []
+    for token in tokens:
+        if token.exact and not (run and token.mark):
+            run.append(token)
+        else:
+            if run:
+                yield run
+            run = [token] if token.exact else []
+    if run:
+        yield run
+
+
+def _counted(sentence: str) -> Iterator[str]:
+    """Yield numbers with the words that they count: "3 children", "12 red apples"."""
+    tokens = tokenize(sentence)
+    for i, token in enumerate(tokens):
+        if not token.number or (i and tokens[i - 1].exact):
+            continue
+        noun: list[Token] = []
+        for behind in tokens[i + 1 : i + MAX_WORDS]:
+            if behind.mark or not (behind.text in UNITS or _is_noun(behind)):
+                break
+            noun.append(behind)
+        if noun:
+            yield _text(sentence, [token, *noun])
+
+
+def _is_noun(token: Token) -> bool:
+    return not token.exact and token.text not in FUNCTION_WORDS and len(token.text) >= MIN_NOUN_CHARS
+
+
+def _names(sentence: str) -> Iterator[str]:
+    for match in _NAME.finditer(sentence):
+        if len(match.group().split()) <= MAX_WORDS:
+            yield match.group()
+
+
+def _text(sentence: str, tokens: list[Token]) -> str:
+    return sentence[min(t.start for t in tokens) : max(t.end for t in tokens)].strip(" $")
