@@ -7,6 +7,7 @@ Needs torch alone: no verl. Source: Zhang et al., arXiv 2503.12937, section 3.3;
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,40 +24,42 @@ def group_ids(uids: Iterable[object]) -> torch.Tensor:
     return torch.from_numpy(np.fromiter(map(known.__getitem__, listed), dtype=np.int64, count=len(listed)))
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What the centred rewards of a group are divided by.
+
+    Attributes:
+        by_std: Whether it is their sample standard deviation (n - 1); else they are left as they are.
+        epsilon: Added to it. The paper has none; the authors' code adds 1e-4.
+        std_floor: The lowest that is divided by. The paper has none.
+    """
+
+    by_std: bool = True
+    epsilon: float = 0.0
+    std_floor: float = 0.0
+
+
 def group_relative(
-    rewards_B: torch.Tensor,
-    groups_B: torch.Tensor,
-    *,
-    divide_by_std: bool = True,
-    epsilon: float = 0.0,
-    std_floor: float = 0.0,
+    rewards_B: torch.Tensor, groups_B: torch.Tensor, scale: Scale | None = None
 ) -> torch.Tensor:
     """Return (r - mean) / std within each group, (B,) in the dtype of ``rewards_B``.
 
-    A group of one and a group of equal rewards get 0. std is the sample standard deviation (n - 1).
+    A group of one and a group of equal rewards get 0.
 
     Args:
         rewards_B: One reward per response, (B,), finite.
         groups_B: Group of each response, (B,) of int64, as ``group_ids`` gives it.
-        divide_by_std: False leaves the centred rewards as they are.
-        epsilon: Added to std. The paper has none; the authors' code adds 1e-4.
-        std_floor: Lowest std that is divided by. The paper has none.
+        scale: Defaults to the paper's, the standard deviation.
     """
-    centred_B = _centred(rewards_B, groups_B)
-    divisor_B = _divisor(
-        rewards_B, groups_B, divide_by_std=divide_by_std, epsilon=epsilon, std_floor=std_floor
-    )
-    return (centred_B / divisor_B).to(rewards_B.dtype)
+    divisor_B = _divisor(rewards_B, groups_B, scale or Scale())
+    return (_centred(rewards_B, groups_B) / divisor_B).to(rewards_B.dtype)
 
 
 def by_step(
     rewards_B: torch.Tensor,
     shares_BS: torch.Tensor,
     groups_B: torch.Tensor,
-    *,
-    divide_by_std: bool = True,
-    epsilon: float = 0.0,
-    std_floor: float = 0.0,
+    scale: Scale | None = None,
 ) -> torch.Tensor:
     """Return the advantage of each step, and of what follows the steps, (B, S + 1).
 
@@ -72,17 +75,13 @@ def by_step(
         shares_BS: The part of it that was paid for key steps matched in each step, (B, S); 0 for steps that a
             response does not have.
         groups_B: Group of each response, (B,) of int64.
-        divide_by_std: As in ``group_relative``, and so are the following.
-        epsilon: Added to std.
-        std_floor: Lowest std that is divided by.
+        scale: As in ``group_relative``.
     """
     to_go_BS = shares_BS.double().flip(1).cumsum(1).flip(1)
     # A last column of zeros: nothing is left to be paid for behind the steps.
     to_go_BS = torch.cat([to_go_BS, to_go_BS.new_zeros(len(to_go_BS), 1)], dim=1)
     spent_BS = _centred(to_go_BS[:, :1] - to_go_BS, groups_B)
-    divisor_B = _divisor(
-        rewards_B, groups_B, divide_by_std=divide_by_std, epsilon=epsilon, std_floor=std_floor
-    )
+    divisor_B = _divisor(rewards_B, groups_B, scale or Scale())
     centred_BS = _centred(rewards_B, groups_B).unsqueeze(1) - spent_BS
     return (centred_BS / divisor_B.unsqueeze(1)).to(rewards_B.dtype)
 
@@ -137,14 +136,7 @@ def _centred(values: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
     return values - (sums / size_G.view(-1, *[1] * (values.dim() - 1)))[groups_B]
 
 
-def _divisor(
-    rewards_B: torch.Tensor,
-    groups_B: torch.Tensor,
-    *,
-    divide_by_std: bool,
-    epsilon: float,
-    std_floor: float,
-) -> torch.Tensor:
+def _divisor(rewards_B: torch.Tensor, groups_B: torch.Tensor, scale: Scale) -> torch.Tensor:
     """Return what the centred rewards are divided by, (B,) of float64: infinity where a group does not vary."""
     r_B = rewards_B.double()
     n_groups = int(groups_B.max()) + 1 if groups_B.numel() else 0
@@ -152,8 +144,8 @@ def _divisor(
     low_G = r_B.new_full((n_groups,), torch.inf).scatter_reduce_(0, groups_B, r_B, "amin")
     high_G = r_B.new_full((n_groups,), -torch.inf).scatter_reduce_(0, groups_B, r_B, "amax")
     divisor_G = torch.ones_like(low_G)
-    if divide_by_std:
+    if scale.by_std:
         size_G = torch.bincount(groups_B, minlength=n_groups)
         square_G = torch.bincount(groups_B, weights=_centred(r_B, groups_B).square(), minlength=n_groups)
-        divisor_G = (square_G / (size_G - 1).clamp(min=1)).sqrt().clamp(min=std_floor) + epsilon
+        divisor_G = (square_G / (size_G - 1).clamp(min=1)).sqrt().clamp(min=scale.std_floor) + scale.epsilon
     return torch.where(high_G > low_G, divisor_G, torch.inf)[groups_B]

@@ -44,20 +44,20 @@ def compute_stepgrpo_advantage(
     """
     node = config or {}
     settings = RunSettings.from_mapping(node.get(NAME))
-    options: dict[str, Any] = {
-        "divide_by_std": bool(node.get("norm_adv_by_std_in_grpo", True)),
-        "epsilon": reference.STD_EPSILON if settings.reward.mode == "reference" else 0.0,
-        "std_floor": settings.advantage.std_floor,
-    }
+    scale = advantage.Scale(
+        by_std=bool(node.get("norm_adv_by_std_in_grpo", True)),
+        epsilon=reference.STD_EPSILON if settings.reward.mode == "reference" else 0.0,
+        std_floor=settings.advantage.std_floor,
+    )
     rows = _rows(len(token_level_rewards)) if settings.advantage.needs_components else []
     with torch.no_grad():
         rewards_B = token_level_rewards.sum(dim=-1)
         groups_B = advantage.group_ids(index).to(rewards_B.device)
         if settings.advantage.credit == "step":
             shares_BS = _shares(rows).to(rewards_B.device)
-            advantage_BS = advantage.by_step(rewards_B, shares_BS, groups_B, **options)
+            advantage_BS = advantage.by_step(rewards_B, shares_BS, groups_B, scale)
         else:
-            advantage_BS = advantage.group_relative(rewards_B, groups_B, **options).unsqueeze(1)
+            advantage_BS = advantage.group_relative(rewards_B, groups_B, scale).unsqueeze(1)
         if settings.advantage.outcome_gate < 1:
             correct_B = torch.tensor(
                 [row.components.get("acc", 0.0) > 0 for row in rows], device=rewards_B.device

@@ -86,12 +86,13 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
             batch = original(self, batch, metrics)
         _count_missing(self, state, batch.keys, metrics)
         rows = [row for row in rows if not row.is_padding]
-        spans = _token_advantages(batch, rows)
-        metrics.update(curves(_outcomes(rows, spans)))
+        advantages = _token_advantages(batch, rows)
+        metrics.update(curves(_outcomes(rows, advantages)))
         metrics.update(_decoy_metric(self, state, batch, rows))
         if state.writer is not None:
             traces = (
-                training_row(row, values, self.global_steps) for row, values in zip(rows, spans, strict=True)
+                training_row(row, values, self.global_steps)
+                for row, values in zip(rows, advantages, strict=True)
             )
             state.writer.write("train", self.global_steps, filter(None, traces))
         return batch
