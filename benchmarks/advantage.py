@@ -24,7 +24,7 @@ from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
 
 SIZES = [(64, 128), (256, 512), (1024, 1024), (4096, 1024), (16384, 2048)]
 GROUP = 8
-SLOW_ROUNDS = 3
+SLOW_ROUNDS = 10
 """Rounds at the largest sizes; small ones are repeated more, for a steady best."""
 
 
@@ -85,8 +85,9 @@ def measure(estimators: dict[str, Callable], n: int, length: int, seed: int) -> 
     batch = make_batch(n, length, seed)
     calls = {name: functools.partial(estimator, **batch) for name, estimator in estimators.items()}
     times = dict.fromkeys(calls, float("inf"))
-    for _ in range(min(200, max(SLOW_ROUNDS, 2**24 // (n * length)))):
+    for _ in range(min(200, max(SLOW_ROUNDS, 2**26 // (n * length)))):
         for name, call in calls.items():
+            call()  # what the one before left of caches and free memory shall not count
             times[name] = min(times[name], 1e3 * seconds(call))
     memory = "/".join(f"{peak_memory(call):.0f}" for call in calls.values())
     cells = " | ".join(f"{times[name]:.2f}" for name in calls)

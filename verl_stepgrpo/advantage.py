@@ -51,8 +51,8 @@ def group_relative(
         groups_B: Group of each response, (B,) of int64, as ``group_ids`` gives it.
         scale: Defaults to the paper's, the standard deviation.
     """
-    divisor_B = _divisor(rewards_B, groups_B, scale or Scale())
-    return (_centred(rewards_B, groups_B) / divisor_B).to(rewards_B.dtype)
+    centred_B = _centred(rewards_B, groups_B)
+    return (centred_B / _divisor(rewards_B, centred_B, groups_B, scale)).to(rewards_B.dtype)
 
 
 def by_step(
@@ -81,9 +81,9 @@ def by_step(
     # A last column of zeros: nothing is left to be paid for behind the steps.
     to_go_BS = torch.cat([to_go_BS, to_go_BS.new_zeros(len(to_go_BS), 1)], dim=1)
     spent_BS = _centred(to_go_BS[:, :1] - to_go_BS, groups_B)
-    divisor_B = _divisor(rewards_B, groups_B, scale or Scale())
-    centred_BS = _centred(rewards_B, groups_B).unsqueeze(1) - spent_BS
-    return (centred_BS / divisor_B.unsqueeze(1)).to(rewards_B.dtype)
+    centred_B = _centred(rewards_B, groups_B)
+    divisor_B = _divisor(rewards_B, centred_B, groups_B, scale)
+    return ((centred_B.unsqueeze(1) - spent_BS) / divisor_B.unsqueeze(1)).to(rewards_B.dtype)
 
 
 def all_wrong(correct_B: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
@@ -130,22 +130,25 @@ def _centred(values: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
     A mean in float32 would leave residues that a small std blows up.
     """
     values = values.double()
-    n_groups = int(groups_B.max()) + 1 if groups_B.numel() else 0
-    size_G = torch.bincount(groups_B, minlength=n_groups).double()
-    sums = values.new_zeros((n_groups, *values.shape[1:])).index_add_(0, groups_B, values)
-    return values - (sums / size_G.view(-1, *[1] * (values.dim() - 1)))[groups_B]
+    size_G = torch.bincount(groups_B)
+    if values.dim() == 1:
+        return values - (torch.bincount(groups_B, weights=values) / size_G)[groups_B]
+    sums_GS = values.new_zeros((len(size_G), values.shape[1])).index_add_(0, groups_B, values)
+    return values - (sums_GS / size_G.unsqueeze(1))[groups_B]
 
 
-def _divisor(rewards_B: torch.Tensor, groups_B: torch.Tensor, scale: Scale) -> torch.Tensor:
+def _divisor(
+    rewards_B: torch.Tensor, centred_B: torch.Tensor, groups_B: torch.Tensor, scale: Scale | None
+) -> torch.Tensor:
     """Return what the centred rewards are divided by, (B,) of float64: infinity where a group does not vary."""
-    r_B = rewards_B.double()
+    scale = scale or Scale()
     n_groups = int(groups_B.max()) + 1 if groups_B.numel() else 0
     # Equal rewards are told by their extremes, exactly; their computed std is not always 0.
-    low_G = r_B.new_full((n_groups,), torch.inf).scatter_reduce_(0, groups_B, r_B, "amin")
-    high_G = r_B.new_full((n_groups,), -torch.inf).scatter_reduce_(0, groups_B, r_B, "amax")
-    divisor_G = torch.ones_like(low_G)
+    low_G = rewards_B.new_full((n_groups,), torch.inf).scatter_reduce_(0, groups_B, rewards_B, "amin")
+    high_G = rewards_B.new_full((n_groups,), -torch.inf).scatter_reduce_(0, groups_B, rewards_B, "amax")
+    divisor_G = torch.ones(n_groups, dtype=torch.float64, device=rewards_B.device)
     if scale.by_std:
         size_G = torch.bincount(groups_B, minlength=n_groups)
-        square_G = torch.bincount(groups_B, weights=_centred(r_B, groups_B).square(), minlength=n_groups)
+        square_G = torch.bincount(groups_B, weights=centred_B.square(), minlength=n_groups)
         divisor_G = (square_G / (size_G - 1).clamp(min=1)).sqrt().clamp(min=scale.std_floor) + scale.epsilon
     return torch.where(high_G > low_G, divisor_G, torch.inf)[groups_B]
