@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from verl_stepgrpo.bridge.trace import TRACE_KEY
@@ -94,7 +95,8 @@ def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
     rows = []
     for key, extra in zip(keys, extras, strict=True):
         info: Mapping[str, Any] = extra.get("reward_extra_info", {}) if isinstance(extra, dict) else {}
-        components = {name: float(info[name]) for name in SCORE_KEYS if name in info}
+        # A reward function of the user's may use a name for something else.
+        components = {name: float(info[name]) for name in SCORE_KEYS if isinstance(info.get(name), Real)}
         trace = json.loads(info[TRACE_KEY]) if TRACE_KEY in info else None
         session, _, output = key.rpartition("_")
         rows.append(Judged(key, components, trace, int(output) == last[session]))

@@ -77,7 +77,7 @@ def rl_row(item: Item, options: RowOptions, prompt_length: PromptLength | None =
         key_steps = [list(wordings) for wordings in parse_key_steps(item.key_steps)]
     except DataError as error:
         raise DroppedError("key_steps", str(error)) from None
-    key_steps = _check_solution(item, answer, key_steps, options.reward)
+    key_steps = _key_steps_of_solution(item, answer, key_steps, options.reward)
     messages = [{"role": "user", "content": prompt(item.question, n_images=len(images))}]
     if prompt_length is not None and options.max_prompt_length is not None:
         length = prompt_length(messages, images)
@@ -124,7 +124,7 @@ def reference_answer(item: Item) -> str:
     return answer.strip()
 
 
-def _check_solution(
+def _key_steps_of_solution(
     item: Item, answer: str, key_steps: list[list[str]], reward: RewardSettings
 ) -> list[list[str]]:
     """Return the key steps that the item's own solution has; the others could never be earned by following it.
