@@ -38,12 +38,6 @@ def word_ends(response: str, scored: ScoredResponse) -> list[int]:
     return [len(response[: step.end].split()) for step in scored.steps]
 
 
-def shares(scored: ScoredResponse, n_steps: int) -> list[float]:
-    """Return the part of the reward that each step was paid for its key steps."""
-    found = [match.step for match in scored.key_steps if match.matched]
-    return [scored.key_step_share * found.count(s) / max(1, len(found)) for s in range(n_steps)]
-
-
 def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
 
@@ -76,7 +70,7 @@ def main() -> None:
     responses = [HEAD + body for body in GROUP.values()]
     scored = [score_response(response, GOLD, KEY_STEPS) for response in responses]
     n_steps = max(len(s.steps) for s in scored)
-    paid = [shares(s, n_steps) for s in scored]
+    paid = [[*s.step_shares, *[0.0] * (n_steps - len(s.steps))] for s in scored]
     rewards_B = torch.tensor([s.total for s in scored], dtype=torch.float64)
     groups_B = torch.zeros(len(scored), dtype=torch.int64)
     whole_B = advantage.group_relative(rewards_B, groups_B)

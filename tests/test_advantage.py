@@ -287,7 +287,10 @@ class TestEstimatorWithComponents:
             "key_steps": [
                 {"matched": share > 0, "step": i, "wordings": ["w"]} for i, share in enumerate(shares)
             ],
-            "steps": [{"token_end": end} for end in ends],
+            "steps": [
+                {"token_end": end, "key_step_share": shares[i] if i < len(shares) else 0.0}
+                for i, end in enumerate(ends)
+            ],
         }
         return Judged(key, {"acc": acc, "score": 0.0}, trace)
 

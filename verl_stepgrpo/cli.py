@@ -73,13 +73,8 @@ def prepare(
         max_prompt_length=max_prompt_length,
     )
     options = work.PrepareOptions(rows, val_share, seed, model)
-    # How many rows there are is known when they have been read.
-    columns = (SpinnerColumn(), MofNCompleteColumn(), "rows", TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        report = work.prepare(
-            source, out, options, num_proc=num_proc, progress=lambda n: bar.advance(task, n)
-        )
+    with _progress() as advance:
+        report = work.prepare(source, out, options, num_proc=num_proc, progress=advance)
     typer.echo(f"{report.read} rows read")
     for name, n in report.written.items():
         typer.echo(f"{n:8} rows  {out / name}.parquet")
@@ -149,10 +144,9 @@ def lint(
 ) -> None:
     """Say what in prepared data will hurt training. Status 1 if anything was found."""
     from verl_stepgrpo.data import lint as work
-    from verl_stepgrpo.data.prompt_length import prompt_length_of
+    from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of
 
-    if max_prompt_length is not None and model is None:
-        raise ConfigError("--max-prompt-length needs --model: its processor counts the tokens.")
+    check_prompt_limit(max_prompt_length, model)
     counts = prompt_length_of(model) if model is not None else None
     found = False
     for file in files:

@@ -71,6 +71,14 @@ class ScoredResponse:
         return matched_share(self.key_steps)
 
     @property
+    def step_shares(self) -> tuple[float, ...]:
+        """The part of ``key_step_share`` that was paid for what each step shows, in the order of ``steps``."""
+        found = [match.step for match in self.key_steps if match.matched]
+        return tuple(
+            self.key_step_share * found.count(i) / max(1, len(found)) for i in range(len(self.steps))
+        )
+
+    @property
     def total(self) -> float:
         """StepRAR + StepRVR, in [0, 1 + alpha + rvr_weight]."""
         return self.step_rar + self.step_rvr

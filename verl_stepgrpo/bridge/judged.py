@@ -63,17 +63,9 @@ class Judged:
         """The part of the reward that was paid for the key steps of each step; one entry where steps are unknown."""
         if self.trace is None:
             return []
-        key_steps = self.trace["key_steps"]
-        paid = self.trace["key_step_share"]
-        matched = [key_step["step"] for key_step in key_steps if key_step["matched"]]
-        if not matched or not paid:
-            return []
         if not self.is_final:
-            return [paid]
-        shares = [0.0] * len(self.trace["steps"])
-        for step in matched:
-            shares[step] += paid / len(matched)
-        return shares
+            return [self.trace["key_step_share"]]
+        return [step["key_step_share"] for step in self.trace["steps"]]
 
 
 def is_padding(key: str) -> bool:

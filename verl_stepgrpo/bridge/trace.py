@@ -51,8 +51,14 @@ def describe(result: ScoredResponse, *, step_token_ends: Sequence[int]) -> dict[
             for match in result.key_steps
         ],
         "steps": [
-            {"number": step.number, "start": step.start, "end": step.end, "token_end": token_end}
-            for step, token_end in zip(result.steps, step_token_ends, strict=True)
+            {
+                "number": step.number,
+                "start": step.start,
+                "end": step.end,
+                "token_end": token_end,
+                "key_step_share": share,
+            }
+            for step, token_end, share in zip(result.steps, step_token_ends, result.step_shares, strict=True)
         ],
         "total": result.total,
     }

@@ -89,10 +89,8 @@ async def _by_model(
             async with KeyStepWriter(options, cache, api_key) as writer:
                 items = files.items(source)
                 async for item, result in written(items, writer.key_steps, options.concurrency):
-                    failed = isinstance(result, FailedError)
-                    files.add(
-                        item, [] if isinstance(result, FailedError) else result, str(result) if failed else ""
-                    )
+                    key_steps, error = ([], str(result)) if isinstance(result, FailedError) else (result, "")
+                    files.add(item, key_steps, error)
                     progress(1)
             used = writer.usage
             files.summary.usage = {

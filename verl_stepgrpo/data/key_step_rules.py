@@ -43,7 +43,7 @@ def rule_key_steps(solution: str) -> list[KeyStep]:
         for sentence in sentences:
             for text in rule(sentence):
                 found.setdefault(tuple(token.text for token in tokenize(text)), text)
-    key_steps = [(text,) for text in list(found.values())]
+    key_steps = [(text,) for text in found.values()]
     matches = match_key_steps(sections, key_steps, threshold=1.0)
     return [match.wordings for match in matches if match.matched][:MAX_KEY_STEPS]
 

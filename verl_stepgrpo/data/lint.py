@@ -20,10 +20,10 @@ from PIL import Image
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStep, match_key_steps, parse_key_steps
-from verl_stepgrpo.rewards import check_ground_truth, score_response
+from verl_stepgrpo.rewards import check_ground_truth
 from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.settings import RewardSettings
 
-MATCH_THRESHOLD = 0.8
 MAX_ANSWER_WORDS = 8
 """Longer answers are judged by their exact text alone, so that hardly any response has them."""
 MIN_PIXELS = 4 * 28 * 28
@@ -79,8 +79,8 @@ def lint(
         except DataError as error:
             yield Finding(number, "unreadable", str(error))
             continue
-        solution = extra_info.get("solution") or _pasted(key_steps, answer)
-        yield from _of_key_steps(number, raw, key_steps, solution, answer)
+        solution = extra_info.get("solution") or _pasted(key_steps)
+        yield from _of_key_steps(number, raw, key_steps, solution)
         yield from _of_answer(number, answer)
         yield from _of_images(number, row)
         yield from _of_duplicates(number, row, seen)
@@ -105,21 +105,19 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _pasted(key_steps: Sequence[KeyStep], answer: str) -> str:
+def _pasted(key_steps: Sequence[KeyStep]) -> str:
     """Return a response that states each key step in its first wording, where a row has no solution of its own."""
-    steps = "".join(f"### Step {i}:\n{wordings[0]}\n" for i, wordings in enumerate(key_steps, start=1))
-    return f"{steps}### The final answer is: {answer}"
+    return "".join(f"### Step {i}:\n{wordings[0]}\n" for i, wordings in enumerate(key_steps, start=1))
 
 
-def _of_key_steps(
-    number: int, raw: Any, key_steps: Sequence[KeyStep], solution: str, answer: str
-) -> Iterator[Finding]:
+def _of_key_steps(number: int, raw: Any, key_steps: Sequence[KeyStep], solution: str) -> Iterator[Finding]:
     if not key_steps:
         yield Finding(number, "no_key_steps", "")
         return
     if _has_blank(raw):
         yield Finding(number, "empty_key_step", json.dumps(raw, default=str, ensure_ascii=False)[:200])
-    for match in score_response(solution, answer, key_steps).key_steps:
+    sections = parse_sections(solution)
+    for match in match_key_steps(sections, key_steps, threshold=RewardSettings.match_threshold):
         if not match.matched:
             yield Finding(number, "never_matched", match.wordings[0])
     said: set[str] = set()
@@ -180,7 +178,7 @@ def _of_decoys(sampled: Sequence[tuple[int, tuple[KeyStep, ...], str]]) -> Itera
                 sections for other, own, sections in others if other != number and own.isdisjoint(key_step)
             ]
             found = sum(
-                match_key_steps(sections, [key_step], threshold=MATCH_THRESHOLD)[0].matched
+                match_key_steps(sections, [key_step], threshold=RewardSettings.match_threshold)[0].matched
                 for sections in looked
             )
             if len(looked) >= MIN_DECOY_SOLUTIONS and found / len(looked) > MAX_DECOY_RATE:

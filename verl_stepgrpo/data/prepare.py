@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verl_stepgrpo.data.prompt_length import PromptLength, prompt_length_of
+from verl_stepgrpo.data.prompt_length import PromptLength, check_prompt_limit, prompt_length_of
 from verl_stepgrpo.data.rows import REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
@@ -55,8 +55,7 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.val_share < 1:
             raise ConfigError(f"--val-share={self.val_share} is out of range: it must be a share in [0, 1).")
-        if self.rows.max_prompt_length is not None and self.model is None:
-            raise ConfigError("--max-prompt-length needs --model: its processor counts the tokens.")
+        check_prompt_limit(self.rows.max_prompt_length, self.model)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,16 @@ from typing import Any
 from PIL import Image
 
 from verl_stepgrpo.data.sources import IMAGE_MARK
+from verl_stepgrpo.errors import ConfigError
 
 PromptLength = Callable[[list[dict[str, Any]], list[dict[str, Any]]], int]
 """Number of tokens of a prompt: its messages and its images, both as verl's rows have them."""
+
+
+def check_prompt_limit(max_prompt_length: int | None, model: str | None) -> None:
+    """Raise ConfigError where prompts have a longest length and no model that their tokens are counted for."""
+    if max_prompt_length is not None and model is None:
+        raise ConfigError("--max-prompt-length needs --model: its processor counts the tokens.")
 
 
 @functools.lru_cache(maxsize=1)
