@@ -16,7 +16,9 @@ PURE = {"verl_stepgrpo", "rapidfuzz", "math_verify", "wrapt", "numpy"}
 ALLOWED = {
     "bridge": PURE | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow"},
     "cpu": PURE | {"torch", "verl", "psutil"},
-    "data": PURE | {"pyarrow", "PIL", "ijson", "transformers", "qwen_vl_utils", "openai", "pydantic"},
+    "data": PURE | {"pyarrow", "PIL", "ijson", "transformers", "qwen_vl_utils", "pydantic"},
+    "serving": PURE | {"openai"},
+    "evaluation": PURE | {"pyarrow", "scipy", "transformers"},
     "cli.py": PURE | {"typer", "rich"},
     "advantage.py": PURE | {"torch"},
     "symbolic_worker.py": PURE | {"sympy"},

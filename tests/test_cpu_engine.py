@@ -122,7 +122,7 @@ def check_curves(log: str, out: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from verl_stepgrpo import SCORE_KEYS
-    from verl_stepgrpo.bridge.trace import read_trace
+    from verl_stepgrpo.trace import read_trace
 
     (events,) = (out / "tensorboard").glob("events*")
     drawn = EventAccumulator(str(events)).Reload()
@@ -143,7 +143,7 @@ def check_curves(log: str, out: Path) -> None:
 
 
 def check_traces(folder: Path) -> None:
-    from verl_stepgrpo.bridge.trace import read_trace
+    from verl_stepgrpo.trace import read_trace
 
     for step in (1, 2):
         rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
@@ -162,7 +162,7 @@ def check_components_agree_with_verl(log: str, folder: Path) -> None:
     import re
     import statistics
 
-    from verl_stepgrpo.bridge.trace import read_trace
+    from verl_stepgrpo.trace import read_trace
 
     logged = {int(s): float(v) for s, v in re.findall(r"step:(\d+) - .*?critic/score/mean:([\d.e-]+)", log)}
     for step in (1, 2):

@@ -6,18 +6,15 @@ import json
 import re
 import subprocess
 import sys
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chat_server import ChatServer
 
 from verl_stepgrpo.data import key_step_files
-from verl_stepgrpo.data.key_step_model import ServerOptions
+from verl_stepgrpo.serving.client import ServerOptions
 
 SOLUTION = """### Image Description:
 x
@@ -35,69 +32,17 @@ def row(n: int) -> dict:
     return {"problem": f"Question {n}?", "solution": SOLUTION.format(n=n, twice=2 * n)}
 
 
-class Server:
-    """A scripted server: answers as a model does, after the faults that were asked for."""
+class Server(ChatServer):
+    """Answers as a model does that was asked for key steps."""
 
     def __init__(self) -> None:
-        self.faults: list[str] = []
-        self.asked: Counter[str] = Counter()
+        super().__init__()
         self.extra: list[str] = []
-        self.most_at_once = self._at_once = 0
-        self._lock = threading.Lock()
-        outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                outer.handle(self)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-        threading.Thread(target=self._http.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-    def handle(self, request: Any) -> None:
-        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
-        form = body["response_format"]["json_schema"]["name"]
-        with self._lock:
-            self.asked[form] += 1
-            fault = self.faults.pop(0) if self.faults else ""
-            self._at_once += 1
-            self.most_at_once = max(self.most_at_once, self._at_once)
-        time.sleep(0.02)
-        with self._lock:
-            self._at_once -= 1
-        if fault == "cut":
-            request.connection.close()
-            return
-        if fault == "slow":
-            time.sleep(3)
-        if fault.isdigit():
-            self._send(request, int(fault), {"error": {"message": f"fault {fault}"}})
-            return
-        content = {"prose": "Here you are!", "empty": '{"key_steps": [], "wordings": 3}'}.get(fault)
-        content = content or getattr(self, form.lower())(body["messages"][0]["content"])
-        usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-        message = {"role": "assistant", "content": content}
-        self._send(
-            request,
-            200,
-            {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "m",
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": usage,
-            },
-        )
+    def contents(self, body: dict, fault: str) -> list[str]:
+        wrong = {"prose": "Here you are!", "empty": '{"key_steps": [], "wordings": 3}'}.get(fault)
+        form = body["response_format"]["json_schema"]["name"].lower()
+        return [wrong or getattr(self, form)(body["messages"][0]["content"])]
 
     def extracted(self, prompt: str) -> str:
         n = re.search(r"There are (\d+) children", prompt)[1]  # type: ignore[index]
@@ -112,16 +57,6 @@ class Server:
                 ]
             }
         )
-
-    @staticmethod
-    def _send(request: Any, status: int, answer: dict) -> None:
-        data = json.dumps(answer).encode()
-        request.send_response(status)
-        request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(data)))
-        request.send_header("Retry-After-Ms", "10")
-        request.end_headers()
-        request.wfile.write(data)
 
 
 @pytest.fixture
@@ -185,9 +120,9 @@ def test_a_row_that_keeps_failing_is_set_aside_with_its_error(
 
 def test_a_second_run_asks_for_nothing_twice(server: Server, tmp_path: Path) -> None:
     _, first = write(server, tmp_path)
-    asked = sum(server.asked.values())
+    asked = len(server.bodies)
     summary, second = write(server, tmp_path)
-    assert sum(server.asked.values()) == asked
+    assert len(server.bodies) == asked
     assert (summary.usage["requests"], summary.usage["answers from the run before"]) == (0, 6)
     assert first == second
 

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from verl_stepgrpo import SCORE_KEYS, RunSettings
 from verl_stepgrpo.bridge import trainer_hooks
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
-from verl_stepgrpo.bridge.trace import SCHEMA, TRACE_KEY, TraceWriter, read_trace
+from verl_stepgrpo.trace import SCHEMA, TRACE_KEY, TraceWriter, read_trace
 
 RESPONSE = (
     "### Image Description:\nTwo digits.\n### Rationales:\nAdd them 🙂.\n### Let's think step by step.\n"

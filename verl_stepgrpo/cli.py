@@ -1,18 +1,21 @@
-"""The command ``verl-stepgrpo``, or ``python -m verl_stepgrpo``: gives data key steps, prepares it, looks through it.
+"""The command ``verl-stepgrpo``, or ``python -m verl_stepgrpo``: gives data key steps, prepares it, looks through it,
+and judges models on it.
 
-A mistake of the user ends with one line on standard error and status 2; a finding (``lint``, ``prepare --strict``)
-with status 1.
+A mistake of the user ends with one line on standard error and status 2; a finding (``lint``, ``prepare --strict``, rows
+that a server failed) with status 1.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,12 +24,17 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElaps
 from verl_stepgrpo.data.lint import CHECKS, Finding
 from verl_stepgrpo.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    from verl_stepgrpo.evaluation.evaluate import Results
+    from verl_stepgrpo.serving.client import ServerOptions
+    from verl_stepgrpo.settings import RewardSettings
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="StepGRPO for verl: from raw data to verl's parquet, and what in it would hurt training.",
+    help="StepGRPO for verl: from raw data to verl's parquet, what in it would hurt training, and how good a model is.",
 )
 
 
@@ -117,7 +125,7 @@ def key_steps(
         if rules or model is None:
             summary = work.by_rules(source, out, progress=advance)
         else:
-            options = work.server_options(base_url, model, concurrency, timeout)
+            options = _server_options(base_url, model, concurrency, timeout)
             summary = work.by_model(
                 source, out, options, api_key=os.environ.get(api_key_env), progress=advance
             )
@@ -153,10 +161,107 @@ def lint(
         findings = list(work.lint(file, prompt_length=counts, max_prompt_length=max_prompt_length))
         found = found or bool(findings)
         for finding in findings if as_json else ():
-            typer.echo(json.dumps({"file": str(file), **asdict(finding)}, ensure_ascii=False))
+            typer.echo(json.dumps({"file": str(file), **dataclasses.asdict(finding)}, ensure_ascii=False))
         if not as_json:
             _show_findings(file, findings, examples)
     raise typer.Exit(int(found))
+
+
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="verl's parquet for RL.")],
+    model: Annotated[
+        str, typer.Option(help="Model folder or name; with --base-url the server's name for it.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the responses and the results.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server [one is started with vLLM].")
+    ] = None,
+    vllm_args: Annotated[
+        str,
+        typer.Option(help="Further arguments of that vllm serve, as one text: '--tensor-parallel-size 4'."),
+    ] = "",
+    processor: Annotated[
+        str | None, typer.Option(help="Model whose image processor scales the images [--model].")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Responses to each question.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="Of the sampling; 0 is greedy decoding.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 1024,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first rows only.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting of the rewards, as image_description=optional."),
+    ] = None,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the key.")
+    ] = "OPENAI_API_KEY",
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at one time.")] = 64,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for one request.")] = 600.0,
+) -> None:
+    """Judge a model on prepared data: accuracy and every component of the reward, with 95% intervals.
+
+    Responses go to OUT/responses.jsonl as training's traces have them; an interrupted run goes on where it was.
+    Status 1 if the server failed to answer a row.
+    """
+    # Before a server is started for it.
+    reward = _reward_settings(settings or [])
+    server = _server_options(base_url, model, concurrency, timeout)
+    from verl_stepgrpo.evaluation import evaluate as work
+    from verl_stepgrpo.serving.vllm import vllm_server
+
+    options = work.EvalOptions(model, processor or model, samples, temperature, max_tokens, reward=reward)
+    own = (
+        contextlib.nullcontext(base_url)
+        if base_url
+        else vllm_server(model, shlex.split(vllm_args), out / "vllm.log")
+    )
+    with own as url, _progress() as advance:
+        results = work.evaluate(
+            file,
+            out,
+            options,
+            dataclasses.replace(server, base_url=url),
+            api_key=os.environ.get(api_key_env),
+            limit=limit,
+            progress=advance,
+        )
+    _show_results(results)
+    typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
+    if results.failed:
+        typer.echo(f"{results.failed} rows were not answered and are in no mean: {out / work.FAILED}")
+    raise typer.Exit(int(results.failed > 0))
+
+
+def _server_options(base_url: str | None, model: str, concurrency: int, timeout: float) -> ServerOptions:
+    try:
+        from verl_stepgrpo.serving.client import ServerOptions
+    except ImportError as error:
+        raise ConfigError(f"{error}. Install the client: pip install 'verl-stepgrpo[openai]'") from error
+    return ServerOptions(base_url, model, concurrency, timeout)
+
+
+def _reward_settings(assigned: list[str]) -> RewardSettings:
+    """Return the settings of the rewards that ``key=value`` texts give, values read as YAML has them."""
+    from verl_stepgrpo.settings import RewardSettings
+
+    values: dict[str, float | str] = {}
+    for text in assigned:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"--set {text!r} is not of the form key=value, as in --set image_description=optional."
+            )
+        values[key] = float(value) if re.fullmatch(r"-?[\d.]+", value) else value
+    return RewardSettings.from_mapping(values)
+
+
+def _show_results(results: Results) -> None:
+    for name, scores in results.scores.items():
+        rows = f"{results.rows} rows, {results.responses} responses" if name == "all" else name
+        typer.echo(f"{rows}\n  {'':18} {'mean':>7}   95% interval")
+        for component, found in scores.items():
+            interval = "-" if found.interval is None else "{:.3f} to {:.3f}".format(*found.interval)
+            typer.echo(f"  {component:18} {found.mean:>7.3f}   {interval}")
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from verl_stepgrpo.answers import Verdict, judge_answer
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps, parse_key_steps
 from verl_stepgrpo.sections import Kind, Section, parse_sections
-from verl_stepgrpo.settings import RewardSettings, check_known
+from verl_stepgrpo.settings import RewardSettings
 
 SCORE_KEYS = (
     "score",
@@ -173,7 +173,9 @@ def compute_score(
     if not isinstance(extra_info, (Mapping, NoneType)):
         raise DataError(f"extra_info is {extra_info!r}; expected an object with key_steps, or nothing")
     key_steps = (extra_info or {}).get("key_steps")
-    return score_response(solution_str, ground_truth, key_steps, _reward_settings(settings)).components()
+    return score_response(
+        solution_str, ground_truth, key_steps, RewardSettings.from_mapping(settings)
+    ).components()
 
 
 def check_ground_truth(ground_truth: object) -> str:
@@ -239,8 +241,3 @@ def final_answer(sections: Sequence[Section]) -> str | None:
     """Return the body of the last final-answer section that says something, or None where there is none."""
     bodies = [s.body for s in sections if s.kind is Kind.FINAL_ANSWER and s.says_something]
     return bodies[-1] if bodies else None
-
-
-def _reward_settings(settings: Mapping[str, Any]) -> RewardSettings:
-    check_known(settings, list(RewardSettings.__dataclass_fields__))
-    return RewardSettings(**settings)

@@ -64,6 +64,16 @@ class RewardSettings:
             if getattr(self, key) not in allowed:
                 raise _out_of_range(key, getattr(self, key), f"one of {', '.join(allowed)}")
 
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> RewardSettings:
+        """Return the settings that ``values`` hold; what they leave out takes its default.
+
+        Raises:
+            ConfigError: A key is unknown, or a value out of range.
+        """
+        check_known(values, [f.name for f in dataclasses.fields(cls)])
+        return cls(**values)
+
 
 @dataclass(frozen=True)
 class AdvantageSettings:

@@ -25,7 +25,7 @@ from provenance import provenance
 from scipy.stats import bootstrap
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from verl_stepgrpo.bridge.trace import read_trace
+from verl_stepgrpo.trace import read_trace
 
 MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "step_rvr"}
 """Name in the results by the component that it is the mean of."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
-from verl_stepgrpo.bridge.trace import read_trace
+from verl_stepgrpo.trace import read_trace
 
 
 def measures(rows: list[dict[str, Any]]) -> dict[str, float]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from verl_stepgrpo.bridge.trace import TRACE_KEY
 from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.trace import TRACE_KEY
 
 
 @dataclass(frozen=True)

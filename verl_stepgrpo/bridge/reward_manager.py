@@ -12,9 +12,9 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.experimental.reward_loop.reward_manager.registry import register as register_manager
 
 from verl_stepgrpo.bridge.token_ends import token_end
-from verl_stepgrpo.bridge.trace import TRACE_KEY, describe
 from verl_stepgrpo.rewards import ScoredResponse, score_response
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
+from verl_stepgrpo.trace import TRACE_KEY, describe
 
 
 @register_manager(NAME)

@@ -27,10 +27,10 @@ from omegaconf import OmegaConf
 from verl_stepgrpo.bridge.judged import Judged, is_padding, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
 from verl_stepgrpo.bridge.preflight import uses_estimator
-from verl_stepgrpo.bridge.trace import TRACE_KEY, TraceWriter
 from verl_stepgrpo.curves import MAX_DECOY_RESPONSES, Outcome, Reasoned, curve_name, curves, decoy_rate
 from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.settings import NODE, RunSettings
+from verl_stepgrpo.trace import TRACE_KEY, TraceWriter
 
 logger = logging.getLogger("verl_stepgrpo")
 

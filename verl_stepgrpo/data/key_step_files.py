@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from verl_stepgrpo.data.key_step_rules import rule_key_steps
 from verl_stepgrpo.data.sources import IMAGE_MARK, Item, read_items
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStep
 
 if TYPE_CHECKING:
-    from verl_stepgrpo.data.key_step_model import ServerOptions
-
-NO_KEY = "none"
-"""Stands for the key of a server that needs none, such as vLLM's own."""
+    from verl_stepgrpo.serving.client import ServerOptions
 
 
 @dataclass
@@ -32,19 +29,6 @@ class Summary:
 
 def failed_file(out: Path) -> Path:
     return out.with_suffix(".failed.jsonl")
-
-
-def server_options(base_url: str | None, model: str, concurrency: int, timeout: float) -> ServerOptions:
-    """Return how a server is asked.
-
-    Raises:
-        ConfigError: The client for it is not installed.
-    """
-    try:
-        from verl_stepgrpo.data.key_step_model import ServerOptions
-    except ImportError as error:
-        raise ConfigError(f"{error}. Install the client: pip install 'verl-stepgrpo[key-steps]'") from error
-    return ServerOptions(base_url, model, concurrency, timeout)
 
 
 def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Summary:
@@ -71,34 +55,32 @@ def by_model(
         ConfigError: OpenAI's own server is meant, and there is no key.
         DataError: The server refuses the key, or does not have the model.
     """
-    if api_key is None and options.base_url is None:
-        raise ConfigError(
-            "There is no key for OpenAI's own server: set OPENAI_API_KEY, or name a --base-url."
-        )
-    return asyncio.run(_by_model(source, out, options, api_key or NO_KEY, progress))
+    return asyncio.run(_by_model(source, out, options, api_key, progress))
 
 
 async def _by_model(
-    source: Path, out: Path, options: ServerOptions, api_key: str, progress: Callable[[int], None]
+    source: Path, out: Path, options: ServerOptions, api_key: str | None, progress: Callable[[int], None]
 ) -> Summary:
-    from verl_stepgrpo.data.key_step_model import Cache, FailedError, KeyStepWriter, written
+    from verl_stepgrpo.data.key_step_model import Cache, KeyStepWriter
+    from verl_stepgrpo.serving.client import ChatServer, FailedError, in_order
 
     cache = Cache(out.with_suffix(".cache.sqlite"))
     try:
-        with _Files(out) as files:
-            async with KeyStepWriter(options, cache, api_key) as writer:
+        async with ChatServer(options, api_key) as server:
+            writer = KeyStepWriter(server, cache)
+            with _Files(out) as files:
                 items = files.items(source)
-                async for item, result in written(items, writer.key_steps, options.concurrency):
+                results = in_order(items, lambda item: writer.key_steps(item.solution), options.concurrency)
+                async for item, result in results:
                     key_steps, error = ([], str(result)) if isinstance(result, FailedError) else (result, "")
                     files.add(item, key_steps, error)
                     progress(1)
-            used = writer.usage
             files.summary.usage = {
-                "requests": used.requests,
-                "answers from the run before": used.cached,
-                "tokens read": used.prompt_tokens,
-                "tokens written": used.completion_tokens,
-                **used.dropped,
+                "requests": server.usage.requests,
+                "answers from the run before": writer.cached,
+                "tokens read": server.usage.prompt_tokens,
+                "tokens written": server.usage.completion_tokens,
+                **writer.dropped,
             }
             return files.summary
     finally:

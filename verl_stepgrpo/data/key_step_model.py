@@ -8,27 +8,27 @@ step has to stand in its own solution, and a wording with other numbers than the
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import sqlite3
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import openai
 from pydantic import BaseModel, Field, ValidationError
 
-from verl_stepgrpo.data.sources import Item
-from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStep, match_key_steps
 from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.serving.client import ChatServer, FailedError
 from verl_stepgrpo.tokens import tokenize
 
 MAX_KEY_STEPS = 12
 MAX_WORDINGS = 6
+MAX_QUOTED = 500
+"""Characters of a wrong answer that are shown to the model again: what broke off at the context's end would fill it."""
+MAX_ATTEMPTS = 3
+"""How often a solution is sent whose answer does not fit the schema."""
 
 EXTRACT = """Below is a solution, in numbered steps. List its key steps: the few equations, values and short phrases \
 without which the solution would not hold. Copy each from the text of a step as it stands there, a phrase with at most \
@@ -57,43 +57,6 @@ class Augmented(BaseModel):
 Answer = TypeVar("Answer", Extracted, Augmented)
 
 
-class FailedError(Exception):
-    """A row could not be given key steps; the message says why."""
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """How the server is asked.
-
-    Attributes:
-        base_url: Where it is, as "http://localhost:8000/v1"; None is OpenAI's own.
-        model: Its name for the model.
-        concurrency: Requests at one time.
-        timeout: Seconds for one request.
-        max_retries: How often a request is repeated that the server refused (429, 5xx), or that broke off; with
-            growing pauses, or those that the server asks for.
-        max_attempts: How often a request is repeated whose answer does not fit the schema.
-    """
-
-    base_url: str | None
-    model: str
-    concurrency: int = 16
-    timeout: float = 120.0
-    max_retries: int = 6
-    max_attempts: int = 3
-
-
-@dataclass
-class Usage:
-    """What was asked so far."""
-
-    requests: int = 0
-    cached: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-
-
 class Cache:
     """Answers by what was asked, in a SQLite file."""
 
@@ -115,31 +78,24 @@ class Cache:
 
 
 class KeyStepWriter:
-    """Asks one server for key steps. Use it within ``async with``."""
+    """Asks one server for key steps."""
 
-    def __init__(self, options: ServerOptions, cache: Cache, api_key: str) -> None:
-        self.options = options
-        self.usage = Usage()
+    def __init__(self, server: ChatServer, cache: Cache) -> None:
+        self.cached = 0
+        """Answers that stood in the cache."""
+        self.dropped: Counter[str] = Counter()
+        """What was not believed, by what was wrong with it."""
+        self._server = server
         self._cache = cache
-        self._client = openai.AsyncOpenAI(
-            base_url=options.base_url,
-            api_key=api_key,
-            timeout=options.timeout,
-            max_retries=options.max_retries,
-        )
 
-    async def __aenter__(self) -> KeyStepWriter:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
-
-    async def key_steps(self, solution: str) -> list[KeyStep]:
+    async def key_steps(self, solution: str | None) -> list[KeyStep]:
         """Return the key steps of a solution, each with its wordings, the solution's own first.
 
         Raises:
-            FailedError: The server could not be had, or kept answering something else.
+            FailedError: There is no solution, or the server could not be had, or kept answering something else.
         """
+        if solution is None:
+            raise FailedError("it has no solution")
         extracted = await self._ask(Extracted, EXTRACT.format(solution=solution), lambda answer: None)
         own = self._in_solution(extracted.key_steps, solution)
         if not own:
@@ -154,13 +110,15 @@ class KeyStepWriter:
         return [self._equivalent(*pair) for pair in zip(own, augmented.wordings, strict=True)]
 
     async def _ask(self, form: type[Answer], prompt: str, check: Callable[[Answer], str | None]) -> Answer:
-        asked = hashlib.sha256(json.dumps([self.options.model, form.__name__, prompt]).encode()).hexdigest()
+        asked = hashlib.sha256(
+            json.dumps([self._server.options.model, form.__name__, prompt]).encode()
+        ).hexdigest()
         known = self._cache.get(asked)
         if known is not None:
-            self.usage.cached += 1
+            self.cached += 1
             return form.model_validate_json(known)
         messages: list[Any] = [{"role": "user", "content": prompt}]
-        for _ in range(self.options.max_attempts):
+        for _ in range(MAX_ATTEMPTS):
             text = await self._request(form, messages)
             try:
                 answer = form.model_validate_json(text)
@@ -170,42 +128,28 @@ class KeyStepWriter:
             if wrong is None:
                 self._cache.put(asked, text)
                 return answer
-            self.usage.dropped["answers that do not fit the schema"] += 1
+            self.dropped["answers that do not fit the schema"] += 1
             messages = [
                 *messages[:1],
-                {"role": "assistant", "content": text[:2000]},
+                {"role": "assistant", "content": text[:MAX_QUOTED]},
                 {
                     "role": "user",
                     "content": f"That does not fit the schema: {wrong}. Answer again, with JSON alone.",
                 },
             ]
-        raise FailedError(f"{self.options.max_attempts} answers did not fit the schema; the last: {wrong}")
+        raise FailedError(f"{MAX_ATTEMPTS} answers did not fit the schema; the last: {wrong}")
 
     async def _request(self, form: type[BaseModel], messages: list[Any]) -> str:
         schema = {"name": form.__name__, "schema": form.model_json_schema()}
-        try:
-            completion = await self._client.chat.completions.create(
-                model=self.options.model,
-                messages=messages,
-                temperature=0.0,
-                response_format={"type": "json_schema", "json_schema": schema},  # type: ignore[call-overload]
-            )
-        except openai.AuthenticationError as error:
-            raise DataError(f"the server refuses the key: {error.message}") from None
-        except openai.NotFoundError as error:
-            raise DataError(f"the server does not have {self.options.model!r}: {error.message}") from None
-        except openai.OpenAIError as error:
-            raise FailedError(f"{type(error).__name__}: {error}") from None
-        self.usage.requests += 1
-        if completion.usage is not None:
-            self.usage.prompt_tokens += completion.usage.prompt_tokens
-            self.usage.completion_tokens += completion.usage.completion_tokens
-        return (completion.choices[0].message.content or "") if completion.choices else ""
+        texts = await self._server.complete(
+            messages, temperature=0.0, response_format={"type": "json_schema", "json_schema": schema}
+        )
+        return texts[0] if texts else ""
 
     def _in_solution(self, found: Sequence[str], solution: str) -> list[str]:
         unique = list(dict.fromkeys(text.strip() for text in found if text.strip()))
         matches = match_key_steps(parse_sections(solution), [(text,) for text in unique], threshold=1.0)
-        self.usage.dropped["key steps that their solution lacks"] += sum(not m.matched for m in matches)
+        self.dropped["key steps that their solution lacks"] += sum(not m.matched for m in matches)
         return [match.wordings[0] for match in matches if match.matched]
 
     def _equivalent(self, own: str, others: Sequence[str]) -> KeyStep:
@@ -213,44 +157,9 @@ class KeyStepWriter:
         wanted = _numbers(own)
         unique = dict.fromkeys(text.strip() for text in others if text.strip())
         kept = [text for text in unique if text != own and _numbers(text) == wanted]
-        self.usage.dropped["wordings with other numbers"] += sum(_numbers(text) != wanted for text in unique)
+        self.dropped["wordings with other numbers"] += sum(_numbers(text) != wanted for text in unique)
         return (own, *kept[: MAX_WORDINGS - 1])
 
 
 def _numbers(text: str) -> Counter[str]:
     return Counter(token.text for token in tokenize(text) if token.number)
-
-
-Write = Callable[[str], Awaitable[list[KeyStep]]]
-
-
-async def written(
-    items: Iterable[Item], write: Write, concurrency: int
-) -> AsyncIterator[tuple[Item, list[KeyStep] | FailedError]]:
-    """Yield each item with its key steps, or with why it has none, in their order.
-
-    ``concurrency`` items are worked on at a time, the oldest unfinished one among them.
-    """
-    running: deque[asyncio.Task[tuple[Item, list[KeyStep] | FailedError]]] = deque()
-    source: Iterator[Item] = iter(items)
-    try:
-        while True:
-            while len(running) < concurrency and (item := next(source, None)) is not None:
-                running.append(asyncio.create_task(_written(item, write)))
-            if not running:
-                return
-            yield await running[0]
-            running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _written(item: Item, write: Write) -> tuple[Item, list[KeyStep] | FailedError]:
-    if item.solution is None:
-        return item, FailedError("it has no solution")
-    try:
-        return item, await write(item.solution)
-    except FailedError as error:
-        return item, error

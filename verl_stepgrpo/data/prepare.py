@@ -28,6 +28,7 @@ from verl_stepgrpo.data.rows import REASONS, DroppedError, RowOptions, rl_row, s
 from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.key_steps import parse_key_steps
+from verl_stepgrpo.resume import begin
 
 CHUNK = 256
 """Rows that one process works through at a time, and that an interruption may cost."""
@@ -97,7 +98,7 @@ def prepare(
         ConfigError: ``out`` was begun with other options.
     """
     parts = out / ".parts"
-    _begin(parts, source, options)
+    begin(parts / "options.json", source, options)
     counts: Counter[str] = Counter()
     n_parts = 0
     # The pool would read the whole source ahead of the work; this many chunks are enough to keep it busy.
@@ -127,22 +128,6 @@ def split_of(item: Item, options: PrepareOptions) -> str:
     name = json.dumps([options.seed, item.question, item.images])
     place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
     return "val" if place < options.val_share else "train"
-
-
-def _begin(parts: Path, source: Path, options: PrepareOptions) -> None:
-    """Make the folder of finished chunks, or make sure that it is of the same source and options."""
-    if not source.is_file():
-        raise DataError(f"{source} is not a file")
-    stat = source.stat()
-    wanted = json.dumps([str(source), stat.st_size, stat.st_mtime_ns, asdict(options)], default=str)
-    mark = parts / "options.json"
-    if mark.exists() and mark.read_text() != wanted:
-        raise ConfigError(
-            f"{parts.parent} holds a run that was begun with another source or other options. Go on with those, name "
-            f"another folder, or remove {parts}."
-        )
-    parts.mkdir(parents=True, exist_ok=True)
-    mark.write_text(wanted)
 
 
 def _chunks(source: Path, room: threading.Semaphore) -> Iterator[list[tuple[int, Item | DataError]]]:

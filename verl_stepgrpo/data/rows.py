@@ -5,6 +5,7 @@ An item is checked against itself: its own solution has to score full marks, or 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +135,8 @@ def _key_steps_of_solution(
     """
     if item.solution is None:
         return key_steps
+    if not item.images:
+        reward = dataclasses.replace(reward, image_description="optional")  # the prompt asks for none
     scored = score_response(item.solution, answer, key_steps, reward)
     wrong = [
         (not scored.answer.correct, f"its answer is judged wrong ({scored.answer.reason})"),

@@ -21,13 +21,15 @@ TRACE_KEY = "stepgrpo_trace"
 """Key of ``reward_extra_info`` that carries one row from the reward worker to the trainer."""
 
 
-def describe(result: ScoredResponse, *, step_token_ends: Sequence[int]) -> dict[str, Any]:
+def describe(result: ScoredResponse, *, step_token_ends: Sequence[int] | None = None) -> dict[str, Any]:
     """Return what ``result`` holds as plain JSON values.
 
     Args:
         result: The scored response.
-        step_token_ends: For each step, the number of leading tokens that cover the response up to its end.
+        step_token_ends: For each step, the number of leading tokens that cover the response up to its end; None
+            where the response's tokens are not known.
     """
+    token_ends = [None] * len(result.steps) if step_token_ends is None else step_token_ends
     components = result.components()
     return {
         "schema": SCHEMA,
@@ -58,7 +60,7 @@ def describe(result: ScoredResponse, *, step_token_ends: Sequence[int]) -> dict[
                 "token_end": token_end,
                 "key_step_share": share,
             }
-            for step, token_end, share in zip(result.steps, step_token_ends, result.step_shares, strict=True)
+            for step, token_end, share in zip(result.steps, token_ends, result.step_shares, strict=True)
         ],
         "total": result.total,
     }

@@ -1,0 +1,244 @@
+"""Judging a served model on a parquet, and how sure its means are."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chat_server import ChatServer
+from helpers import parquet
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from verl_stepgrpo import SCORE_KEYS, ConfigError, DataError, RewardSettings
+from verl_stepgrpo.evaluation.evaluate import FAILED, RESPONSES, RESULTS, EvalOptions, Results, evaluate
+from verl_stepgrpo.evaluation.intervals import estimate
+from verl_stepgrpo.serving.client import ServerOptions
+from verl_stepgrpo.trace import read_trace
+
+RESPONSE = """### Image Description:
+A number.
+### Rationales:
+Add one.
+### Step 1:
+{n} + 1 = {answer}
+### The final answer is: {answer}"""
+
+
+def row(n: int, **extra: Any) -> dict:
+    return {
+        "data_source": "successors" if n % 2 else "others",
+        "prompt": [{"role": "user", "content": f"What is {n} + 1?"}],
+        "reward_model": {"style": "rule", "ground_truth": str(n + 1)},
+        "extra_info": {"index": 100 + n, "key_steps": [[f"{n} + 1 = {n + 1}"]]},
+        **extra,
+    }
+
+
+class Server(ChatServer):
+    """Adds one, but not to what is in ``weak``."""
+
+    weak: tuple[int, ...] = ()
+
+    def contents(self, body: dict, fault: str) -> list[str]:
+        content = body["messages"][0]["content"]
+        text = content if isinstance(content, str) else content[-1]["text"]
+        n = int(text.split()[2])
+        response = RESPONSE.format(n=n, answer=n + 2 if n in self.weak else n + 1)
+        return [response] * body.get("n", 1)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
+
+
+def run(server: Server, folder: Path, rows: list[dict] | None = None, **options: Any) -> Results:
+    file = folder / "data.parquet"
+    if rows is not None or not file.exists():
+        parquet(file, rows or [row(i) for i in range(10)])
+    asked = ServerOptions(server.url, "m", concurrency=3, max_retries=2, timeout=5)
+    return evaluate(file, folder / "out", EvalOptions("m", "/no/such/model", **options), asked)
+
+
+class TestEvaluate:
+    def test_the_means_are_those_of_the_responses(self, server: Server, tmp_path: Path) -> None:
+        server.weak = (0, 5, 6)
+        results = run(server, tmp_path)
+        assert (results.rows, results.responses, results.failed) == (10, 10, 0)
+        assert set(results.scores) == {"all", "successors", "others"}
+        assert results.scores["all"]["acc"].mean == pytest.approx(0.7)
+        assert results.scores["successors"]["acc"].mean == pytest.approx(0.8)
+        assert set(results.scores["all"]) == set(SCORE_KEYS)
+        written = json.loads((tmp_path / "out" / RESULTS).read_text())
+        assert written["scores"]["all"]["acc"]["interval"] == list(results.scores["all"]["acc"].interval)
+
+    def test_every_response_is_a_row_of_a_trace(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path, samples=2)
+        rows = read_trace(tmp_path / "out" / RESPONSES)
+        assert [(r["uid"], r["session"], r["index"]) for r in rows[:3]] == [
+            ("0", 0, 100),
+            ("0", 1, 100),
+            ("1", 0, 101),
+        ]
+        assert rows[0]["response"] == RESPONSE.format(n=0, answer=1)
+        assert rows[0]["steps"][0]["token_end"] is None
+        assert rows[0]["components"]["score"] == pytest.approx(2.1)
+
+    def test_what_is_asked_is_what_was_set(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path, samples=2, temperature=0.7, max_tokens=99)
+        (body,) = [b for b in server.bodies if "What is 3 " in str(b["messages"])]
+        assert {k: body[k] for k in ("n", "temperature", "max_tokens")} == {
+            "n": 2,
+            "temperature": 0.7,
+            "max_tokens": 99,
+        }
+
+    def test_a_question_that_keeps_failing_is_in_no_mean_and_is_asked_again(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.faults = ["500"] * 3
+        file = parquet(tmp_path / "data.parquet", [row(0)])
+        results = run(server, tmp_path)
+        assert (results.rows, results.failed, results.scores) == (0, 1, {})
+        (failed,) = [json.loads(line) for line in (tmp_path / "out" / FAILED).open()]
+        assert "InternalServerError" in failed["error"]
+        assert run(server, tmp_path).rows == 1, file
+        assert (tmp_path / "out" / FAILED).read_text() == ""
+
+    def test_an_interrupted_run_asks_only_for_what_is_missing(self, server: Server, tmp_path: Path) -> None:
+        first = run(server, tmp_path, samples=2)
+        responses = tmp_path / "out" / RESPONSES
+        lines = responses.read_text().splitlines(keepends=True)
+        responses.write_text("".join(lines[:7]) + lines[7][:30])  # killed in the middle of a line
+        server.bodies.clear()
+        second = run(server, tmp_path, samples=2)
+        assert len(server.bodies) == 7
+        assert second == first
+        assert len(read_trace(responses)) == 20
+
+    def test_a_folder_begun_with_other_options_is_refused(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path)
+        with pytest.raises(ConfigError, match="begun with another source or other options"):
+            run(server, tmp_path, reward=RewardSettings(alpha=0.2))
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"reward_model": {"ground_truth": ""}}, "row 0: reward_model.ground_truth is empty"),
+            (
+                {"prompt": [{"role": "user", "content": "<image>What is 0 + 1?"}]},
+                "1 <image> marks for 0 images",
+            ),
+        ],
+    )
+    def test_a_row_that_cannot_be_asked_or_scored_is_named(
+        self, server: Server, tmp_path: Path, change: dict, said: str
+    ) -> None:
+        with pytest.raises(DataError, match=said):
+            run(server, tmp_path, [row(0, **change)])
+
+    def test_an_image_needs_the_processor_that_scales_it(self, server: Server, tmp_path: Path) -> None:
+        prompt = [{"role": "user", "content": "<image>What is 0 + 1?"}]
+        with pytest.raises(ConfigError, match="--processor"):
+            run(server, tmp_path, [row(0, prompt=prompt, images=[{"bytes": png(32, 32)}])])
+
+
+def png(width: int, height: int) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(load_sample_images().images[0]).resize((width, height)).save(content, format="PNG")
+    return content.getvalue()
+
+
+def test_images_reach_the_server_as_training_scales_them(tmp_path: Path) -> None:
+    from verl.utils.dataset.vision_utils import process_image
+
+    from verl_stepgrpo.evaluation.questions import chat_messages, question_of
+
+    image = {"bytes": png(200, 90), "max_pixels": 28 * 28 * 8}
+    prompt = [{"role": "user", "content": "Look: <image>What is 0 + 1?"}]
+    (message,) = chat_messages(question_of(0, row(0, prompt=prompt, images=[image])), patch_size=14)
+    kinds = [part["type"] for part in message["content"]]
+    assert kinds == ["text", "image_url", "text"]
+    encoded = message["content"][1]["image_url"]["url"].removeprefix("data:image/png;base64,")
+    sent = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert np.array_equal(np.asarray(sent), np.asarray(process_image(dict(image), image_patch_size=14)))
+
+
+class TestIntervals:
+    def test_a_share_of_one_does_not_look_certain(self) -> None:
+        found = estimate([[1.0]] * 20)
+        assert found.interval is not None
+        assert found.interval[0] == pytest.approx(0.839, abs=0.001)  # Wilson: 20 of 20
+        assert found.interval[1] == 1.0
+
+    def test_responses_to_one_question_are_not_questions_of_their_own(self) -> None:
+        alone = estimate([[float(i % 2)] for i in range(40)])
+        copied = estimate([[float(i % 2)] * 8 for i in range(40)])
+        assert copied.mean == alone.mean
+        width = [e.interval[1] - e.interval[0] for e in (alone, copied) if e.interval]
+        assert width[1] == pytest.approx(width[0], rel=0.1)
+
+    def test_the_interval_holds_the_truth_as_often_as_it_says(self) -> None:
+        rng = np.random.default_rng(0)
+        held = [
+            low <= 0.3 <= high
+            for _ in range(400)
+            for low, high in [estimate([[float(v)] for v in rng.random(60) < 0.3]).interval or (0, 0)]
+        ]
+        assert 0.92 <= np.mean(held) <= 0.98
+
+    def test_one_question_has_no_interval(self) -> None:
+        assert estimate([[1.0, 0.0]]).interval is None
+
+
+class TestCommand:
+    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "verl_stepgrpo", "eval", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    def test_it_prints_n_means_and_intervals(self, server: Server, tmp_path: Path) -> None:
+        server.weak = (0, 1)
+        file = parquet(tmp_path / "data.parquet", [row(i) for i in range(1, 9, 2)])
+        arguments = [file, "--model", "m", "--base-url", server.url, "--out", tmp_path / "out"]
+        done = self.run(*arguments, "--set", "alpha=0.2")
+        assert done.returncode == 0, done.stderr
+        assert "4 rows, 4 responses" in done.stdout
+        assert "acc                  0.750   0.301 to 0.954" in done.stdout
+        assert "score                1.900   " in done.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--set", "alpha"], "not of the form key=value"),
+            (["--set", "alpha=-1"], "alpha=-1.0 is out of range"),
+            (["--set", "alhpa=1"], "Did you mean alpha?"),
+            (["--samples", "0"], "Invalid value for '--samples'"),
+        ],
+    )
+    def test_a_mistake_is_named_before_a_server_starts(
+        self, tmp_path: Path, arguments: list[str], said: str
+    ) -> None:
+        file = parquet(tmp_path / "data.parquet", [row(1)])
+        done = self.run(file, "--model", "no-such-model", "--out", tmp_path / "out", *arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "out" / "vllm.log").exists()
+
+    def test_a_model_that_vllm_cannot_serve_ends_with_the_end_of_its_log(self, tmp_path: Path) -> None:
+        file = parquet(tmp_path / "data.parquet", [row(1)])
+        done = self.run(file, "--model", tmp_path / "no-model", "--out", tmp_path / "out")
+        assert done.returncode == 2
+        assert "vLLM's server ended with status" in done.stderr
+        assert "no-model" in done.stderr

@@ -1,0 +1,197 @@
+"""Evaluate a served model on a verl parquet: every response with all that was judged, and means with intervals.
+
+Responses go to ``responses.jsonl`` in the layout of training's traces as they come, so that an interrupted run goes on
+where it was and whatever reads traces reads them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.evaluation.questions import Question, chat_messages, patch_size_of, read_questions
+from verl_stepgrpo.resume import begin
+from verl_stepgrpo.rewards import SCORE_KEYS, score_response
+from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
+from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.trace import describe
+
+RESPONSES, RESULTS, FAILED = "responses.jsonl", "results.json", "failed.jsonl"
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What is asked and how it is scored.
+
+    Attributes:
+        model: The server's name of the model.
+        processor: Model folder or name whose image processor says how images are scaled.
+        samples: Responses to each question.
+        temperature: Of the sampling; 0 is greedy decoding.
+        max_tokens: Longest response, in tokens.
+        seed: Of the sampling.
+        reward: How responses are scored.
+    """
+
+    model: str
+    processor: str
+    samples: int = 1
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    seed: int = 0
+    reward: RewardSettings = field(default_factory=RewardSettings)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found.
+
+    Attributes:
+        rows: Questions that have their responses.
+        responses: Those responses.
+        failed: Questions that the server gave no response to; they are in no mean.
+        scores: By dataset, and under ``all`` for all of them, each component's estimate.
+    """
+
+    rows: int
+    responses: int
+    failed: int
+    scores: dict[str, dict[str, Estimate]]
+
+
+def evaluate(
+    file: Path,
+    out: Path,
+    options: EvalOptions,
+    server: ServerOptions,
+    *,
+    api_key: str | None = None,
+    limit: int | None = None,
+    progress: Callable[[int], None] = lambda n: None,
+) -> Results:
+    """Evaluate the model on the rows of ``file`` (the first ``limit``), write all to the folder ``out``, return it.
+
+    Raises:
+        DataError: A row cannot be asked or scored, or the server does not have the model.
+        ConfigError: ``out`` was begun with other options, or a setting cannot be used.
+    """
+    begin(out / "options.json", file, options)
+    done = _done(out / RESPONSES, options.samples)
+    failed = asyncio.run(_ask(file, out, options, server, api_key, limit, done, progress))
+    results = summarise(_rows(out / RESPONSES), failed)
+    facts = {"file": str(file), "options": asdict(options), **asdict(results)}
+    (out / RESULTS).write_text(json.dumps(facts, indent=2) + "\n")
+    return results
+
+
+def summarise(rows: Iterator[dict[str, Any]], failed: int = 0) -> Results:
+    """Return the estimates of all components, in all datasets together and, if there are several, in each."""
+    by_question: dict[tuple[str | None, str], list[dict[str, float]]] = {}
+    for row in rows:
+        by_question.setdefault((row["data_source"], row["uid"]), []).append(row["components"])
+    sources = sorted({str(source) for source, _ in by_question})
+    groups = {"all": list(by_question.values())}
+    if len(sources) > 1:
+        groups |= {name: [own for key, own in by_question.items() if str(key[0]) == name] for name in sources}
+    return Results(
+        rows=len(by_question),
+        responses=sum(map(len, by_question.values())),
+        failed=failed,
+        scores={name: _estimates(questions) for name, questions in groups.items() if questions},
+    )
+
+
+def _estimates(questions: Sequence[Sequence[dict[str, float]]]) -> dict[str, Estimate]:
+    return {key: estimate([[one[key] for one in own] for own in questions]) for key in SCORE_KEYS}
+
+
+async def _ask(
+    file: Path,
+    out: Path,
+    options: EvalOptions,
+    server_options: ServerOptions,
+    api_key: str | None,
+    limit: int | None,
+    done: set[str],
+    progress: Callable[[int], None],
+) -> int:
+    """Ask what is not done, write the responses as they come, and return how many questions failed."""
+    questions = (q for q in read_questions(file) if limit is None or q.row < limit)
+    failures = 0
+    with (out / RESPONSES).open("a", encoding="utf-8") as responses, (out / FAILED).open("w") as failed:
+        async with ChatServer(server_options, api_key) as server:
+            work = _Work(server, options)
+            open_ones = (q for q in questions if str(q.row) not in done)
+            async for question, rows in in_order(open_ones, work.responses, server_options.concurrency):
+                if isinstance(rows, FailedError):
+                    failed.write(json.dumps({"row": question.row, "error": str(rows)}) + "\n")
+                    failures += 1
+                else:
+                    responses.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                    responses.flush()
+                progress(1)
+    return failures
+
+
+class _Work:
+    def __init__(self, server: ChatServer, options: EvalOptions) -> None:
+        self._server = server
+        self._options = options
+        self._patch_size: int | None = None
+
+    async def responses(self, question: Question) -> list[dict[str, Any]]:
+        """Return the trace rows of the responses to a question."""
+        if question.images and self._patch_size is None:
+            self._patch_size = patch_size_of(self._options.processor)
+        texts = await self._server.complete(
+            await asyncio.to_thread(chat_messages, question, self._patch_size),
+            n=self._options.samples,
+            temperature=self._options.temperature,
+            max_tokens=self._options.max_tokens,
+            seed=self._options.seed + question.row,
+        )
+        if len(texts) != self._options.samples:
+            raise FailedError(f"the server gave {len(texts)} of {self._options.samples} responses")
+        return await asyncio.to_thread(
+            lambda: [self._row(question, session, text) for session, text in enumerate(texts)]
+        )
+
+    def _row(self, question: Question, session: int, text: str) -> dict[str, Any]:
+        result = score_response(text, question.ground_truth, question.key_steps, self._options.reward)
+        return {
+            "step": 0,
+            "uid": str(question.row),
+            "session": session,
+            **describe(result),
+            "index": question.index,
+            "data_source": question.data_source,
+            "ground_truth": question.ground_truth,
+            "prompt": question.text,
+            "response": text,
+            "advantage": None,
+        }
+
+
+def _done(path: Path, samples: int) -> set[str]:
+    """Return the questions that have all their responses, and leave no others in the file: a killed run may."""
+    if not path.exists():
+        return set()
+    whole: dict[str, list[str]] = {}
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                whole.setdefault(json.loads(line)["uid"], []).append(line)
+    kept = {uid: lines for uid, lines in whole.items() if len(lines) == samples}
+    path.write_text("".join(line for lines in kept.values() for line in lines), encoding="utf-8")
+    return set(kept)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)

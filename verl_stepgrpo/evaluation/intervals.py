@@ -1,0 +1,48 @@
+"""Means with 95% intervals. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, bootstrap
+
+CONFIDENCE = 0.95
+N_RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95% interval; the interval is None where a single question gives none."""
+
+    mean: float
+    interval: tuple[float, float] | None
+
+
+def estimate(values: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
+    """Return the mean over questions, and how far chance in which questions were asked may move it.
+
+    Args:
+        values: For each question the values of its responses; at least one of each.
+        seed: Of the bootstrap.
+
+    Where each question has one value of 0 or 1, the interval is Wilson's, which is right for shares near 0 and 1 too;
+    else a percentile bootstrap over questions, whose responses stay together.
+    """
+    means = np.array([np.mean(own) for own in values])
+    mean = float(means.mean())
+    if len(means) == 1:
+        return Estimate(mean, None)
+    if all(len(own) == 1 for own in values) and np.isin(means, (0, 1)).all():
+        found = binomtest(int(means.sum()), len(means)).proportion_ci(CONFIDENCE, method="wilson")
+    else:
+        found = bootstrap(
+            (means,),
+            np.mean,
+            n_resamples=N_RESAMPLES,
+            confidence_level=CONFIDENCE,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    return Estimate(mean, (float(found.low), float(found.high)))

@@ -1,0 +1,30 @@
+"""Make sure that a run which goes on in a folder is the one that was begun there. Pure but for its own file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from verl_stepgrpo.errors import ConfigError, DataError
+
+
+def begin(mark: Path, source: Path, options: Any) -> None:
+    """Write into ``mark`` which ``source`` and ``options`` (a dataclass) a run has; where it stands already, compare.
+
+    Raises:
+        DataError: ``source`` is not a file.
+        ConfigError: The run was begun with another source or other options.
+    """
+    if not source.is_file():
+        raise DataError(f"{source} is not a file")
+    stat = source.stat()
+    wanted = json.dumps([str(source), stat.st_size, stat.st_mtime_ns, asdict(options)], default=str)
+    if mark.exists() and mark.read_text() != wanted:
+        raise ConfigError(
+            f"{mark} is of a run that was begun with another source or other options. Go on with those, name another "
+            f"folder, or remove {mark.parent}."
+        )
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(wanted)

@@ -1,0 +1,1 @@
+"""Models behind an OpenAI-compatible server: asking one, and starting vLLM's own."""

@@ -1,0 +1,141 @@
+"""Ask an OpenAI-compatible server for chat completions, many at a time, and tell its troubles apart.
+
+A refused key and a model that is not there are mistakes of the user and end the run; what a request fails with after
+its retries is said of that request alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import openai
+
+from verl_stepgrpo.errors import ConfigError, DataError
+
+NO_KEY = "none"
+"""Stands for the key of a server that needs none, such as vLLM's own."""
+
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
+
+
+class FailedError(Exception):
+    """A request did not give what was asked for; the message says why."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How the server is asked.
+
+    Attributes:
+        base_url: Where it is, as "http://localhost:8000/v1"; None is OpenAI's own.
+        model: Its name for the model.
+        concurrency: Requests at one time.
+        timeout: Seconds for one request.
+        max_retries: How often a request is repeated that the server refused (429, 5xx), or that broke off; with
+            growing pauses, or those that the server asks for.
+    """
+
+    base_url: str | None
+    model: str
+    concurrency: int = 16
+    timeout: float = 120.0
+    max_retries: int = 6
+
+
+@dataclass
+class Usage:
+    """What was asked so far."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class ChatServer:
+    """One server. Use it within ``async with``.
+
+    Raises:
+        ConfigError: OpenAI's own server is meant, and there is no key.
+    """
+
+    def __init__(self, options: ServerOptions, api_key: str | None) -> None:
+        if api_key is None and options.base_url is None:
+            raise ConfigError(
+                "There is no key for OpenAI's own server: set OPENAI_API_KEY, or name a --base-url."
+            )
+        self.options = options
+        self.usage = Usage()
+        self._client = openai.AsyncOpenAI(
+            base_url=options.base_url,
+            api_key=api_key or NO_KEY,
+            timeout=options.timeout,
+            max_retries=options.max_retries,
+        )
+
+    async def __aenter__(self) -> ChatServer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def complete(self, messages: list[Any], **request: Any) -> list[str]:
+        """Return the texts of the completions, as many as ``request`` asks for with ``n``.
+
+        Raises:
+            FailedError: The request failed.
+            DataError: The server refuses the key, or does not have the model.
+        """
+        try:
+            completion = await self._client.chat.completions.create(
+                model=self.options.model, messages=messages, **request
+            )
+        except openai.AuthenticationError as error:
+            raise DataError(f"the server refuses the key: {error.message}") from None
+        except openai.NotFoundError as error:
+            raise DataError(f"the server does not have {self.options.model!r}: {error.message}") from None
+        except openai.OpenAIError as error:
+            raise FailedError(f"{type(error).__name__}: {error}") from None
+        self.usage.requests += 1
+        if completion.usage is not None:
+            self.usage.prompt_tokens += completion.usage.prompt_tokens
+            self.usage.completion_tokens += completion.usage.completion_tokens
+        return [choice.message.content or "" for choice in completion.choices]
+
+
+async def in_order(
+    items: Iterable[Asked], work: Callable[[Asked], Awaitable[Answer]], concurrency: int
+) -> AsyncIterator[tuple[Asked, Answer | FailedError]]:
+    """Yield each item with what ``work`` gave for it, or with why it failed, in their order.
+
+    ``concurrency`` items are worked on at a time, the oldest unfinished one among them; no more are read ahead.
+    """
+
+    async def one(item: Asked) -> tuple[Asked, Answer | FailedError]:
+        try:
+            return item, await work(item)
+        except FailedError as error:
+            return item, error
+
+    running: deque[asyncio.Task[tuple[Asked, Answer | FailedError]]] = deque()
+    source: Iterator[Asked] = iter(items)
+    exhausted = False
+    try:
+        while True:
+            while not exhausted and len(running) < concurrency:
+                try:
+                    running.append(asyncio.create_task(one(next(source))))
+                except StopIteration:
+                    exhausted = True
+            if not running:
+                return
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
