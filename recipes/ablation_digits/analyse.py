@@ -46,7 +46,18 @@ def load(folder: Path) -> Runs:
 
 def right(result: dict[str, Any]) -> np.ndarray:
     """Return for each held-out image whether the trained model was right, (n,) of 0 and 1."""
-    return np.array([int(c) for c in result["evaluations"][-1]["right"]])
+    return _bits(result["evaluations"][-1]["right"])
+
+
+def both(evaluations: list[dict[str, Any]]) -> str:
+    """Return the share of responses that are right and valid; runs from before it was noted do not have it."""
+    if not all("valid" in evaluation for evaluation in evaluations):
+        return "-"
+    return f"{np.mean([_bits(e['right']) * _bits(e['valid']) for e in evaluations]):.1%}"
+
+
+def _bits(text: str) -> np.ndarray:
+    return np.array([int(character) for character in text])
 
 
 def interval(by_seed: list[np.ndarray]) -> tuple[float, float]:
@@ -118,6 +129,7 @@ def row(runs: Runs, arm: str) -> str:
         f"{np.mean([e['accuracy'] for e in last]):.1%} ({low:.1%} to {high:.1%})",
         "-",
         f"{np.mean([e['validity'] for e in last]):.1%}",
+        both(last),
         f"{np.mean([e['key_step_match'] for e in last]):.1%}",
         median_rollouts(runs, arm),
         f"{np.mean([r['minutes'] for r in results]):.1f}",
@@ -133,11 +145,11 @@ def table(runs: Runs) -> str:
     start = [r["evaluations"][0] for r in runs[BASELINE].values()]
     means = {m: np.mean([e[m] for e in start]) for m in ("accuracy", "validity", "key_step_match")}
     head = (
-        "| arm | seeds | accuracy (95% interval) | points against GRPO (paired) | valid | key steps "
-        "| rollouts to GRPO's accuracy (seeds that reach it) | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| arm | seeds | accuracy (95% interval) | points against GRPO (paired) | valid | right and valid "
+        "| key steps | rollouts to GRPO's accuracy (seeds that reach it) | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
         f"| warmed up | {len(start)} | {means['accuracy']:.1%} | - | {means['validity']:.1%} "
-        f"| {means['key_step_match']:.1%} | - | - |",
+        f"| {both(start)} | {means['key_step_match']:.1%} | - | - |",
     )
     return "\n".join([*head, *(row(runs, arm) for arm in runs)])
 

@@ -28,12 +28,14 @@ def measures(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def evaluations(trace: Path) -> list[dict[str, Any]]:
-    """Return what each validation showed, with the answers as one character an image, in the images' order."""
+    """Return what each validation showed; which were right, and which valid, as a character an image, in their order."""
     found = []
     for path in sorted((trace / "val").glob("step-*.jsonl")):
         rows = sorted(read_trace(path), key=lambda row: row["index"])
-        right = "".join(str(int(row["components"]["acc"])) for row in rows)
-        found.append({"step": rows[0]["step"], **measures(rows), "right": right})
+        parts = [row["components"] for row in rows]
+        right = "".join(str(int(c["acc"])) for c in parts)
+        valid = "".join(str(int(c["complete"] * c["ordered"])) for c in parts)
+        found.append({"step": rows[0]["step"], **measures(rows), "right": right, "valid": valid})
     return found
 
 

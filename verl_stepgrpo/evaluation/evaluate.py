@@ -21,6 +21,9 @@ from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions,
 from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.trace import describe
 
+SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "unparseable")
+"""Components that are 0 or 1."""
+
 RESPONSES, RESULTS, FAILED = "responses.jsonl", "results.json", "failed.jsonl"
 
 
@@ -107,7 +110,10 @@ def summarise(rows: Iterator[dict[str, Any]], failed: int = 0) -> Results:
 
 
 def _estimates(questions: Sequence[Sequence[dict[str, float]]]) -> dict[str, Estimate]:
-    return {key: estimate([[one[key] for one in own] for own in questions]) for key in SCORE_KEYS}
+    return {
+        key: estimate([[one[key] for one in own] for own in questions], is_share=key in SHARES)
+        for key in SCORE_KEYS
+    }
 
 
 async def _ask(

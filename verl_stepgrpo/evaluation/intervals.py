@@ -20,21 +20,22 @@ class Estimate:
     interval: tuple[float, float] | None
 
 
-def estimate(values: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
+def estimate(values: Sequence[Sequence[float]], *, is_share: bool = False, seed: int = 0) -> Estimate:
     """Return the mean over questions, and how far chance in which questions were asked may move it.
 
     Args:
         values: For each question the values of its responses; at least one of each.
+        is_share: Each value is 0 or 1.
         seed: Of the bootstrap.
 
-    Where each question has one value of 0 or 1, the interval is Wilson's, which is right for shares near 0 and 1 too;
-    else a percentile bootstrap over questions, whose responses stay together.
+    The interval of a share with one response a question is Wilson's, which does not look certain near 0 and 1; any
+    other is a percentile bootstrap over questions, whose responses stay together.
     """
     means = np.array([np.mean(own) for own in values])
     mean = float(means.mean())
     if len(means) == 1:
         return Estimate(mean, None)
-    if all(len(own) == 1 for own in values) and np.isin(means, (0, 1)).all():
+    if is_share and all(len(own) == 1 for own in values):
         found = binomtest(int(means.sum()), len(means)).proportion_ci(CONFIDENCE, method="wilson")
     else:
         found = bootstrap(

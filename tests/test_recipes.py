@@ -1,0 +1,235 @@
+"""Every recipe composes, passes verl's own validation and config classes, and (marked ``slow``) starts for real."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+from omegaconf import DictConfig, OmegaConf
+from raw_dataset import write_raw_dataset
+
+from verl_stepgrpo.trace import read_trace
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.sh"))
+STAGES = ("warmup", "train", "merge", "eval")
+
+
+def composed(config: str, *overrides: str) -> DictConfig:
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose(config, overrides=list(overrides))
+
+
+def built(config: DictConfig, group: str) -> Any:
+    """Build what verl builds of a part of the configuration, interpolations resolved by the whole."""
+    from verl.utils.config import omega_conf_to_dataclass
+
+    return omega_conf_to_dataclass(OmegaConf.select(config, group))
+
+
+def test_there_are_the_recipes_that_the_index_lists() -> None:
+    index = (ROOT / "recipes" / "README.md").read_text()
+    for folder in (ROOT / "recipes").iterdir():
+        assert not folder.is_dir() or f"({folder.name}/README.md)" in index
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+class TestRecipe:
+    def test_it_has_all_its_stages(self, recipe: str) -> None:
+        folder = ROOT / "recipes" / recipe
+        assert {path.name for path in folder.iterdir()} == {"README.md", *(f"{s}.sh" for s in STAGES)}
+
+    def test_rl_passes_verls_own_validation(self, recipe: str) -> None:
+        from verl.trainer.config import AlgoConfig
+        from verl.trainer.ppo.utils import need_critic, need_reference_policy
+        from verl.utils.config import omega_conf_to_dataclass, validate_config
+
+        from verl_stepgrpo import RunSettings
+
+        config = composed("ppo_trainer", f"+stepgrpo={recipe}")
+        OmegaConf.set_struct(config, False)
+        node = config.algorithm.pop("stepgrpo")
+        assert RunSettings.from_mapping(node) == RunSettings()  # the paper's, whatever the model
+        assert config.algorithm.adv_estimator == config.reward.reward_manager.name == "stepgrpo"
+        # Without the node this is verl's own check alone: ours reads the data, which is not here.
+        config.algorithm.adv_estimator, config.reward.reward_manager.name = "grpo", "naive"
+        assert need_reference_policy(config)
+        assert not need_critic(config)
+        validate_config(config, use_reference_policy=True, use_critic=False)
+        assert isinstance(omega_conf_to_dataclass(config.algorithm, AlgoConfig), AlgoConfig)
+        actor, rollout = (built(config, f"actor_rollout_ref.{part}") for part in ("actor", "rollout"))
+        assert actor.kl_loss_coef == 0.04
+        assert rollout.n >= 4
+        # What is left over after a step would go nowhere.
+        assert (config.data.train_batch_size * rollout.n) % (
+            config.trainer.n_gpus_per_node * config.trainer.nnodes
+        ) == 0
+
+    def test_the_warm_up_passes_verls_own_config_classes(self, recipe: str) -> None:
+        config = composed("sft_trainer_engine", f"+stepgrpo_warmup={recipe}")
+        assert dataclasses.is_dataclass(built(config, "optim"))
+        assert dataclasses.is_dataclass(built(config, "engine"))
+        assert (
+            config.model.path == composed("ppo_trainer", f"+stepgrpo={recipe}").actor_rollout_ref.model.path
+        )
+        assert "hf_model" in config.checkpoint.save_contents
+
+    def test_its_commands_are_the_documented_ones(self, recipe: str, tmp_path: Path) -> None:
+        """Each script calls verl's own program with the recipe's group; a program that only notes its call shows it."""
+        calls = tmp_path / "calls"
+        for name in ("python", "torchrun", "verl-stepgrpo"):
+            program = tmp_path / "bin" / name
+            program.parent.mkdir(exist_ok=True)
+            program.write_text(f'#!/bin/sh\necho "{name} $*" >> {calls}\n')
+            program.chmod(0o755)
+        for stage in ("warmup", "rl"):
+            (tmp_path / "out" / stage).mkdir(parents=True)
+            (tmp_path / "out" / stage / "latest_checkpointed_iteration.txt").write_text("7")
+        env = os.environ | {
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+            "OUT": str(tmp_path / "out"),
+            "N_GPUS": "1",
+        }
+        for stage in STAGES:
+            script = ROOT / "recipes" / recipe / f"{stage}.sh"
+            subprocess.run(["bash", str(script), "last=word"], env=env, check=True, cwd=tmp_path)
+        warmup, train, merge, evaluate = calls.read_text().splitlines()
+        assert f"-m verl.trainer.sft_trainer +stepgrpo_warmup=[{recipe}] " in warmup
+        assert train.startswith(f"python -m verl.trainer.main_ppo +stepgrpo=[{recipe}] ")
+        assert "warmup/global_step_7/huggingface" in train
+        assert merge.startswith("python -m verl.model_merger merge --backend fsdp ")
+        assert "rl/global_step_7/actor" in merge
+        assert evaluate.startswith("verl-stepgrpo eval prepared/rl-val.parquet --model ")
+        assert all(call.endswith(" last=word") for call in (warmup, train, merge, evaluate))
+
+
+def test_a_stage_before_its_turn_says_which_is_missing(tmp_path: Path) -> None:
+    script = ROOT / "recipes" / "r1vl_qwen2vl_2b" / "train.sh"
+    done = subprocess.run(
+        ["bash", str(script)], env=os.environ | {"OUT": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert f"There is no checkpoint in {tmp_path}/warmup" in done.stderr
+
+
+def test_the_table_of_estimates_is_what_the_rule_gives() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "recipes" / "estimate.py")], capture_output=True, text=True, check=True
+    )
+    page = (ROOT / "recipes" / "README.md").read_text()
+    assert re.findall(r"<!-- estimate -->\n(.*?)<!-- /estimate -->", page, re.DOTALL) == [done.stdout]
+
+
+CPU = {"VERL_PLATFORM": "cpu", "ENGINE": "cpu", "N_GPUS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+FEW = ("data.max_response_length=64", "trainer.val_before_train=False")
+
+
+class Run:
+    """A recipe's scripts, run on the CPU engine in a folder of their own."""
+
+    def __init__(self, recipe: str, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.env = os.environ | CPU | {"DATA": str(folder / "prepared"), "OUT": str(folder / "out")}
+        self.env["PATH"] = f"{Path(sys.executable).parent}:{self.env['PATH']}"
+
+    def __call__(self, *command: str, allowed: tuple[int, ...] = (0,), limit: float = 900) -> str:
+        done = subprocess.run(
+            command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=limit
+        )
+        assert done.returncode in allowed, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def stage(self, stage: str, *overrides: str) -> str:
+        return self("bash", str(ROOT / "recipes" / self.recipe / f"{stage}.sh"), *overrides)
+
+    def prepare(self, model: Path) -> str:
+        """Raw JSON to key steps, to checked parquet."""
+        raw = write_raw_dataset(self.folder / "raw")
+        keyed = str(self.folder / "keyed.jsonl")
+        # Status 1: there are rows that the rules find no key step in.
+        self("verl-stepgrpo", "key-steps", str(raw), "--out", keyed, "--rules", allowed=(1,))
+        limits = ("--model", str(model), "--max-prompt-length", "1024", "--max-pixels", "12544")
+        where = ("--image-root", str(raw.parent / "images"), "--out", "prepared", "--val-share", "0.3")
+        return self("verl-stepgrpo", "prepare", keyed, *where, *limits)
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    recipe, architecture = request.param
+    tiny_models.build(architecture, tmp_path / "model")
+    return Run(recipe, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [("r1vl_qwen2vl_2b", "Qwen2VL")], indirect=True)
+def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
+    """The whole path, with the commands of the recipes: raw JSON, key steps, parquet, warm-up, RL, merge, eval."""
+    model = run.folder / "model"
+    printed = run.prepare(model)
+    assert re.search(r"\b1 dropped  image:", printed)
+    report = json.loads((run.folder / "prepared" / "report.json").read_text())
+    written = report["written"]
+    assert written["rl-train"] == written["sft-train"] >= 16
+    assert report["key_steps"]["kept"] >= written["rl-train"]
+    # Status 1: two of the rows are small images, and digits' sums repeat.
+    run("verl-stepgrpo", "lint", "prepared/rl-train.parquet", "--model", str(model), allowed=(0, 1))
+
+    warm = run.stage(
+        "warmup", f"model.path={model}", "data.train_batch_size=8", "trainer.total_training_steps=4"
+    )
+    assert "train/loss" in warm
+    steps = ("trainer.total_training_steps=2", "trainer.save_freq=2", "trainer.test_freq=2")
+    log = run.stage("train", *steps, *FEW)
+    for curve in ("acc", "step_rar", "step_rvr", "decoy_match"):
+        assert len(re.findall(rf"stepgrpo/{curve}/mean:", log)) == 2
+    run.stage("merge")
+    served = "--dtype float32 --enforce-eager --max-model-len 2048 --gpu-memory-utilization 0.1"
+    evaluated = run.stage("eval", "--max-tokens", "64", "--vllm-args", served)
+    assert f"{written['rl-val']} rows, {written['rl-val']} responses" in evaluated
+
+    results = json.loads((run.folder / "out" / "eval" / "results.json").read_text())
+    assert results["failed"] == 0
+    # The same rows under the same weights: what verl's validation saw at the end, the merged model answers too.
+    trained = {r["index"]: r for r in read_trace(run.folder / "out" / "trace" / "val" / "step-000002.jsonl")}
+    merged = {r["index"]: r for r in read_trace(run.folder / "out" / "eval" / "responses.jsonl")}
+    assert trained.keys() == merged.keys()
+    assert [trained[i]["prompt"] for i in trained] == [merged[i]["prompt"] for i in trained]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "run",
+    [
+        ("r1vl_qwen2vl_7b", "Qwen2VL"),
+        ("qwen2_5_vl_7b", "Qwen2_5_VL"),
+        ("qwen3_vl_8b", "Qwen3VL"),
+        ("lora_single_gpu", "Qwen2_5_VL"),
+        ("multi_node", "Qwen2_5_VL"),
+    ],
+    indirect=True,
+    ids=lambda pair: pair[0],
+)
+def test_a_recipe_takes_a_step_with_a_tiny_model_of_its_architecture(run: Run) -> None:
+    model = run.folder / "model"
+    run.prepare(model)
+    run.stage("warmup", f"model.path={model}", "data.train_batch_size=8", "trainer.total_training_steps=1")
+    small = ("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4")
+    log = run.stage(
+        "train", "trainer.total_training_steps=1", "trainer.save_freq=1", "trainer.test_freq=-1", *small, *FEW
+    )
+    assert "step:1 - " in log
+    assert "stepgrpo/step_rar/mean:" in log
+    difference = float(re.search(r"rollout_probs_diff_mean:([\d.e-]+)", log)[1])  # type: ignore[index]
+    assert difference < 0.01, "vLLM samples from another model than the one that is trained"
+    run.stage("merge")
+    assert (run.folder / "out" / "model" / "config.json").exists()
