@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,3 +59,18 @@ def test_any_text_keeps_to_the_wording_rules(bodies: list[str]) -> None:
     for (wording,) in key_steps:
         assert wording in solution
         assert len(wording.split()) <= MAX_WORDS or len(wording) <= MAX_EQUATION_CHARS
+
+
+def test_the_published_table_is_what_the_benchmark_gives() -> None:
+    import contextlib
+    import io
+    import re
+
+    import key_step_rules
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        key_step_rules.main()
+    page = (Path(key_step_rules.__file__).parent / "README.md").read_text()
+    assert re.findall(r"<!-- rules -->\n(.*?)<!-- /rules -->", page, re.DOTALL) == [printed.getvalue()]
+    assert "0 break a wording rule" in page

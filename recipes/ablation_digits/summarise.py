@@ -28,7 +28,7 @@ def measures(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def evaluations(trace: Path) -> list[dict[str, Any]]:
-    """Return what each validation showed; which were right, and which valid, as a character an image, in their order."""
+    """Return what each validation showed; which were right, and which valid, with a character an image, in order."""
     found = []
     for path in sorted((trace / "val").glob("step-*.jsonl")):
         rows = sorted(read_trace(path), key=lambda row: row["index"])

@@ -24,7 +24,13 @@ MAX_KEY_STEPS = 8
 MIN_NOUN_CHARS = 3
 MAX_EQUATION_CHARS = 80
 
+_NO_NOUNS = frozenset(
+    "while after before behind between when where because since than means gives give".split()
+)
+"""Words that follow a number without being counted by it, and that are not function words to the matcher."""
 _RELATIONS = frozenset("=<>≤≥≠≈∥⊥≅")
+_BLANK = re.compile(r"(?:\s|\\[a-zA-Z]+|\\[,;: ]|[{}~*])*")
+"""Blanks, and the marks of TeX and Markdown."""
 _SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\d)[^.!?\n]+)*")
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+){0,2}|(?<=[\"“])[^\"“”]{2,40}(?=[\"”])")
 """Words in capitals within a sentence, and what is quoted."""
@@ -76,17 +82,22 @@ def _counted(sentence: str) -> Iterator[str]:
     for i, token in enumerate(tokens):
         if not token.number or (i and tokens[i - 1].exact):
             continue
-        noun: list[Token] = []
+        counted = [token]
         for behind in tokens[i + 1 : i + MAX_WORDS]:
-            if behind.mark or not (behind.text in UNITS or _is_noun(behind)):
+            # Words that the tokens leave out, or a comma, end the phrase.
+            adjoins = _BLANK.fullmatch(sentence[counted[-1].end : behind.start])
+            if not adjoins or behind.mark or not (behind.text in UNITS or _is_noun(behind)):
                 break
-            noun.append(behind)
-        if noun:
-            yield _text(sentence, [token, *noun])
+            counted.append(behind)
+            if behind.text in UNITS:
+                break
+        if len(counted) > 1:
+            yield _text(sentence, counted)
 
 
 def _is_noun(token: Token) -> bool:
-    return not token.exact and token.text not in FUNCTION_WORDS and len(token.text) >= MIN_NOUN_CHARS
+    is_word = not token.exact and len(token.text) >= MIN_NOUN_CHARS
+    return is_word and token.text not in FUNCTION_WORDS and token.text not in _NO_NOUNS
 
 
 def _names(sentence: str) -> Iterator[str]:
@@ -96,4 +107,11 @@ def _names(sentence: str) -> Iterator[str]:
 
 
 def _text(sentence: str, tokens: list[Token]) -> str:
-    return sentence[min(t.start for t in tokens) : max(t.end for t in tokens)].strip(" $")
+    start, end = min(t.start for t in tokens), max(t.end for t in tokens)
+    while (
+        end < len(sentence)
+        and sentence[end] == "}"
+        and sentence[start:end].count("{") > sentence[start:end].count("}")
+    ):
+        end += 1
+    return sentence[start:end].strip(" $")
