@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tiny_models
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from verl_stepgrpo import ConfigError, DataError, score_response
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare, split_of
+from verl_stepgrpo.data.prompt_length import prompt_length_of
 from verl_stepgrpo.data.prompts import prompt
 from verl_stepgrpo.data.rows import DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, item_of, read_items
@@ -43,6 +45,7 @@ MULBERRY = {
     ],
     "images": ["flower.jpg"],
 }
+TEXT = {"question": "What is 6/3?", "solution": SOLUTION[SOLUTION.index("### Rationales") :]}
 PLAIN = {"question": "What is 6/3?", "answer": 2}
 
 
@@ -142,6 +145,11 @@ class TestRows:
         with pytest.raises(DroppedError) as error:
             rl_row(item_of(0, R1VL | change), options(images).rows)
         assert error.value.reason == reason
+
+    def test_a_text_item_needs_no_image_description(self, images: Path) -> None:
+        row = rl_row(item_of(0, TEXT), RowOptions("text", images))
+        assert row["reward_model"]["ground_truth"] == "2"
+        assert "Image Description" not in row["prompt"][0]["content"]
 
     def test_a_key_step_that_the_solution_lacks_is_left_out(self, images: Path) -> None:
         row = rl_row(item_of(0, R1VL | {"key_steps": [["6/3 = 2"], ["7 pears"]]}), options(images).rows)
@@ -261,3 +269,47 @@ class TestCommand:
         assert done.returncode == 2
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_models.build("Qwen2VL", folder)
+    return str(folder)
+
+
+class TestPromptLength:
+    @pytest.mark.parametrize("max_pixels", [None, 28 * 28 * 4])
+    def test_it_is_what_verls_own_dataset_counts(
+        self, model: str, images: Path, tmp_path: Path, max_pixels: int | None
+    ) -> None:
+        """verl keeps the prompt at just this limit, and leaves it out below."""
+        from omegaconf import OmegaConf
+        from transformers import AutoProcessor
+        from verl.utils.dataset.rl_dataset import RLHFDataset
+
+        prepare(source(tmp_path, [R1VL]), tmp_path / "out", options(images, max_pixels=max_pixels))
+        file = str(tmp_path / "out" / "rl-train.parquet")
+        (row,) = pq.read_table(file).to_pylist()
+        length = prompt_length_of(model)(row["prompt"], row["images"])
+        processor = AutoProcessor.from_pretrained(model)
+        for limit, kept in ((length, 1), (length - 1, 0)):
+            config = {"max_prompt_length": limit, "filter_overlong_prompts": True, "cache_dir": str(tmp_path)}
+            dataset = RLHFDataset(
+                file,
+                processor.tokenizer,
+                OmegaConf.create({**config, "image_key": "images", "filter_overlong_prompts_workers": None}),
+                processor,
+            )
+            assert len(dataset) == kept
+
+    def test_a_prompt_that_is_too_long_is_dropped_with_its_length(
+        self, model: str, images: Path, tmp_path: Path
+    ) -> None:
+        long = R1VL | {"problem": "How many apples does each child get? " * 20}
+        limits = options(images, model=model, max_prompt_length=800)
+        report = prepare(source(tmp_path, [R1VL, long]), tmp_path / "out", limits)
+        assert (report.written["rl-train"], report.dropped) == (1, {"length": 1})
+        (dropped,) = map(json.loads, (tmp_path / "out" / "dropped.jsonl").open())
+        assert dropped["row"] == 1
+        assert int(dropped["detail"].split()[0]) > 800

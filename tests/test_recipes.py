@@ -8,13 +8,16 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
+import tiny_models  # makes examples/digits importable, too
 from omegaconf import DictConfig, OmegaConf
+from provenance import provenance
 from raw_dataset import write_raw_dataset
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from verl_stepgrpo.trace import read_trace
 
@@ -47,7 +50,21 @@ def test_there_are_the_recipes_that_the_index_lists() -> None:
 class TestRecipe:
     def test_it_has_all_its_stages(self, recipe: str) -> None:
         folder = ROOT / "recipes" / recipe
-        assert {path.name for path in folder.iterdir()} == {"README.md", *(f"{s}.sh" for s in STAGES)}
+        assert {path.name for path in folder.iterdir()} == {
+            "README.md",
+            "cpu_run.json",
+            *(f"{s}.sh" for s in STAGES),
+        }
+
+    def test_its_readme_sums_up_the_run_on_the_cpu_engine(self, recipe: str) -> None:
+        folder = ROOT / "recipes" / recipe
+        run = json.loads((folder / "cpu_run.json").read_text())
+        page = " ".join((folder / "README.md").read_text().split())
+        assert (
+            f"`{run['architecture']}` with {run['parameters'] / 1e6:.1f} million random parameters, {run['steps']} "
+            f"step{'s' * (run['steps'] > 1)} of {run['prompts']} prompts x {run['responses']} responses, mean difference "
+            f"between vLLM's probabilities and the actor's {run['difference']:.0e}, {run['minutes']:.0f} minutes"
+        ) in page
 
     def test_rl_passes_verls_own_validation(self, recipe: str) -> None:
         from verl.trainer.config import AlgoConfig
@@ -138,7 +155,7 @@ class Run:
     """A recipe's scripts, run on the CPU engine in a folder of their own."""
 
     def __init__(self, recipe: str, folder: Path) -> None:
-        self.recipe, self.folder = recipe, folder
+        self.recipe, self.folder, self.began = recipe, folder, time.monotonic()
         self.env = os.environ | CPU | {"DATA": str(folder / "prepared"), "OUT": str(folder / "out")}
         self.env["PATH"] = f"{Path(sys.executable).parent}:{self.env['PATH']}"
 
@@ -148,6 +165,26 @@ class Run:
         )
         assert done.returncode in allowed, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
+
+    def record(self, log: str) -> None:
+        """Keep what the run on the CPU engine showed beside the recipe, for its README."""
+        (difference,) = re.findall(r"rollout_probs_diff_mean:([\d.e-]+)", log)[-1:]
+        config = AutoConfig.from_pretrained(self.folder / "model")
+        rows = read_trace(self.folder / "out" / "trace" / "train" / "step-000001.jsonl")
+        prompts = len({row["uid"] for row in rows})
+        facts = {
+            "architecture": config.architectures[0],
+            "parameters": AutoModelForImageTextToText.from_config(config).num_parameters(),
+            "steps": len(list((self.folder / "out" / "trace" / "train").iterdir())),
+            "prompts": prompts,
+            "responses": len(rows) // prompts,
+            "difference": float(difference),
+            "minutes": round((time.monotonic() - self.began) / 60, 1),
+            **provenance(),
+        }
+        path = ROOT / "recipes" / self.recipe / "cpu_run.json"
+        path.write_text(json.dumps(facts, indent=1) + "\n")
+        assert float(difference) < 0.01, "vLLM samples from another model than the one that is trained"
 
     def stage(self, stage: str, *overrides: str) -> str:
         return self("bash", str(ROOT / "recipes" / self.recipe / f"{stage}.sh"), *overrides)
@@ -195,6 +232,7 @@ def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
     run.stage("merge")
     served = "--dtype float32 --enforce-eager --max-model-len 2048 --gpu-memory-utilization 0.1"
     evaluated = run.stage("eval", "--max-tokens", "64", "--vllm-args", served)
+    run.record(log)
     assert f"{written['rl-val']} rows, {written['rl-val']} responses" in evaluated
 
     results = json.loads((run.folder / "out" / "eval" / "results.json").read_text())
@@ -229,7 +267,6 @@ def test_a_recipe_takes_a_step_with_a_tiny_model_of_its_architecture(run: Run) -
     )
     assert "step:1 - " in log
     assert "stepgrpo/step_rar/mean:" in log
-    difference = float(re.search(r"rollout_probs_diff_mean:([\d.e-]+)", log)[1])  # type: ignore[index]
-    assert difference < 0.01, "vLLM samples from another model than the one that is trained"
     run.stage("merge")
+    run.record(log)
     assert (run.folder / "out" / "model" / "config.json").exists()
