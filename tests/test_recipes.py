@@ -60,9 +60,10 @@ class TestRecipe:
         folder = ROOT / "recipes" / recipe
         run = json.loads((folder / "cpu_run.json").read_text())
         page = " ".join((folder / "README.md").read_text().split())
+        steps = f"{run['steps']} step{'s' * (run['steps'] > 1)}"
         assert (
-            f"`{run['architecture']}` with {run['parameters'] / 1e6:.1f} million random parameters, {run['steps']} "
-            f"step{'s' * (run['steps'] > 1)} of {run['prompts']} prompts x {run['responses']} responses, mean difference "
+            f"`{run['architecture']}` with {run['parameters'] / 1e6:.1f} million random parameters, {steps} of "
+            f"{run['prompts']} prompts x {run['responses']} responses, mean difference "
             f"between vLLM's probabilities and the actor's {run['difference']:.0e}, {run['minutes']:.0f} minutes"
         ) in page
 

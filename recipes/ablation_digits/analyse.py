@@ -3,7 +3,7 @@
     python recipes/ablation_digits/analyse.py recipes/ablation_digits/results
 
 Intervals are percentile bootstraps (10,000 resamples) on two levels, seeds and within them held-out images, since the
-same images are judged in every run. Differences are paired by seed, thus by warm-up, and by image.
+same images are judged in every run. Differences are paired by seed and by image; all runs have one warm-up.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@
 #   SEEDS="1 2"        seeds to run (default 1 2 3 4 5)
 #   ARMS="grpo ..."    arms to run (default all; the last two have the first 3 seeds)
 #   FLAWED=0.25        share of the warm-up's responses with each of two flaws of format
+#   WARMUP_SEED=1      seed of the warm-up, which all runs share
 #   RL_STEPS=n, WARMUP_STEPS=n, HELDOUT=n, RESULTS=folder, OUT_ROOT=folder    for another study, or a short run
 set -euo pipefail
 
@@ -22,6 +23,7 @@ HELDOUT="${HELDOUT:-512}"
 RESULTS="${RESULTS:-$HERE/results}"
 OUT_ROOT="${OUT_ROOT:-$HERE/out}"
 EVAL_EVERY=4
+WARMUP_SEED="${WARMUP_SEED:-1}"
 FLAWED="${FLAWED:-0.25}"
 mkdir -p "$RESULTS"
 
@@ -45,9 +47,10 @@ arms_of_seed() {
     echo "${ARMS:-grpo stepgrpo step_rar step_rvr $([ "$1" -gt 3 ] || echo step_credit step_credit_gate)}"
 }
 
-# One warm-up a seed, which all of its arms begin with.
+# One warm-up, which all runs begin with. Seeds differ in the order of the prompts and in what is sampled.
 prepare() {
-    OUT="$OUT_ROOT/seed-$SEED"
+    local SEED="$WARMUP_SEED"
+    OUT="$OUT_ROOT/warm-up"
     mkdir -p "$OUT/logs"
     stage data 300 "$PYTHON_BIN" "$DIGITS/build_data.py" --out "$OUT/data" --seed "$SEED" --digits 3 \
         --flawed "$FLAWED" --sft $((32 * WARMUP_STEPS)) --heldout "$HELDOUT"
@@ -58,10 +61,10 @@ prepare() {
 run_arm() {
     local arm="$1" warm="$OUT" began=$SECONDS overrides
     overrides="$(settings_of "$arm")"
-    OUT="$warm/$arm"
+    OUT="$OUT_ROOT/seed-$SEED/$arm"
     mkdir -p "$OUT/logs"
     # Held-out responses are sampled, as in training: by greedy decoding all images share one format, right or wrong.
-    # Only the first arm judges the warmed-up model: it is the same for all. No arm writes a checkpoint.
+    # Only the first arm judges the warmed-up model, once a seed. No arm writes a checkpoint.
     stage rl 1500 "$PYTHON_BIN" -m verl.trainer.main_ppo +stepgrpo=digits_cpu \
         data.train_files="$warm/data/train.parquet" data.val_files="$warm/data/heldout.parquet" data.seed="$SEED" \
         actor_rollout_ref.model.path="$warm/warmup/global_step_$WARMUP_STEPS/huggingface" \
@@ -71,9 +74,9 @@ run_arm() {
         trainer.val_before_train="$([ "$arm" = grpo ] && echo True || echo False)" \
         trainer.total_training_steps="$RL_STEPS" trainer.test_freq="$EVAL_EVERY" trainer.save_freq=-1 \
         trainer.project_name=ablation_digits trainer.experiment_name="$arm" trainer.default_local_dir="$OUT/rl"
-    PYTHONPATH="$DIGITS:${PYTHONPATH:-}" "$PYTHON_BIN" "$HERE/summarise.py" --trace "$OUT/trace" --warm-up "$warm/warmup/global_step_$WARMUP_STEPS" \
-        --arm "$arm" --seed "$SEED" --overrides "$overrides" --seconds $((SECONDS - began)) \
-        --out "$RESULTS/$arm-seed-$SEED.json"
+    PYTHONPATH="$DIGITS:${PYTHONPATH:-}" "$PYTHON_BIN" "$HERE/summarise.py" --trace "$OUT/trace" \
+        --warm-up "$warm/warmup/global_step_$WARMUP_STEPS" --arm "$arm" --seed "$SEED" \
+        --overrides "$overrides" --seconds $((SECONDS - began)) --out "$RESULTS/$arm-seed-$SEED.json"
 }
 
 for SEED in ${SEEDS:-1 2 3 4 5}; do
