@@ -113,6 +113,18 @@ def test_the_main_job_runs_for_real(tmp_path: Path) -> None:
     check_traces(out / "trace")
     check_components_agree_with_verl(log, out / "trace")
     check_curves(log, out)
+    smoke = [
+        sys.executable,
+        "recipes/gpu_smoke/check.py",
+        "--out",
+        str(out),
+        "--rl-steps",
+        "2",
+        "--seconds",
+        "1",
+    ]
+    done = subprocess.run(smoke, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def check_curves(log: str, out: Path) -> None:

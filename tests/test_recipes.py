@@ -27,6 +27,7 @@ STAGES = ("warmup", "train", "merge", "eval")
 
 
 def composed(config: str, *overrides: str) -> DictConfig:
+    import verl  # noqa: F401  before Hydra looks for groups
     from hydra import compose, initialize_config_module
 
     with initialize_config_module("verl.trainer.config", version_base=None):
@@ -129,6 +130,16 @@ class TestRecipe:
         assert "rl/global_step_7/actor" in merge
         assert evaluate.startswith("verl-stepgrpo eval prepared/rl-val.parquet --model ")
         assert all(call.endswith(" last=word") for call in (warmup, train, merge, evaluate))
+
+
+def test_the_smoke_run_composes_for_a_gpu() -> None:
+    script = (ROOT / "recipes" / "gpu_smoke" / "run.sh").read_text()
+    (groups,) = re.findall(r'"(\+stepgrpo=\[[\w,]+\])"', script)
+    config = composed("ppo_trainer", groups)
+    assert config.trainer.device == "cuda"
+    assert config.actor_rollout_ref.model.use_remove_padding
+    assert config.data.train_batch_size * config.actor_rollout_ref.rollout.n == 32 * 8  # as check.py expects
+    assert dataclasses.is_dataclass(built(config, "actor_rollout_ref.actor"))
 
 
 def test_a_stage_before_its_turn_says_which_is_missing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-# What the runs of the digits task share; sourced behind examples/setup_cpu.sh. SEED, WARMUP_STEPS and OUT are the
-# run's: its seed, the steps of its warm-up, and the folder that its results, logs and done marks are in.
+# What the runs of the digits task share. PYTHON_BIN, SEED, WARMUP_STEPS and OUT are the run's: its interpreter, its
+# seed, the steps of its warm-up, and the folder that its results, logs and done marks are in. On a CPU it is sourced
+# behind examples/setup_cpu.sh.
 
 DIGITS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
@@ -25,16 +26,14 @@ stage() {
 
 # Warm the model up with verl's own SFT trainer, on the same images and through the same processor as the RL job.
 warm_up() {
+    local engine=()
+    [ "${VERL_PLATFORM:-}" != cpu ] || engine=("+stepgrpo_warmup=cpu")
     stage warmup 1200 torchrun --standalone --nproc_per_node=1 -m verl.trainer.sft_trainer \
-        data.train_files="$OUT/data/sft.parquet" \
-        data.train_batch_size=32 data.micro_batch_size_per_gpu=32 data.use_dynamic_bsz=False data.num_workers=1 \
-        model.path="$OUT/model" model.use_remove_padding=False model.enable_gradient_checkpointing=False \
-        +model.override_config.attn_implementation=sdpa \
-        engine.strategy=fsdp2 engine.use_torch_compile=False engine.seed="$SEED" \
-        +engine.mixed_precision.param_dtype=fp32 \
+        "${engine[@]}" data.train_files="$OUT/data/sft.parquet" \
+        data.train_batch_size=32 data.micro_batch_size_per_gpu=32 data.use_dynamic_bsz=False \
+        model.path="$OUT/model" engine.seed="$SEED" trainer.seed="$SEED" \
         optim.lr=3e-3 optim.lr_warmup_steps=20 "optim.betas=[0.9,0.98]" \
-        trainer.device=cpu trainer.seed="$SEED" trainer.total_epochs=1 \
-        trainer.total_training_steps="$WARMUP_STEPS" \
-        trainer.project_name=digits trainer.experiment_name=warmup "trainer.logger=[console]" \
+        trainer.total_epochs=1 trainer.total_training_steps="$WARMUP_STEPS" "trainer.logger=[console]" \
+        trainer.project_name=digits trainer.experiment_name=warmup \
         trainer.default_local_dir="$OUT/warmup" "checkpoint.save_contents=[model,optimizer,extra,hf_model]"
 }
