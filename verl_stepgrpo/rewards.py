@@ -18,7 +18,7 @@ from verl_stepgrpo import reference
 from verl_stepgrpo.answers import Verdict, judge_answer
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps, parse_key_steps
-from verl_stepgrpo.sections import Kind, Section, parse_sections
+from verl_stepgrpo.sections import Kind, Section, final_answer, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
 SCORE_KEYS = (
@@ -235,9 +235,3 @@ def is_ordered(sections: Sequence[Section]) -> bool:
         and finals[0] > steps[-1]
         and all(i < steps[0] for i in background)
     )
-
-
-def final_answer(sections: Sequence[Section]) -> str | None:
-    """Return the body of the last final-answer section that says something, or None where there is none."""
-    bodies = [s.body for s in sections if s.kind is Kind.FINAL_ANSWER and s.says_something]
-    return bodies[-1] if bodies else None

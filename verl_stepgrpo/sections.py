@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -104,3 +105,9 @@ def _section(response: str, text: str, opening: re.Match[str], end: int) -> Sect
     body = behind_header.strip()
     body_start = end - len(behind_header.lstrip())
     return Section(kind, number, start, end, body_start, body)
+
+
+def final_answer(sections: Sequence[Section]) -> str | None:
+    """Return the body of the last final-answer section that says something, or None where there is none."""
+    bodies = [s.body for s in sections if s.kind is Kind.FINAL_ANSWER and s.says_something]
+    return bodies[-1] if bodies else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from verl_stepgrpo.data.sources import IMAGE_MARK
+from verl_stepgrpo.data.prompts import IMAGE_MARK
 
 _MARK = re.compile(f"({re.escape(IMAGE_MARK)})")
 

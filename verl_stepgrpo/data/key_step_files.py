@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verl_stepgrpo.data.key_step_rules import rule_key_steps
-from verl_stepgrpo.data.sources import IMAGE_MARK, Item, read_items
+from verl_stepgrpo.data.prompts import IMAGE_MARK
+from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStep
 

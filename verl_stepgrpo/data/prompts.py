@@ -1,8 +1,9 @@
-"""The request for the StepGRPO format that stands behind a question. Its sections are Mulberry's."""
+"""The request for the StepGRPO format that stands behind a question. Its sections are Mulberry's. Pure."""
 
 from __future__ import annotations
 
-from verl_stepgrpo.data.sources import IMAGE_MARK
+IMAGE_MARK = "<image>"
+"""Stands in a prompt's text where an image goes; verl's."""
 
 DESCRIPTION_REQUEST = "First describe the image as far as the question needs it, then give"
 TEXT_REQUEST = "First give"
@@ -21,12 +22,16 @@ HEADERS = (
 
 
 def prompt(question: str, *, n_images: int) -> str:
-    """Return the user's message: a mark for each image, the question, and the request for the format.
+    """Return the user's message: a mark for each image, the question, and the request for the format."""
+    return IMAGE_MARK * n_images + with_request(question, has_image=n_images > 0)
+
+
+def with_request(question: str, *, has_image: bool) -> str:
+    """Return a question with the request for the format behind it.
 
     A question that asks for the format itself, as R1-VL-10K's may, is left as it is.
     """
-    marks = IMAGE_MARK * n_images
     if "### the final answer is" in question.casefold():
-        return marks + question
-    opening, headers = (DESCRIPTION_REQUEST, HEADERS) if n_images else (TEXT_REQUEST, HEADERS[1:])
-    return f"{marks}{question}\n{REQUEST.format(opening=opening, headers=chr(10).join(headers))}"
+        return question
+    opening, headers = (DESCRIPTION_REQUEST, HEADERS) if has_image else (TEXT_REQUEST, HEADERS[1:])
+    return f"{question}\n{REQUEST.format(opening=opening, headers=chr(10).join(headers))}"

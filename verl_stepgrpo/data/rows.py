@@ -18,8 +18,8 @@ from verl_stepgrpo.data.prompts import prompt
 from verl_stepgrpo.data.sources import Item
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import parse_key_steps
-from verl_stepgrpo.rewards import final_answer, score_response
-from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.rewards import score_response
+from verl_stepgrpo.sections import final_answer, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
 

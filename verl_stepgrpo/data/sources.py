@@ -17,10 +17,10 @@ from typing import Any
 
 import ijson
 
+from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.errors import DataError
 
-IMAGE_MARK = "<image>"
-_IMAGE_MARK = re.compile(r"\s*<image>\s*")
+_IMAGE_MARK = re.compile(rf"\s*{IMAGE_MARK}\s*")
 _REFLECTION = re.compile(
     r"previous (?:reasoning )?steps? (?:is|are|was|were) (?:wrong|incorrect)|let[’']?s rethink\b",
     re.IGNORECASE,
