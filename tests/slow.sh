@@ -4,6 +4,7 @@
 #   bash tests/slow.sh                about 65 minutes on 2 cores, of which:
 #   - the digits example in full length on three seeds (examples/digits/results), 45 minutes
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
+#   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"
 cd "$ROOT"
@@ -25,3 +26,5 @@ for script in recipes/*/train.sh; do
     is_done "recipes/$recipe/cpu_run.json" && continue
     "$PYTHON_BIN" -m pytest -m slow tests/test_recipes.py -k "$recipe"
 done
+
+"$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Evaluates a served model on the paper's eight benchmarks with lmms-eval, in the StepGRPO format.
+#
+#   vllm serve out/r1vl_qwen2vl_2b/model --port 8000 &
+#   bash recipes/benchmarks/run.sh out/r1vl_qwen2vl_2b/model
+#
+#   BASE_URL=http://localhost:8000/v1    the server
+#   TASKS=stepgrpo_chartqa,...           some of them
+#   OUT=folder                           results (default MODEL/benchmarks); further arguments go to lmms-eval
+set -euo pipefail
+HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+MODEL="${1:?the name under which the server has the model}"
+shift
+ALL="$(cd "$HERE/tasks" && ls stepgrpo_*.yaml | sed 's/.yaml//' | paste -sd,)"
+OUT="${OUT:-$MODEL/benchmarks}"
+PYTHON="${VENV:-$HERE/.venv}/bin/python"
+"$PYTHON" -m lmms_eval --model openai \
+    --model_args "base_url=${BASE_URL:-http://localhost:8000/v1},api_key=${API_KEY:-none},model_version=$MODEL" \
+    --include_path "$HERE/tasks" --tasks "${TASKS:-$ALL}" --output_path "$OUT" --log_samples "$@"
+"$PYTHON" "$HERE/table.py" "$OUT"
