@@ -4,7 +4,9 @@
 # +stepgrpo=RECIPE for RL (verl_stepgrpo/bridge/conf). Arguments of a script go to verl behind the group, and win.
 #
 #   DATA=prepared        folder that verl-stepgrpo prepare wrote
-#   OUT=out/RECIPE       folder for checkpoints, traces, the merged model and its evaluation
+#   OUT=out/RECIPE       folder of the recipe; the warm-up is in $OUT/warmup
+#   RUN=rl               name of the RL run: its checkpoints, traces, merged model and evaluation are in $OUT/$RUN
+#   MODEL=               what RL starts from (default: the last checkpoint of the warm-up)
 #   ENGINE=              another group behind the recipe's: cpu, with VERL_PLATFORM=cpu, for a trial with a tiny model
 #   N_GPUS=n             GPUs a machine for the warm-up (default those of this machine)
 #   NNODES=1 NODE_RANK=0 MASTER_ADDR=host MASTER_PORT=29500    for a warm-up on several machines
@@ -13,48 +15,65 @@ set -euo pipefail
 RECIPE="$(basename "$(cd "$(dirname "$0")" && pwd)")"
 DATA="${DATA:-prepared}"
 OUT="${OUT:-out/$RECIPE}"
-export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$OUT/tensorboard}"
+RUN="${RUN:-rl}"
 
 # group NAME: the recipe's choice in a config group, and the engine's behind it.
 group() { echo "+$1=[$RECIPE${ENGINE:+,$ENGINE}]"; }
 
-# last_checkpoint FOLDER: the newest checkpoint of a run of verl.
-last_checkpoint() {
-    local tracker="$1/latest_checkpointed_iteration.txt"
-    if [ ! -e "$tracker" ]; then
-        echo "There is no checkpoint in $1 (no $tracker): run the stage before this one." >&2
-        return 1
-    fi
-    echo "$1/global_step_$(cat "$tracker")"
+# need FILE WHAT: ends with WHAT to do where FILE is missing.
+need() {
+    [ -e "$1" ] && return
+    echo "There is no $1. $2" >&2
+    exit 1
 }
 
-gpus() { echo "${N_GPUS:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l)}"; }
+# last_checkpoint FOLDER SCRIPT: the newest checkpoint of a run of verl, which SCRIPT makes.
+last_checkpoint() {
+    need "$1/latest_checkpointed_iteration.txt" "Run recipes/$RECIPE/$2 first."
+    echo "$1/global_step_$(cat "$1/latest_checkpointed_iteration.txt")"
+}
+
+gpus() {
+    local n="${N_GPUS:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l)}"
+    [ "$n" -gt 0 ] || { echo "This machine has no GPU that nvidia-smi sees. Set N_GPUS to their number." >&2; exit 1; }
+    echo "$n"
+}
 
 warm_up() {
-    torchrun --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$(gpus)" \
+    local n_gpus
+    need "$DATA/sft-train.parquet" "verl-stepgrpo prepare writes it; DATA names its folder."
+    n_gpus="$(gpus)"
+    export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$OUT/warmup/tensorboard}"
+    torchrun --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$n_gpus" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${MASTER_PORT:-29500}" \
         -m verl.trainer.sft_trainer "$(group stepgrpo_warmup)" \
         data.train_files="$DATA/sft-train.parquet" data.val_files="$DATA/sft-val.parquet" \
         trainer.default_local_dir="$OUT/warmup" "$@"
 }
 
-# The model that RL starts from is the last checkpoint of the warm-up.
 train() {
-    local warm
-    warm="$(last_checkpoint "$OUT/warmup")"
+    local model="${MODEL:-}"
+    need "$DATA/rl-train.parquet" "verl-stepgrpo prepare writes it; DATA names its folder."
+    if [ -z "$model" ]; then
+        model="$(last_checkpoint "$OUT/warmup" "warmup.sh, or name another model: MODEL=...,")"
+        model="$model/huggingface"
+    fi
+    export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$OUT/$RUN/tensorboard}"
     python -m verl.trainer.main_ppo "$(group stepgrpo)" \
         data.train_files="$DATA/rl-train.parquet" data.val_files="$DATA/rl-val.parquet" \
-        actor_rollout_ref.model.path="$warm/huggingface" \
-        algorithm.stepgrpo.trace_dir="$OUT/trace" trainer.default_local_dir="$OUT/rl" "$@"
+        actor_rollout_ref.model.path="$model" algorithm.stepgrpo.trace_dir="$OUT/$RUN/trace" \
+        trainer.default_local_dir="$OUT/$RUN/checkpoints" "$@"
 }
 
 # Makes a Hugging Face folder of the last checkpoint, processor included.
 merge() {
     local last
-    last="$(last_checkpoint "$OUT/rl")"
-    python -m verl.model_merger merge --backend fsdp --local_dir "$last/actor" --target_dir "$OUT/model" "$@"
+    last="$(last_checkpoint "$OUT/$RUN/checkpoints" train.sh)"
+    python -m verl.model_merger merge --backend fsdp --local_dir "$last/actor" --target_dir "$OUT/$RUN/model" "$@"
 }
 
 evaluate() {
-    verl-stepgrpo eval "$DATA/rl-val.parquet" --model "$OUT/model" --out "$OUT/eval" "$@"
+    need "$DATA/rl-val.parquet" "verl-stepgrpo prepare writes it; DATA names its folder."
+    need "$OUT/$RUN/model/config.json" "Run recipes/$RECIPE/merge.sh first."
+    verl-stepgrpo eval "$DATA/rl-val.parquet" --model "$OUT/$RUN/model" --out "$OUT/$RUN/eval" "$@"
 }

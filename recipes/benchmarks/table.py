@@ -1,6 +1,6 @@
 """Print the results of lmms-eval in the layout of the paper's Table 1, beside the paper's numbers.
 
-python recipes/benchmarks/table.py out/r1vl_qwen2vl_2b/model/benchmarks [name=folder ...]
+python recipes/benchmarks/table.py out/r1vl_qwen2vl_2b/rl/model/benchmarks [name=folder ...]
 """
 
 from __future__ import annotations
