@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ChatServer:
-    """Subclass it with ``contents``. ``faults`` come first, one a request: a status, ``cut`` or ``slow``."""
+    """Subclass it with ``contents``. ``faults`` come first, one a request: a status, ``cut``, ``html`` or ``slow``."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -52,6 +52,8 @@ class ChatServer:
             self._at_once -= 1
         if fault == "cut":
             request.connection.close()
+        elif fault == "html":
+            self._send(request, 200, "<html>Hello</html>")
         elif fault.isdigit():
             self._send(request, int(fault), {"error": {"message": f"fault {fault}"}})
         else:
@@ -70,10 +72,10 @@ class ChatServer:
         return {**kind, "choices": choices, "usage": usage}
 
     @staticmethod
-    def _send(request: Any, status: int, answer: dict) -> None:
-        data = json.dumps(answer).encode()
+    def _send(request: Any, status: int, answer: dict | str) -> None:
+        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
         request.send_response(status)
-        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Type", "text/html" if isinstance(answer, str) else "application/json")
         request.send_header("Content-Length", str(len(data)))
         request.send_header("Retry-After-Ms", "10")
         request.end_headers()

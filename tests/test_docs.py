@@ -104,7 +104,8 @@ def test_the_worked_example_prints_what_the_readme_says() -> None:
 
 
 def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
-    table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", README, re.MULTILINE))
+    settings = README.partition("## Settings")[2]
+    table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", settings, re.MULTILINE))
     run = RunSettings()
     defaults: dict[str, object] = {}
     for part in (run.reward, run.advantage, run):
@@ -146,7 +147,7 @@ def test_every_curve_is_explained() -> None:
 def test_the_table_of_the_ablation_is_that_of_the_committed_runs() -> None:
     folder = ROOT / "recipes" / "ablation_digits"
     page = (folder / "README.md").read_text()
-    for name, results in (("pilot", folder / "results" / "pilot"),):
+    for name, results in (("results", folder / "results"), ("pilot", folder / "results" / "pilot")):
         done = subprocess.run(
             [sys.executable, str(folder / "analyse.py"), str(results)],
             capture_output=True,

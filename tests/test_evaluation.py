@@ -124,13 +124,44 @@ class TestEvaluate:
         server.bodies.clear()
         second = run(server, tmp_path, samples=2)
         assert len(server.bodies) == 7
-        assert second == first
+        assert (first.reused, second.reused) == (0, 3)
+        assert second.scores == first.scores
         assert len(read_trace(responses)) == 20
 
     def test_a_folder_begun_with_other_options_is_refused(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path)
         with pytest.raises(ConfigError, match="begun with another source or other options"):
             run(server, tmp_path, reward=RewardSettings(alpha=0.2))
+
+    def test_another_server_or_other_weights_are_another_run(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path)
+        for change in ({"base_url": "http://other/v1"}, {"weights": (("model.safetensors", 1, 2),)}):
+            with pytest.raises(ConfigError, match="begun with another source or other options"):
+                run(server, tmp_path, **change)
+
+    def test_a_folder_in_which_nothing_was_answered_may_be_begun_anew(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.faults = ["404"]
+        with pytest.raises(DataError, match="does not have 'm'"):
+            run(server, tmp_path, max_tokens=9)
+        assert run(server, tmp_path).rows == 10
+
+    def test_a_smaller_limit_counts_no_more_rows(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path)
+        asked = ServerOptions(server.url, "m")
+        options = EvalOptions("m", "/no/such/model")
+        assert evaluate(tmp_path / "data.parquet", tmp_path / "out", options, asked, limit=3).rows == 3
+
+    def test_what_is_no_such_server_ends_the_run(self, server: Server, tmp_path: Path) -> None:
+        file = Path(parquet(tmp_path / "data.parquet", [row(0)]))
+        options = EvalOptions("m", "/no/such/model")
+        server.faults = ["html"]
+        with pytest.raises(DataError, match="does not answer as an OpenAI-compatible server"):
+            evaluate(file, tmp_path / "out", options, ServerOptions(server.url, "m"))
+        nobody = ServerOptions("http://127.0.0.1:9/v1", "m", max_retries=0)
+        with pytest.raises(DataError, match=r"no server answers at http://127\.0\.0\.1:9/v1"):
+            evaluate(file, tmp_path / "out", options, nobody)
 
     @pytest.mark.parametrize(
         ("change", "said"),
@@ -238,6 +269,12 @@ class TestCommand:
         assert said in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "out" / "vllm.log").exists()
+
+    def test_a_file_that_is_not_there_is_named_before_a_server_starts(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path / "none.parquet", "--model", "no-such-model", "--out", tmp_path / "out")
+        assert done.returncode == 2
+        assert "none.parquet cannot be read" in done.stderr
+        assert not (tmp_path / "out").exists()
 
     def test_a_model_that_vllm_cannot_serve_ends_with_the_end_of_its_log(self, tmp_path: Path) -> None:
         file = parquet(tmp_path / "data.parquet", [row(1)])

@@ -150,6 +150,25 @@ class TestCommand:
         rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
         assert rows[0]["key_steps"] == [["4/2 = 2"], ["2 children"]]
 
+    def test_the_source_is_never_written_over(self, tmp_path: Path) -> None:
+        source = tmp_path / "raw.jsonl"
+        source.write_text(json.dumps(row(2)) + "\n")
+        before = source.read_text()
+        done = self.run(source, "--out", source, "--rules")
+        assert done.returncode == 2
+        assert "is the source itself" in done.stderr
+        done = self.run(source, "--out", tmp_path / "out.json", "--rules")
+        assert "ends with .jsonl" in done.stderr
+        assert source.read_text() == before
+        assert list(tmp_path.iterdir()) == [source]
+
+    def test_rows_keep_the_key_steps_that_they_have(self, tmp_path: Path) -> None:
+        source, out = tmp_path / "raw.jsonl", tmp_path / "out.jsonl"
+        own = {"Steps": ["2 children", ["4/2 = 2", "half of 4"]]}
+        source.write_text(json.dumps(row(2) | {"key_steps": own}) + "\n")
+        assert self.run(source, "--out", out, "--rules").returncode == 0
+        assert json.loads(out.read_text())["key_steps"] == [["2 children"], ["4/2 = 2", "half of 4"]]
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [

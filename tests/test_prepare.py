@@ -161,6 +161,15 @@ class TestRows:
         assert prompt(asked.removeprefix("<image>"), n_images=1) == asked
         assert "image" not in prompt("What is 6/3?", n_images=0).casefold()
 
+    def test_marks_within_a_question_stay_where_they_are(self) -> None:
+        within = item_of(0, {"question": "Is <image> larger than <image>?", "images": ["a.png", "b.png"]})
+        assert within.n_marks == 2
+        assert prompt(within.question, n_images=2).startswith("Is <image> larger than <image>?\n")
+        leading = item_of(0, {"question": "<image>\n<image> Which is larger?", "images": ["a.png", "b.png"]})
+        assert prompt(leading.question, n_images=2).startswith("<image><image>Which is larger?\n")
+        for item in (within, leading):
+            assert item.marked_question.count("<image>") == 2
+
     def test_the_format_that_is_asked_for_scores_full_marks(self) -> None:
         headers = [line for line in prompt("How many?", n_images=1).splitlines() if line.startswith("###")]
         response = "\n".join(f"{header}\n2" for header in headers)
@@ -239,8 +248,33 @@ class TestPrepare:
         raw = source(tmp_path, [R1VL])
         (tmp_path / "out" / ".parts").mkdir(parents=True)
         (tmp_path / "out" / ".parts" / "options.json").write_text("other")
+        (tmp_path / "out" / ".parts" / "000000.json").write_text("{}")
         with pytest.raises(ConfigError, match="begun with another source or other options"):
             prepare(raw, tmp_path / "out", options(images))
+
+    @pytest.mark.parametrize(
+        ("rows", "said"),
+        [
+            ([], "has no rows"),
+            ({"data": [R1VL]}, "has no rows; expected a JSON list of objects"),
+            ([R1VL | {"image_path": "none.jpg"}], r"none of the 1 rows .* can be used \(image: 1\)"),
+        ],
+    )
+    def test_nothing_to_write_leaves_what_stands_there(
+        self, tmp_path: Path, images: Path, rows: list, said: str
+    ) -> None:
+        out = tmp_path / "out"
+        prepare(source(tmp_path, [R1VL]), out, options(images))
+        before = (out / "rl-train.parquet").read_bytes()
+        with pytest.raises(DataError, match=said):
+            prepare(source(tmp_path, rows, "other.json"), out, options(images))
+        assert (out / "rl-train.parquet").read_bytes() == before
+        # Nothing was begun that the next run would have to go on with.
+        prepare(source(tmp_path, [R1VL]), out, options(images))
+
+    def test_rows_of_text_alone_are_counted(self, tmp_path: Path, images: Path) -> None:
+        report = prepare(source(tmp_path, [R1VL, TEXT]), tmp_path / "out", options(images))
+        assert report.without_images == 1
 
 
 class TestCommand:
@@ -302,6 +336,26 @@ class TestPromptLength:
                 processor,
             )
             assert len(dataset) == kept
+
+    def test_a_model_of_text_alone_counts_text(self, model: str, tmp_path: Path) -> None:
+        from transformers import AutoTokenizer, Qwen2Config
+
+        AutoTokenizer.from_pretrained(model).save_pretrained(tmp_path)
+        Qwen2Config().save_pretrained(tmp_path)
+        settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+        settings.pop("processor_class", None)
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+        length = prompt_length_of(str(tmp_path))
+        messages = [{"role": "user", "content": "What is the sum?"}]
+        assert length(messages, []) == prompt_length_of(model)(messages, [])
+        with pytest.raises(ConfigError, match="reads no images"):
+            length([{"role": "user", "content": "<image>?"}], [{"image": "a.png"}])
+
+    def test_a_model_that_is_not_there_is_named(self, images: Path, tmp_path: Path) -> None:
+        limits = options(images, model="/no/such/model", max_prompt_length=9)
+        with pytest.raises(ConfigError, match="--model=/no/such/model: its processor cannot be loaded"):
+            prepare(source(tmp_path, [R1VL]), tmp_path / "out", limits)
+        prepare(source(tmp_path, [R1VL]), tmp_path / "out", options(images))  # the folder is still free
 
     def test_a_prompt_that_is_too_long_is_dropped_with_its_length(
         self, model: str, images: Path, tmp_path: Path

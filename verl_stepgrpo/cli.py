@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from verl_stepgrpo.evaluation.evaluate import Results
     from verl_stepgrpo.serving.client import ServerOptions
     from verl_stepgrpo.settings import RewardSettings
+
+
+class Platform(str, Enum):
+    """What a run is meant for."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,6 +95,12 @@ def prepare(
     typer.echo(f"{report.read} rows read")
     for name, n in report.written.items():
         typer.echo(f"{n:8} rows  {out / name}.parquet")
+    if not report.written["rl-val"]:
+        typer.echo("         none for validation, which training wants: raise --val-share, or change --seed")
+    if report.without_images:
+        typer.echo(
+            f"{report.without_images:8} rows without images: train and evaluate them with image_description=optional"
+        )
     for reason, n in report.dropped.items():
         typer.echo(f"{n:8} dropped  {reason}: {REASONS[reason]}")
     typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
@@ -113,7 +128,7 @@ def key_steps(
     """Give solutions their key steps, with equivalent wordings: by a model, or by rules.
 
     What a server answered is kept beside OUT, so that an interrupted run pays for nothing twice. Rows that keep failing
-    go to OUT.failed.jsonl with their error; status 1 if there are any.
+    go to a file beside it, .failed.jsonl, with their error; status 1 if there are any.
     """
     from verl_stepgrpo.data import key_step_files as work
 
@@ -207,9 +222,20 @@ def evaluate(
     reward = _reward_settings(settings or [])
     server = _server_options(base_url, model, concurrency, timeout)
     from verl_stepgrpo.evaluation import evaluate as work
+    from verl_stepgrpo.evaluation.questions import check_file
     from verl_stepgrpo.serving.vllm import vllm_server
 
-    options = work.EvalOptions(model, processor or model, samples, temperature, max_tokens, reward=reward)
+    check_file(file)
+    options = work.EvalOptions(
+        model,
+        processor or model,
+        base_url,
+        work.weights_of(model),
+        samples,
+        temperature,
+        max_tokens,
+        reward=reward,
+    )
     own = (
         contextlib.nullcontext(base_url)
         if base_url
@@ -227,9 +253,48 @@ def evaluate(
         )
     _show_results(results)
     typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
+    if results.reused:
+        typer.echo(f"{results.reused} rows were answered in an earlier run into {out}")
     if results.failed:
         typer.echo(f"{results.failed} rows were not answered and are in no mean: {out / work.FAILED}")
     raise typer.Exit(int(results.failed > 0))
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Option(help="Model folder or name that the run is to have.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="verl's parquet for RL; may be given several times.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, as auto or host:port [a worker on this machine].")
+    ] = None,
+    worker: Annotated[bool, typer.Option(help="Look at Ray's workers too.")] = True,
+    platform: Annotated[Platform | None, typer.Option(help="What the run is meant for [either].")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show what is well, too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, all of them, and nothing else.")
+    ] = False,
+) -> None:
+    """Say whether a run will find the plugin, and why not. Status 1 if something has to be mended."""
+    from verl_stepgrpo.doctor.run import examine
+
+    lines = []
+    chosen = platform.value if platform is not None else None
+    for found in examine(address=address, with_worker=worker, platform=chosen, model=model, data=data or []):
+        lines.append(found)
+        if as_json:
+            typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))
+        elif everything or found.verdict != "ok":
+            typer.echo(
+                f"{found.verdict:4}  {found.where}: {found.what}: {found.found}  (expected: {found.expected})"
+            )
+            if found.remedy:
+                typer.echo(f"      {found.remedy}")
+    counts = {verdict: sum(one.verdict == verdict for one in lines) for verdict in ("ok", "warn", "fail")}
+    if not as_json:
+        typer.echo(f"{counts['ok']} well, {counts['warn']} to know, {counts['fail']} to mend")
+    raise typer.Exit(int(counts["fail"] > 0))
 
 
 def _server_options(base_url: str | None, model: str, concurrency: int, timeout: float) -> ServerOptions:

@@ -10,8 +10,14 @@ from typing import Any
 from verl_stepgrpo.errors import ConfigError, DataError
 
 
-def begin(mark: Path, source: Path, options: Any) -> None:
-    """Write into ``mark`` which ``source`` and ``options`` (a dataclass) a run has; where it stands already, compare.
+def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
+    """Write into ``mark`` which ``source`` and ``options`` (a dataclass) a run has; where a run has begun, compare.
+
+    Args:
+        mark: The file.
+        source: What the run works on.
+        options: How.
+        has_begun: Whether anything of a run is there that would be gone on with.
 
     Raises:
         DataError: ``source`` is not a file.
@@ -21,7 +27,7 @@ def begin(mark: Path, source: Path, options: Any) -> None:
         raise DataError(f"{source} is not a file")
     stat = source.stat()
     wanted = json.dumps([str(source), stat.st_size, stat.st_mtime_ns, asdict(options)], default=str)
-    if mark.exists() and mark.read_text() != wanted:
+    if has_begun and mark.exists() and mark.read_text() != wanted:
         raise ConfigError(
             f"{mark} is of a run that was begun with another source or other options. Go on with those, name another "
             f"folder, or remove {mark.parent}."

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verl_stepgrpo.data.key_step_rules import rule_key_steps
-from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.data.sources import Item, read_items
-from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.key_steps import KeyStep
+from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.key_steps import KeyStep, parse_key_steps
 
 if TYPE_CHECKING:
     from verl_stepgrpo.serving.client import ServerOptions
@@ -33,10 +32,14 @@ def failed_file(out: Path) -> Path:
 
 
 def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Summary:
-    """Write key steps by ``rule_key_steps``; a row whose solution gives none is set aside."""
-    with _Files(out) as files:
-        for item in files.items(source):
-            key_steps = rule_key_steps(item.solution or "")
+    """Write key steps by ``rule_key_steps``; a row keeps those it has; without any it is set aside.
+
+    Raises:
+        ConfigError: ``out`` is ``source``, or is not named ``.jsonl``.
+    """
+    with _Files(source, out) as files:
+        for item in files.items():
+            key_steps = list(parse_key_steps(item.key_steps)) or rule_key_steps(item.solution or "")
             files.add(item, key_steps, "the rules find none in its solution")
             progress(1)
         return files.summary
@@ -50,10 +53,10 @@ def by_model(
     api_key: str | None,
     progress: Callable[[int], None],
 ) -> Summary:
-    """Write key steps by a model.
+    """Write key steps by a model; a row that has some keeps them.
 
     Raises:
-        ConfigError: OpenAI's own server is meant, and there is no key.
+        ConfigError: OpenAI's own server is meant, and there is no key; or ``out`` is ``source``, or not ``.jsonl``.
         DataError: The server refuses the key, or does not have the model.
     """
     return asyncio.run(_by_model(source, out, options, api_key, progress))
@@ -69,9 +72,12 @@ async def _by_model(
     try:
         async with ChatServer(options, api_key) as server:
             writer = KeyStepWriter(server, cache)
-            with _Files(out) as files:
-                items = files.items(source)
-                results = in_order(items, lambda item: writer.key_steps(item.solution), options.concurrency)
+
+            async def work(item: Item) -> list[KeyStep]:
+                return list(parse_key_steps(item.key_steps)) or await writer.key_steps(item.solution)
+
+            with _Files(source, out) as files:
+                results = in_order(files.items(), work, options.concurrency)
                 async for item, result in results:
                     key_steps, error = ([], str(result)) if isinstance(result, FailedError) else (result, "")
                     files.add(item, key_steps, error)
@@ -89,24 +95,35 @@ async def _by_model(
 
 
 class _Files:
-    """The rows with key steps, and those set aside."""
+    """The rows with key steps, and those set aside. The file gets its name when all of them are in it."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, source: Path, out: Path) -> None:
+        if out.suffix != ".jsonl":
+            raise ConfigError(
+                f"--out={out}: the rows are written as JSONL; name a file that ends with .jsonl."
+            )
+        if out.resolve() == source.resolve():
+            raise ConfigError(f"--out={out} is the source itself; name another file.")
         out.parent.mkdir(parents=True, exist_ok=True)
         self.summary = Summary()
-        self._out = out.open("w", encoding="utf-8")
+        self._source, self._target, self._begun = source, out, out.with_suffix(".begun")
+        self._out = self._begun.open("w", encoding="utf-8")
         self._failed = failed_file(out).open("w", encoding="utf-8")
 
     def __enter__(self) -> _Files:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         self._out.close()
         self._failed.close()
+        if error is None:
+            self._begun.replace(self._target)
+        else:
+            self._begun.unlink()
 
-    def items(self, source: Path) -> Iterator[Item]:
-        """Yield the items of ``source``; a row that is none is set aside."""
-        for number, item in read_items(source):
+    def items(self) -> Iterator[Item]:
+        """Yield the items of the source; a row that is none is set aside."""
+        for number, item in read_items(self._source):
             if isinstance(item, DataError):
                 self._set_aside(number, str(item))
             else:
@@ -131,7 +148,7 @@ class _Files:
 
 def _row(item: Item) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "question": IMAGE_MARK * (item.n_marks or 0) + item.question,
+        "question": item.marked_question,
         "images": list(item.images),
         "solution": item.solution,
         "answer": item.answer,

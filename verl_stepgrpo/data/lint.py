@@ -65,7 +65,7 @@ def lint(
     """Yield what is found in a parquet file of verl's RL rows.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, or has no rows.
     """
     seen: dict[bytes, int] = {}
     sampled: list[tuple[int, tuple[KeyStep, ...], str]] = []
@@ -95,9 +95,12 @@ def lint(
 
 def _n_rows(path: Path) -> int:
     try:
-        return pq.ParquetFile(path).metadata.num_rows
+        n = pq.ParquetFile(path).metadata.num_rows
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise DataError(f"{path} cannot be read: {error}") from error
+    if n == 0:
+        raise DataError(f"{path} has no rows")
+    return n
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -68,12 +68,14 @@ class Report:
         written: Rows of each file.
         dropped: Rows left out, by reason; those of the warm-up alone count under its own reasons.
         key_steps: Key steps kept, and those left out since their own solution lacks them.
+        without_images: Rows of text alone, which are not asked for an image description.
     """
 
     read: int
     written: dict[str, int]
     dropped: dict[str, int]
     key_steps: dict[str, int]
+    without_images: int
 
 
 def prepare(
@@ -94,11 +96,13 @@ def prepare(
         progress: Called with the number of rows of each finished chunk.
 
     Raises:
-        DataError: The source cannot be read.
-        ConfigError: ``out`` was begun with other options.
+        DataError: The source cannot be read, or has no row that can be used; files that stand in ``out`` are left.
+        ConfigError: ``out`` was begun with other options, or the model's processor cannot be loaded.
     """
+    if options.model is not None:
+        prompt_length_of(options.model)  # a mistake in its name is met here and not in a process of the pool
     parts = out / ".parts"
-    begin(parts / "options.json", source, options)
+    begin(parts / "options.json", source, options, has_begun=any(parts.glob("[0-9]*.json")))
     counts: Counter[str] = Counter()
     n_parts = 0
     # The pool would read the whole source ahead of the work; this many chunks are enough to keep it busy.
@@ -110,6 +114,10 @@ def prepare(
             counts.update(part)
             n_parts += 1
             progress(part["read"])
+    if not any(counts[name] for name in FILES):
+        _join_dropped(parts, n_parts, out / "dropped.jsonl")
+        shutil.rmtree(parts)
+        raise DataError(_nothing_usable(source, out, counts))
     written = {name: _join(parts, name, n_parts, out / f"{name}.parquet", options.rows) for name in FILES}
     _join_dropped(parts, n_parts, out / "dropped.jsonl")
     report = Report(
@@ -117,10 +125,20 @@ def prepare(
         written,
         {reason: counts[f"dropped/{reason}"] for reason in REASONS if counts[f"dropped/{reason}"]},
         {name: counts[f"key_steps/{name}"] for name in ("kept", "removed")},
+        counts["without_images"],
     )
     (out / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
     shutil.rmtree(parts)
     return report
+
+
+def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
+    if not counts["read"]:
+        return f"{source} has no rows; expected a JSON list of objects, or one object a line in a file named .jsonl"
+    reasons = ", ".join(
+        f"{reason}: {counts[f'dropped/{reason}']}" for reason in REASONS if counts[f"dropped/{reason}"]
+    )
+    return f"none of the {counts['read']} rows of {source} can be used ({reasons}); {out / 'dropped.jsonl'} says why"
 
 
 def split_of(item: Item, options: PrepareOptions) -> str:
@@ -154,6 +172,7 @@ def _work(task: tuple[int, list[tuple[int, Item | DataError]], Path, PrepareOpti
             counts[f"dropped/{error.reason}"] += 1
             dropped.append({"row": index, "reason": error.reason, "detail": str(error)})
     for name in FILES:
+        counts[name] = len(rows[name])
         if rows[name]:
             table = pa.Table.from_pylist(rows[name], schema=_schema(name, options.rows))
             pq.write_table(table, parts / f"{number:06d}-{name}.parquet")
@@ -175,6 +194,7 @@ def _rows_of(
     split = split_of(item, options)
     kept = len(row["extra_info"]["key_steps"])
     counts["key_steps/kept"] += kept
+    counts["without_images"] += not row["images"]
     counts["key_steps/removed"] += len(parse_key_steps(item.key_steps)) - kept
     yield f"rl-{split}", row
     yield f"sft-{split}", sft_row(item, row)

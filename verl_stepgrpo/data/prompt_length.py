@@ -21,18 +21,33 @@ def check_prompt_limit(max_prompt_length: int | None, model: str | None) -> None
 
 @functools.lru_cache(maxsize=1)
 def prompt_length_of(model: str) -> PromptLength:
-    """Return what counts the tokens of prompts for a model (a folder or a name); loaded once a process."""
+    """Return what counts the tokens of prompts for a model (a folder or a name); loaded once a process.
+
+    Raises:
+        ConfigError: The model's processor cannot be loaded.
+    """
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(model)
-    patch_size = processor.image_processor.patch_size
+    try:
+        processor = AutoProcessor.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--model={model}: its processor cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
+    # A model of text alone has a tokenizer in its place.
+    tokenizer = getattr(processor, "tokenizer", processor)
+    image_processor = getattr(processor, "image_processor", None)
 
     def prompt_length(messages: list[dict[str, Any]], images: list[dict[str, Any]]) -> int:
-        turns = [{"role": m["role"], "content": parts(m["content"])} for m in messages]
+        turns = [
+            {"role": m["role"], "content": parts(m["content"]) if images else m["content"]} for m in messages
+        ]
         text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         if not images:
-            return len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-        opened = [scaled(image, patch_size=patch_size) for image in images]
+            return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        if image_processor is None:
+            raise ConfigError(f"--model={model} reads no images, and the data has some.")
+        opened = [scaled(image, patch_size=image_processor.patch_size) for image in images]
         return len(processor(text=[text], images=opened)["input_ids"][0])
 
     return prompt_length

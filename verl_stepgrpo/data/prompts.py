@@ -22,8 +22,12 @@ HEADERS = (
 
 
 def prompt(question: str, *, n_images: int) -> str:
-    """Return the user's message: a mark for each image, the question, and the request for the format."""
-    return IMAGE_MARK * n_images + with_request(question, has_image=n_images > 0)
+    """Return the user's message: a mark for each image, the question, and the request for the format.
+
+    A question that has its marks keeps them where they are.
+    """
+    marks = "" if IMAGE_MARK in question else IMAGE_MARK * n_images
+    return marks + with_request(question, has_image=n_images > 0)
 
 
 def with_request(question: str, *, has_image: bool) -> str:

@@ -20,7 +20,7 @@ import ijson
 from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.errors import DataError
 
-_IMAGE_MARK = re.compile(rf"\s*{IMAGE_MARK}\s*")
+_LEADING_MARKS = re.compile(rf"^(?:\s*{IMAGE_MARK}\s*)+")
 _REFLECTION = re.compile(
     r"previous (?:reasoning )?steps? (?:is|are|was|were) (?:wrong|incorrect)|let[’']?s rethink\b",
     re.IGNORECASE,
@@ -34,7 +34,7 @@ class Item:
 
     Attributes:
         number: Its place in the file, counted from 0.
-        question: The question, without marks for images.
+        question: The question. Marks for images that only lead it are left out; others stay where they are.
         images: Paths, or URLs, as the dataset has them.
         n_marks: How many marks for images the question had; None where it had none and needs none.
         solution: A whole response in the StepGRPO format, or None.
@@ -49,6 +49,12 @@ class Item:
     solution: str | None = None
     answer: str | None = None
     key_steps: Any = None
+
+    @property
+    def marked_question(self) -> str:
+        """The question with its marks, as the dataset had it."""
+        marks = 0 if IMAGE_MARK in self.question else self.n_marks or 0
+        return IMAGE_MARK * marks + self.question
 
     @property
     def is_reflective(self) -> bool:
@@ -88,7 +94,7 @@ def item_of(number: int, row: Any) -> Item:
     marks = question.count(IMAGE_MARK)
     return Item(
         number,
-        _IMAGE_MARK.sub(" ", question).strip(),
+        question if IMAGE_MARK in (rest := _LEADING_MARKS.sub("", question)) else rest.strip(),
         images,
         marks or None,
         solution,
@@ -109,7 +115,9 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     except ijson.JSONError as error:
-        raise DataError(f"{path} is not a JSON list of objects: {error}") from error
+        raise DataError(
+            f"{path} is not a JSON list of objects: {error}. One object a line is read from a file named .jsonl."
+        ) from error
 
 
 def _parsed(line: bytes) -> Any:

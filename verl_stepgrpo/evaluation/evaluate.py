@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class EvalOptions:
 
     Attributes:
         model: The server's name of the model.
+        base_url: Where the server is; None for one that is started for this.
+        weights: What ``weights_of`` says of the model's folder, where another model may stand later.
         processor: Model folder or name whose image processor says how images are scaled.
         samples: Responses to each question.
         temperature: Of the sampling; 0 is greedy decoding.
@@ -43,6 +45,8 @@ class EvalOptions:
 
     model: str
     processor: str
+    base_url: str | None = None
+    weights: tuple[tuple[str, int, int], ...] = ()
     samples: int = 1
     temperature: float = 0.0
     max_tokens: int = 1024
@@ -56,12 +60,14 @@ class Results:
 
     Attributes:
         rows: Questions that have their responses.
+        reused: Those of them that an earlier run into the same folder asked.
         responses: Those responses.
         failed: Questions that the server gave no response to; they are in no mean.
         scores: By dataset, and under ``all`` for all of them, each component's estimate.
     """
 
     rows: int
+    reused: int
     responses: int
     failed: int
     scores: dict[str, dict[str, Estimate]]
@@ -83,16 +89,23 @@ def evaluate(
         DataError: A row cannot be asked or scored, or the server does not have the model.
         ConfigError: ``out`` was begun with other options, or a setting cannot be used.
     """
-    begin(out / "options.json", file, options)
     done = _done(out / RESPONSES, options.samples)
+    begin(out / "options.json", file, options, has_begun=bool(done))
     failed = asyncio.run(_ask(file, out, options, server, api_key, limit, done, progress))
-    results = summarise(_rows(out / RESPONSES), failed)
+    rows = (row for row in _rows(out / RESPONSES) if limit is None or int(row["uid"]) < limit)
+    results = summarise(rows, failed=failed, done=done)
     facts = {"file": str(file), "options": asdict(options), **asdict(results)}
     (out / RESULTS).write_text(json.dumps(facts, indent=2) + "\n")
     return results
 
 
-def summarise(rows: Iterator[dict[str, Any]], failed: int = 0) -> Results:
+def weights_of(model: str) -> tuple[tuple[str, int, int], ...]:
+    """Return name, size and time of the weights in a model's folder; nothing where ``model`` is no folder."""
+    paths = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
+
+
+def summarise(rows: Iterator[dict[str, Any]], *, failed: int = 0, done: Collection[str] = ()) -> Results:
     """Return the estimates of all components, in all datasets together and, if there are several, in each."""
     by_question: dict[tuple[str | None, str], list[dict[str, float]]] = {}
     for row in rows:
@@ -103,6 +116,7 @@ def summarise(rows: Iterator[dict[str, Any]], failed: int = 0) -> Results:
         groups |= {name: [own for key, own in by_question.items() if str(key[0]) == name] for name in sources}
     return Results(
         rows=len(by_question),
+        reused=sum(uid in done for _, uid in by_question),
         responses=sum(map(len, by_question.values())),
         failed=failed,
         scores={name: _estimates(questions) for name, questions in groups.items() if questions},

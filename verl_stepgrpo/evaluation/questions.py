@@ -68,6 +68,12 @@ def read_questions(file: Path) -> Iterator[Question]:
             number += 1
 
 
+def check_file(file: Path) -> None:
+    """Raise DataError where a file cannot be read, has no rows, or begins with a row that cannot be asked."""
+    if next(read_questions(file), None) is None:
+        raise DataError(f"{file} has no rows")
+
+
 def question_of(number: int, row: Mapping[str, Any]) -> Question:
     """Return the question that a row holds.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import openai
+from openai.types.chat import ChatCompletion
 
 from verl_stepgrpo.errors import ConfigError, DataError
 
@@ -97,9 +98,22 @@ class ChatServer:
         except openai.AuthenticationError as error:
             raise DataError(f"the server refuses the key: {error.message}") from None
         except openai.NotFoundError as error:
-            raise DataError(f"the server does not have {self.options.model!r}: {error.message}") from None
+            raise DataError(
+                f"the server does not have {self.options.model!r}, or not at {self.options.base_url}: {error.message}"
+            ) from None
+        except openai.APIConnectionError as error:
+            if self.usage.requests == 0 and not isinstance(error, openai.APITimeoutError):
+                # Nothing was ever answered: not trouble of this request.
+                raise DataError(
+                    f"no server answers at {self.options.base_url}: {error.__cause__ or error}"
+                ) from None
+            raise FailedError(f"{type(error).__name__}: {error}") from None
         except openai.OpenAIError as error:
             raise FailedError(f"{type(error).__name__}: {error}") from None
+        if not isinstance(completion, ChatCompletion):
+            raise DataError(
+                f"{self.options.base_url} does not answer as an OpenAI-compatible server; should it end with /v1?"
+            )
         self.usage.requests += 1
         if completion.usage is not None:
             self.usage.prompt_tokens += completion.usage.prompt_tokens
