@@ -237,7 +237,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", [("r1vl_qwen2vl_2b", "Qwen2VL")], indirect=True)
+@pytest.mark.parametrize("run", [("r1vl_qwen2vl_2b", "Qwen2VL")], indirect=True, ids=lambda pair: pair[0])
 def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
     """The whole path, with the commands of the recipes: raw JSON, key steps, parquet, warm-up, RL, merge, eval."""
     model = run.folder / "model"
