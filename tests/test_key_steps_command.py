@@ -169,6 +169,14 @@ class TestCommand:
         assert self.run(source, "--out", out, "--rules").returncode == 0
         assert json.loads(out.read_text())["key_steps"] == [["2 children"], ["4/2 = 2", "half of 4"]]
 
+    def test_a_row_with_key_steps_of_a_wrong_type_is_set_aside(self, tmp_path: Path) -> None:
+        source, out = tmp_path / "raw.jsonl", tmp_path / "out.jsonl"
+        source.write_text("".join(json.dumps(r) + "\n" for r in (row(2) | {"key_steps": 7}, row(3))))
+        assert self.run(source, "--out", out, "--rules").returncode == 1
+        assert len(out.read_text().splitlines()) == 1
+        (failed,) = [json.loads(line) for line in key_step_files.failed_file(out).open()]
+        assert failed["row"] == 0
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Sum
     """
     with _Files(source, out) as files:
         for item in files.items():
-            key_steps = list(parse_key_steps(item.key_steps)) or rule_key_steps(item.solution or "")
+            key_steps = item.key_steps or rule_key_steps(item.solution or "")
             files.add(item, key_steps, "the rules find none in its solution")
             progress(1)
         return files.summary
@@ -74,7 +75,7 @@ async def _by_model(
             writer = KeyStepWriter(server, cache)
 
             async def work(item: Item) -> list[KeyStep]:
-                return list(parse_key_steps(item.key_steps)) or await writer.key_steps(item.solution)
+                return item.key_steps or await writer.key_steps(item.solution)
 
             with _Files(source, out) as files:
                 results = in_order(files.items(), work, options.concurrency)
@@ -122,12 +123,16 @@ class _Files:
             self._begun.unlink()
 
     def items(self) -> Iterator[Item]:
-        """Yield the items of the source; a row that is none is set aside."""
+        """Yield the items of the source, their key steps parsed; a row that cannot be read is set aside."""
         for number, item in read_items(self._source):
-            if isinstance(item, DataError):
-                self._set_aside(number, str(item))
+            try:
+                if isinstance(item, DataError):
+                    raise item
+                readable = dataclasses.replace(item, key_steps=list(parse_key_steps(item.key_steps)))
+            except DataError as error:
+                self._set_aside(number, str(error))
             else:
-                yield item
+                yield readable
 
     def add(self, item: Item, key_steps: list[KeyStep], error: str) -> None:
         """Write an item with its key steps, or set it aside with ``error`` where it has none."""

@@ -11,7 +11,7 @@ from packaging.version import Version
 VERL = "0.9.1"
 POLICY = "VERL_USE_EXTERNAL_PLUGINS"
 KNOWN = {
-    "verl": ("0.9.1", "0.9.1"),
+    "verl": (VERL, VERL),
     "torch": ("2.11.0", "2.13.0"),
     "vllm": ("0.24.0", "0.27.1"),
     "transformers": ("5.5.3", "5.10.4"),

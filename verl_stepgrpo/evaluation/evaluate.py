@@ -19,7 +19,7 @@ from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SCORE_KEYS, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
 from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.trace import describe
+from verl_stepgrpo.trace import describe, read_trace
 
 SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "unparseable")
 """Components that are 0 or 1."""
@@ -92,7 +92,7 @@ def evaluate(
     done = _done(out / RESPONSES, options.samples)
     begin(out / "options.json", file, options, has_begun=bool(done))
     failed = asyncio.run(_ask(file, out, options, server, api_key, limit, done, progress))
-    rows = (row for row in _rows(out / RESPONSES) if limit is None or int(row["uid"]) < limit)
+    rows = (row for row in read_trace(out / RESPONSES) if limit is None or int(row["uid"]) < limit)
     results = summarise(rows, failed=failed, done=done)
     facts = {"file": str(file), "options": asdict(options), **asdict(results)}
     (out / RESULTS).write_text(json.dumps(facts, indent=2) + "\n")
@@ -209,9 +209,3 @@ def _done(path: Path, samples: int) -> set[str]:
     kept = {uid: lines for uid, lines in whole.items() if len(lines) == samples}
     path.write_text("".join(line for lines in kept.values() for line in lines), encoding="utf-8")
     return set(kept)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
