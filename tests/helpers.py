@@ -10,6 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from verl_stepgrpo.rewards import score_response
+from verl_stepgrpo.trace import describe
+
 
 def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("VERL_")} | env
@@ -34,3 +37,16 @@ def rows(n: int = 3, **changes: object) -> list[dict]:
 def parquet(path: Path, table: list[dict]) -> str:
     pq.write_table(pa.Table.from_pylist(table), path)
     return str(path)
+
+
+def trace_row(response: str = "", **place: object) -> dict:
+    """Return a row as training traces it: ``response`` judged, at the given ``step``, ``uid`` and so on."""
+    result = score_response(response, "8", [["3 + 5 = 8"]])
+    facts = {
+        "index": 0,
+        "data_source": "digits",
+        "ground_truth": "8",
+        "prompt": "3 + 5?",
+        "response": response,
+    }
+    return {"step": 1, "uid": "a", "session": 0, **describe(result), **facts, "advantage": 0.0} | place

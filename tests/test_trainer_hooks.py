@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from verl_stepgrpo import SCORE_KEYS, RunSettings
 from verl_stepgrpo.bridge import trainer_hooks
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
-from verl_stepgrpo.trace import SCHEMA, TRACE_KEY, TraceWriter, read_trace
+from verl_stepgrpo.trace import SCHEMA, TRACE_KEY
 
 RESPONSE = (
     "### Image Description:\nTwo digits.\n### Rationales:\nAdd them 🙂.\n### Let's think step by step.\n"
@@ -117,27 +116,7 @@ class TestRewardManager:
         assert set(score(text, {}, self.EXTRA)["reward_extra_info"]) == {*SCORE_KEYS, TRACE_KEY}
 
 
-class TestTraceFiles:
-    def test_rows_come_back_as_written(self, tmp_path: Path) -> None:
-        rows = [{"schema": SCHEMA, "response": "图\n🙂"}, {"schema": SCHEMA, "response": ""}]
-        path = TraceWriter(tmp_path).write("train", 3, rows)
-        assert path == tmp_path / "train" / "step-000003.jsonl"
-        assert read_trace(path) == rows
-
-    def test_a_step_is_extended_in_one_process_and_replaced_by_the_next(self, tmp_path: Path) -> None:
-        writer = TraceWriter(tmp_path)
-        writer.write("train", 1, [{"schema": SCHEMA, "n": 1}])
-        path = writer.write("train", 1, [{"schema": SCHEMA, "n": 2}])
-        assert [row["n"] for row in read_trace(path)] == [1, 2]
-        TraceWriter(tmp_path).write("train", 1, [{"schema": SCHEMA, "n": 3}])
-        assert [row["n"] for row in read_trace(path)] == [3]
-
-    def test_another_schema_is_refused_with_its_line(self, tmp_path: Path) -> None:
-        path = tmp_path / "t.jsonl"
-        path.write_text('{"schema": 1}\n{"schema": 2}\n')
-        with pytest.raises(ValueError, match=r"t\.jsonl:2: schema 2"):
-            read_trace(path)
-
+class TestValidationRows:
     def test_sessions_of_a_uid_are_numbered_in_their_order(self) -> None:
         rows = trainer_hooks.validation_rows(
             ["a", "b", "a", "b"], ['{"x": 1}', '{"x": 2}', None, '{"x": 3}'], 5

@@ -8,14 +8,22 @@ verl's own dumps hold neither the row's identity nor its components; everything 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.rewards import ScoredResponse
 
 SCHEMA = 1
 """Version of the row's layout. Grows when a key changes its meaning or goes; new keys may come without."""
+
+REQUIRED = ("step", "uid", "session", "components", "key_steps", "answer", "steps", "total")
+"""Keys that every row has. A training row also has ``advantage``, and every row ``response``, ``prompt``,
+``ground_truth``, ``index`` and ``data_source`` where the reward manager knew them."""
+
+_FILES = ("train/step-*.jsonl", "val/step-*.jsonl", "step-*.jsonl", "responses.jsonl")
 
 TRACE_KEY = "stepgrpo_trace"
 """Key of ``reward_extra_info`` that carries one row from the reward worker to the trainer."""
@@ -85,15 +93,81 @@ class TraceWriter:
         return path
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """A line of a trace that is no row, and why."""
+
+    path: Path
+    line: int
+    reason: str
+
+
 def read_trace(path: str | Path) -> list[dict[str, Any]]:
     """Return the rows of one trace file.
 
     Raises:
-        ValueError: A row is of another schema.
+        ValueError: A line is no row, or of another schema.
     """
-    with Path(path).open(encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    for number, row in enumerate(rows, start=1):
-        if row.get("schema") != SCHEMA:
-            raise ValueError(f"{path}:{number}: schema {row.get('schema')!r}; this version reads {SCHEMA}")
-    return rows
+
+    def refuse(line: SetAside) -> None:
+        raise ValueError(f"{line.path}:{line.line}: {line.reason}")
+
+    return list(iter_traces([Path(path)], set_aside=refuse))
+
+
+def iter_traces(paths: Iterable[Path], *, set_aside: Callable[[SetAside], None]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of trace files, one at a time; hand each line that is none to ``set_aside``.
+
+    A killed run leaves a truncated line, and other JSONL may lie beside traces.
+    """
+    for path in paths:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    row = parse_row(line)
+                except ValueError as error:
+                    set_aside(SetAside(path, number, str(error)))
+                else:
+                    yield row
+
+
+def parse_row(line: bytes) -> dict[str, Any]:
+    """Return the row that a line of a trace holds.
+
+    Raises:
+        ValueError: It is not JSON, or not a row of this schema.
+    """
+    try:
+        row = json.loads(line)
+    except ValueError as error:  # of JSON or of UTF-8
+        raise ValueError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("not JSON: nested too deeply") from None
+    if not isinstance(row, dict) or "schema" not in row:
+        raise ValueError("not a row of a trace: it has no schema")
+    if row["schema"] != SCHEMA:
+        raise ValueError(f"schema {row['schema']!r}; this version reads {SCHEMA}")
+    missing = [key for key in REQUIRED if key not in row]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return row
+
+
+def trace_files(source: Path) -> list[Path]:
+    """Return the trace files of ``source``, training before validation, in the order of their steps.
+
+    Args:
+        source: A ``trace_dir``, one of the folders in it, the folder of an evaluation, or a single file.
+
+    Raises:
+        DataError: There are none.
+    """
+    if source.is_file():
+        return [source]
+    found = [path for pattern in _FILES for path in sorted(source.glob(pattern))]
+    if not found:
+        raise DataError(
+            f"{source} has no traces; expected a file, or a folder with {' or '.join(_FILES)}, as "
+            "algorithm.stepgrpo.trace_dir and verl-stepgrpo eval leave them"
+        )
+    return found
