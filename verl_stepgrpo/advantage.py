@@ -1,7 +1,7 @@
 """Group-relative advantages: how much better a response is than the others to the same prompt.
 
 Axes in the names of tensors: B responses of the batch, T tokens of a response, G groups, S reasoning steps.
-Needs torch alone: no verl. Source: Zhang et al., arXiv 2503.12937, section 3.3; credit by step is not in the paper.
+Needs torch, no verl. Source: Zhang et al., arXiv 2503.12937, section 3.3; credit by step is not in the paper.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from verl_stepgrpo.reference import STD_EPSILON
+from verl_stepgrpo.settings import RunSettings
 
 
 def group_ids(uids: Iterable[object]) -> torch.Tensor:
@@ -37,6 +40,12 @@ class Scale:
     by_std: bool = True
     epsilon: float = 0.0
     std_floor: float = 0.0
+
+    @classmethod
+    def of(cls, settings: RunSettings, *, by_std: bool = True) -> Scale:
+        """Return the scale of a run with ``settings``."""
+        epsilon = STD_EPSILON if settings.reward.mode == "reference" else 0.0
+        return cls(by_std, epsilon, settings.advantage.std_floor)
 
 
 def group_relative(
@@ -84,6 +93,32 @@ def by_step(
     centred_B = _centred(rewards_B, groups_B)
     divisor_B = _divisor(rewards_B, centred_B, groups_B, scale)
     return ((centred_B.unsqueeze(1) - spent_BS) / divisor_B.unsqueeze(1)).to(rewards_B.dtype)
+
+
+def credited(
+    rewards_B: torch.Tensor,
+    groups_B: torch.Tensor,
+    scale: Scale | None = None,
+    *,
+    shares_BS: torch.Tensor | None = None,
+    correct_B: torch.Tensor | None = None,
+    outcome_gate: float = 1.0,
+) -> torch.Tensor:
+    """Return the advantage of each step and of what follows, (B, S + 1), or of each whole response, (B, 1).
+
+    Args:
+        rewards_B, groups_B, scale: As in ``group_relative``.
+        shares_BS: As in ``by_step``, for ``credit=step``; None gives each response one advantage.
+        correct_B: Which responses are right, (B,) of bool; needed where ``outcome_gate`` is below 1.
+        outcome_gate: Factor in [0, 1] on the advantages of a group without a right answer.
+    """
+    if shares_BS is None:
+        advantage_BS = group_relative(rewards_B, groups_B, scale).unsqueeze(1)
+    else:
+        advantage_BS = by_step(rewards_B, shares_BS, groups_B, scale)
+    if outcome_gate < 1 and correct_B is not None:
+        advantage_BS[all_wrong(correct_B, groups_B)] *= outcome_gate
+    return advantage_BS
 
 
 def all_wrong(correct_B: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:

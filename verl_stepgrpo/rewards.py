@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any
 
@@ -126,22 +126,28 @@ def score_response(
         answer = reference.judge_answer(response, ground_truth)
         matches = reference.match_key_steps(response, sections, key_steps)
         complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
-        pays_key_steps = True
     else:
         answer = judge_answer(final_answer(sections), ground_truth)
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
         complete = is_complete(sections, needs_description=settings.image_description == "required")
         ordered = is_ordered(sections)
-        pays_key_steps = answer.answered
-    key_step_share = settings.alpha * matched_share(matches) if pays_key_steps else 0.0
-    return ScoredResponse(
-        sections=sections,
-        key_steps=matches,
-        answer=answer,
-        complete=complete,
-        ordered=ordered,
-        step_rar=float(answer.correct) + key_step_share,
-        step_rvr=float(settings.rvr_weight * (complete and ordered)),
+    judged = ScoredResponse(sections, matches, answer, complete, ordered, 0.0, 0.0, 0.0)
+    return paid(judged, settings)
+
+
+def paid(judged: ScoredResponse, settings: RewardSettings) -> ScoredResponse:
+    """Return ``judged`` with the rewards that ``settings`` pay for what it was judged to be.
+
+    Only ``alpha``, ``rvr_weight`` and whether key steps are paid without an answer matter here; ``score_response``
+    judges. Source: equations 3 and 4.
+    """
+    # The authors' code pays key steps without an answer, too.
+    pays_key_steps = judged.answer.answered or settings.mode == "reference"
+    key_step_share = settings.alpha * judged.key_step_match if pays_key_steps else 0.0
+    return replace(
+        judged,
+        step_rar=float(judged.answer.correct) + key_step_share,
+        step_rvr=float(settings.rvr_weight * (judged.complete and judged.ordered)),
         key_step_share=key_step_share,
     )
 

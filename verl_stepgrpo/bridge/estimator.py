@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from verl_stepgrpo import advantage, reference
+from verl_stepgrpo import advantage
 from verl_stepgrpo.bridge import judged
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
@@ -44,27 +44,19 @@ def compute_stepgrpo_advantage(
     """
     node = config or {}
     settings = RunSettings.from_mapping(node.get(NAME))
-    scale = advantage.Scale(
-        by_std=bool(node.get("norm_adv_by_std_in_grpo", True)),
-        epsilon=reference.STD_EPSILON if settings.reward.mode == "reference" else 0.0,
-        std_floor=settings.advantage.std_floor,
-    )
+    by_step = settings.advantage.credit == "step"
     rows = _rows(len(token_level_rewards)) if settings.advantage.needs_components else []
+    device = token_level_rewards.device
     with torch.no_grad():
-        rewards_B = token_level_rewards.sum(dim=-1)
-        groups_B = advantage.group_ids(index).to(rewards_B.device)
-        if settings.advantage.credit == "step":
-            shares_BS = _shares(rows).to(rewards_B.device)
-            advantage_BS = advantage.by_step(rewards_B, shares_BS, groups_B, scale)
-        else:
-            advantage_BS = advantage.group_relative(rewards_B, groups_B, scale).unsqueeze(1)
-        if settings.advantage.outcome_gate < 1:
-            correct_B = torch.tensor(
-                [row.components.get("acc", 0.0) > 0 for row in rows], device=rewards_B.device
-            )
-            wrong_B = advantage.all_wrong(correct_B, groups_B)
-            advantage_BS[wrong_B] *= settings.advantage.outcome_gate
-        if settings.advantage.credit == "step":
+        advantage_BS = advantage.credited(
+            token_level_rewards.sum(dim=-1),
+            advantage.group_ids(index).to(device),
+            advantage.Scale.of(settings, by_std=bool(node.get("norm_adv_by_std_in_grpo", True))),
+            shares_BS=_shares(rows).to(device) if by_step else None,
+            correct_B=torch.tensor([row.components.get("acc", 0.0) > 0 for row in rows], device=device),
+            outcome_gate=settings.advantage.outcome_gate,
+        )
+        if by_step:
             ends = [row.step_ends for row in rows]
             advantage_BT = advantage.steps_to_tokens(advantage_BS, ends, response_mask)
         else:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -28,6 +26,7 @@ from verl_stepgrpo.data.rows import REASONS, DroppedError, RowOptions, rl_row, s
 from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.key_steps import parse_key_steps
+from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.resume import begin
 
 CHUNK = 256
@@ -105,15 +104,11 @@ def prepare(
     begin(parts / "options.json", source, options, has_begun=any(parts.glob("[0-9]*.json")))
     counts: Counter[str] = Counter()
     n_parts = 0
-    # The pool would read the whole source ahead of the work; this many chunks are enough to keep it busy.
-    room = threading.Semaphore(2 * num_proc)
-    tasks = ((number, chunk, parts, options) for number, chunk in enumerate(_chunks(source, room)))
-    with multiprocessing.get_context("spawn").Pool(num_proc) as pool:
-        for part in pool.imap(_work, tasks):
-            room.release()
-            counts.update(part)
-            n_parts += 1
-            progress(part["read"])
+    tasks = ((number, chunk, parts, options) for number, chunk in enumerate(_chunks(source)))
+    for part in in_order(_work, tasks, num_proc=num_proc):
+        counts.update(part)
+        n_parts += 1
+        progress(part["read"])
     if not any(counts[name] for name in FILES):
         _join_dropped(parts, n_parts, out / "dropped.jsonl")
         shutil.rmtree(parts)
@@ -148,9 +143,9 @@ def split_of(item: Item, options: PrepareOptions) -> str:
     return "val" if place < options.val_share else "train"
 
 
-def _chunks(source: Path, room: threading.Semaphore) -> Iterator[list[tuple[int, Item | DataError]]]:
+def _chunks(source: Path) -> Iterator[list[tuple[int, Item | DataError]]]:
     items = read_items(source)
-    while room.acquire() and (chunk := list(itertools.islice(items, CHUNK))):
+    while chunk := list(itertools.islice(items, CHUNK)):
         yield chunk
 
 

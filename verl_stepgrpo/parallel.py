@@ -1,0 +1,48 @@
+"""Work through a stream on several processes, in order, without reading ahead. Pure but for the processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class WorkerDiedError(RuntimeError):
+    """A process of the pool was ended from outside."""
+
+
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], *, num_proc: int) -> Iterator[Result]:
+    """Yield what ``work`` gives for each of ``tasks``, in their order.
+
+    At most two tasks a process are taken from ``tasks`` ahead of the results, so that memory stays flat.
+
+    Args:
+        work: A function that another process can import.
+        tasks: What can be pickled.
+        num_proc: Processes, at least 1.
+
+    Raises:
+        WorkerDiedError: A process was killed. multiprocessing's own pool would wait for its result for ever.
+    """
+    running: deque[Future[Result]] = deque()
+    # Not forked: the symbolic verifier and progress bars have threads.
+    with ProcessPoolExecutor(num_proc, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for task in tasks:
+                running.append(pool.submit(work, task))
+                if len(running) >= 2 * num_proc:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        except BrokenProcessPool as error:
+            raise WorkerDiedError(
+                "a worker process was killed, perhaps for want of memory: try again with fewer (--num-proc)"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
