@@ -19,6 +19,7 @@ ALLOWED = {
     "data": PURE | {"pyarrow", "PIL", "ijson", "transformers", "qwen_vl_utils", "pydantic"},
     "serving": PURE | {"openai"},
     "evaluation": PURE | {"pyarrow", "scipy", "transformers"},
+    "replay": PURE | {"torch", "scipy"},
     "doctor": PURE | {"ray", "transformers", "packaging"},
     "cli.py": PURE | {"typer", "rich"},
     "advantage.py": PURE | {"torch"},

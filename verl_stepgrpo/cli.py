@@ -19,14 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+from rich.table import Table
 
 from verl_stepgrpo.data.lint import CHECKS, Finding
 from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.parallel import WorkerDiedError
 
 if TYPE_CHECKING:
     from verl_stepgrpo.evaluation.evaluate import Results
+    from verl_stepgrpo.replay.replay import Replay
     from verl_stepgrpo.serving.client import ServerOptions
     from verl_stepgrpo.settings import RewardSettings
 
@@ -261,6 +265,38 @@ def evaluate(
 
 
 @app.command()
+def replay(
+    traces: Annotated[Path, typer.Argument(help="A run's trace_dir, or a folder or file of it.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A setting of algorithm.stepgrpo, or M, with its values: alpha=0,0.1,0.5."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the table as JSON and for each response that flipped.")
+    ] = None,
+    num_proc: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Score a run's responses under other settings, without a GPU: what would they have been paid and credited?
+
+    Each --set gives one setting one or more values, and every combination is a row. M=4 splits the logged groups into
+    groups of 4. "flipped" counts responses of which the run raised a part that the setting lowers, or the other way
+    round.
+    """
+    from verl_stepgrpo.replay import replay as work
+    from verl_stepgrpo.replay.variants import variants
+
+    assigned = _assigned(settings or [])
+    chosen = variants({key: [_value(one) for one in text.split(",")] for key, text in assigned.items()})
+    with _progress() as advance:
+        found = work.replay(traces, chosen, out=out, num_proc=num_proc, progress=advance)
+    _show_replay(found)
+    if out is not None:
+        typer.echo(f"Details: {out / work.RESULTS}, {out / work.FLIPPED}")
+
+
+@app.command()
 def doctor(
     model: Annotated[str | None, typer.Option(help="Model folder or name that the run is to have.")] = None,
     data: Annotated[
@@ -305,19 +341,32 @@ def _server_options(base_url: str | None, model: str, concurrency: int, timeout:
     return ServerOptions(base_url, model, concurrency, timeout)
 
 
-def _reward_settings(assigned: list[str]) -> RewardSettings:
-    """Return the settings of the rewards that ``key=value`` texts give, values read as YAML has them."""
+def _reward_settings(texts: list[str]) -> RewardSettings:
+    """Return the settings of the rewards that ``key=value`` texts give."""
     from verl_stepgrpo.settings import RewardSettings
 
-    values: dict[str, float | str] = {}
-    for text in assigned:
+    return RewardSettings.from_mapping({key: _value(text) for key, text in _assigned(texts).items()})
+
+
+def _assigned(texts: list[str]) -> dict[str, str]:
+    assigned: dict[str, str] = {}
+    for text in texts:
         key, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not value:
             raise ConfigError(
                 f"--set {text!r} is not of the form key=value, as in --set image_description=optional."
             )
-        values[key] = float(value) if re.fullmatch(r"-?[\d.]+", value) else value
-    return RewardSettings.from_mapping(values)
+        if key in assigned:
+            raise ConfigError(f"--set {key} is given twice.")
+        assigned[key] = value
+    return assigned
+
+
+def _value(text: str) -> float | str:
+    """Return a number or a word, as YAML would read them."""
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?(\d+\.\d*|\.\d+)", text) else text
 
 
 def _show_results(results: Results) -> None:
@@ -327,6 +376,30 @@ def _show_results(results: Results) -> None:
         for component, found in scores.items():
             interval = "-" if found.interval is None else "{:.3f} to {:.3f}".format(*found.interval)
             typer.echo(f"  {component:18} {found.mean:>7.3f}   {interval}")
+
+
+def _show_replay(found: Replay) -> None:
+    components = [
+        key for key in found.summaries[0].components if key not in ("verifier_timeout", "unparseable")
+    ]
+    groups = ["groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong"]
+    table = Table(box=box.MARKDOWN)
+    for name in ("setting", "responses", *components, *groups, "rank_correlation", "flipped"):
+        table.add_column(name.replace("_", " "), justify="left" if name == "setting" else "right")
+    for one in found.summaries:
+        measures = [one.components[key] for key in components] + [one.groups.get(key) for key in groups]
+        numbers = ["-" if value is None else f"{value:.3f}" for value in [*measures, one.rank_correlation]]
+        flipped = "-" if one.flipped is None else f"{one.flipped / max(1, one.responses):.1%}"
+        table.add_row(one.label, str(one.responses), *numbers, flipped)
+    # As wide as it has to be: a folded table can be neither read nor copied.
+    console = Console(width=1000)
+    with console.capture() as printed:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in printed.get().strip().splitlines()))
+    for line in found.set_aside[:3]:
+        typer.echo(f"set aside: {line.path}:{line.line}: {line.reason}")
+    if len(found.set_aside) > 3:
+        typer.echo(f"set aside: {len(found.set_aside)} lines in all")
 
 
 @contextlib.contextmanager
@@ -355,3 +428,6 @@ def main() -> None:
     except (ConfigError, DataError) as error:
         typer.echo(f"verl-stepgrpo: {error}", err=True)
         raise SystemExit(2) from None
+    except WorkerDiedError as error:
+        typer.echo(f"verl-stepgrpo: {error}", err=True)
+        raise SystemExit(1) from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from verl_stepgrpo import advantage
 from verl_stepgrpo.bridge import judged
@@ -78,5 +79,4 @@ def _rows(n: int) -> Sequence[judged.Judged]:
 def _shares(rows: Sequence[judged.Judged]) -> torch.Tensor:
     """Return the part of each reward that was paid in each step, (B, S), with zeros where there is no step."""
     shares = [torch.tensor(row.step_shares, dtype=torch.float64) for row in rows]
-    width = max(1, *(len(row.step_ends) for row in rows), *(len(share) for share in shares))
-    return torch.stack([torch.nn.functional.pad(share, (0, width - len(share))) for share in shares])
+    return pad_sequence(shares, batch_first=True)

@@ -1,0 +1,266 @@
+"""A replay under the run's own settings gives the run back; under others it gives what they would have paid."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import trace_row
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import pad_sequence
+from typer.testing import CliRunner
+
+from verl_stepgrpo import RewardSettings, RunSettings, advantage, cli, score_response
+from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.replay.replay import FLIPPED, RESULTS, SET_ASIDE, replay
+from verl_stepgrpo.replay.tally import Summary
+from verl_stepgrpo.replay.variants import variants
+from verl_stepgrpo.rewards import paid
+from verl_stepgrpo.trace import TraceWriter, describe
+
+KEY_STEPS = [["3 apples"], ["5 pears"], ["3 + 5 = 8"]]
+HEAD = "### Image Description:\nFruit.\n### Rationales:\nAdd them.\n### Let's think step by step.\n"
+
+
+def written(*steps: str, answer: str | None = "8", head: str = HEAD) -> str:
+    parts = [f"### Step {i}:\n{text}\n" for i, text in enumerate(steps, start=1)]
+    return head + "".join(parts) + ("" if answer is None else f"### The final answer is: {answer}")
+
+
+RIGHT = written("There are 3 apples.", "There are 5 pears.", "3 + 5 = 8")
+RIGHT_WITHOUT_KEY_STEPS = written("It looks like 8.")
+RIGHT_BUT_INVALID = written("There are 3 apples.", "There are 5 pears.", "3 + 5 = 8", head="")
+WRONG = written("There are 3 apples.", "There are 6 pears.", "3 + 6 = 9", answer="9")
+WRONG_LATE_KEY_STEP = written("There are 4 apples.", "There are 5 pears.", "4 + 5 = 9", answer="9")
+WITHOUT_ANSWER = written("There are 3 apples.", answer=None)
+ALL = (RIGHT, RIGHT_WITHOUT_KEY_STEPS, RIGHT_BUT_INVALID, WRONG, WRONG_LATE_KEY_STEP, WITHOUT_ANSWER, "no")
+
+
+def train(
+    folder: Path, groups: Sequence[Sequence[str]], run: RunSettings | None = None, step: int = 1
+) -> Path:
+    """Write the trace of a training step of these groups, as a run with ``run`` leaves it."""
+    run = run or RunSettings()
+    uids = [f"prompt-{g}" for g, group in enumerate(groups) for _ in group]
+    scored = [score_response(text, "8", KEY_STEPS, run.reward) for group in groups for text in group]
+    shares = [torch.tensor(one.step_shares, dtype=torch.float64) for one in scored]
+    advantage_BS = advantage.credited(
+        torch.tensor([one.total for one in scored], dtype=torch.float64),
+        advantage.group_ids(uids),
+        advantage.Scale.of(run),
+        shares_BS=pad_sequence(shares, batch_first=True) if run.advantage.credit == "step" else None,
+        correct_B=torch.tensor([one.answer.correct for one in scored]),
+        outcome_gate=run.advantage.outcome_gate,
+    )
+    rows = []
+    texts = [text for group in groups for text in group]
+    for session, (uid, text, one, values) in enumerate(
+        zip(uids, texts, scored, advantage_BS.tolist(), strict=True)
+    ):
+        spans = [*values[: len(one.steps)], values[-1]] if len(values) > 1 else values * (len(one.steps) + 1)
+        spans = spans if one.steps else values[:1]
+        place = {
+            "step": step,
+            "uid": uid,
+            "session": session,
+            "advantage": values[0],
+            "step_advantages": spans,
+        }
+        rows.append(trace_row(text) | describe(one) | place)
+    return TraceWriter(folder).write("train", step, rows)
+
+
+def one(folder: Path, **values: object) -> tuple[Summary, Summary]:
+    """Return the run as logged, and replayed under one setting."""
+    logged, replayed = replay(folder, variants({key: [value] for key, value in values.items()})).summaries
+    return logged, replayed
+
+
+@settings(deadline=None)  # the first answer that math-verify reads starts its process
+@given(
+    st.sampled_from(ALL),
+    st.floats(0, 2),
+    st.floats(0, 2),
+    st.sampled_from(["paper", "reference"]),
+)
+def test_paying_again_is_scoring_again(text: str, alpha: float, weight: float, mode: str) -> None:
+    other = RewardSettings(alpha=alpha, rvr_weight=weight, mode=mode)
+    first = score_response(text, "8", KEY_STEPS, RewardSettings(mode=mode))
+    assert paid(first, other) == score_response(text, "8", KEY_STEPS, other)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"alpha": 0.5},
+        {"alpha": 0.3, "rvr_weight": 0},
+        {"credit": "step"},
+        {"credit": "step", "outcome_gate": 0.5, "std_floor": 0.2},
+        {"mode": "reference"},
+        {"image_description": "optional"},
+    ],
+    ids=str,
+)
+def test_a_replay_under_the_runs_own_settings_gives_the_run_back(values: dict, tmp_path: Path) -> None:
+    chosen = RunSettings.from_mapping(values)
+    for step in (1, 2):
+        train(
+            tmp_path,
+            [ALL, ALL[::-1], [WRONG, WRONG_LATE_KEY_STEP, WITHOUT_ANSWER], [RIGHT, RIGHT]],
+            chosen,
+            step,
+        )
+    logged, replayed = one(tmp_path, **values)
+    assert replayed.components == pytest.approx(logged.components)
+    assert replayed.groups == pytest.approx(logged.groups)
+    assert replayed.rank_correlation == pytest.approx(1.0)
+    assert (replayed.flipped, replayed.responses) == (0, 2 * 19)
+
+
+def test_means_are_those_of_scoring_each_response(tmp_path: Path) -> None:
+    train(tmp_path, [ALL])
+    _, replayed = one(tmp_path, alpha=0.7, mode="reference")
+    same = RewardSettings(alpha=0.7, mode="reference")
+    parts = [score_response(text, "8", KEY_STEPS, same).components() for text in ALL]
+    for name, mean in replayed.components.items():
+        assert mean == pytest.approx(sum(part[name] for part in parts) / len(parts))
+
+
+def test_every_combination_is_a_row_in_the_order_given() -> None:
+    labels = [v.label for v in variants({"alpha": [0, 0.1], "credit": ["trajectory", "step"]})]
+    assert labels == [
+        "alpha=0 credit=trajectory",
+        "alpha=0 credit=step",
+        "alpha=0.1 credit=trajectory",
+        "alpha=0.1 credit=step",
+    ]
+    assert [v.label for v in variants({})] == ["defaults"]
+
+
+def test_what_flips_is_written_with_its_place_and_both_advantages(tmp_path: Path) -> None:
+    """A right response in the wrong format is pushed down where validity outweighs the answer, and up without it."""
+    path = train(tmp_path / "trace", [[RIGHT_BUT_INVALID, WRONG, RIGHT, RIGHT]])
+    found = replay(tmp_path / "trace", variants({"rvr_weight": [0]}), out=tmp_path / "out")
+    assert found.summaries[1].flipped == 1
+    (line,) = (tmp_path / "out" / FLIPPED).read_text().splitlines()
+    flip = json.loads(line)
+    assert (flip["path"], flip["line"], flip["session"], flip["setting"]) == (str(path), 1, 0, "rvr_weight=0")
+    assert all(value < 0 for value in flip["logged"])
+    assert all(value > 0 for value in flip["replayed"])
+
+
+def test_credit_by_step_flips_a_response_in_which_one_step_alone_flips(tmp_path: Path) -> None:
+    """In an all-wrong group the one that has found all its key steps early is lowered behind them."""
+    early = written("There are 3 apples.", "There are 6 pears.", answer="9")
+    late = written("There are 4 apples.", "There are 5 pears.", answer="9")
+    train(tmp_path, [[early, late, written("Hm.", "Well.", answer="9")]])
+    logged, replayed = one(tmp_path, credit="step")
+    assert replayed.components == pytest.approx(logged.components)
+    assert replayed.flipped == 1
+
+
+def test_the_gate_takes_all_wrong_groups_out_of_the_advantage(tmp_path: Path) -> None:
+    train(tmp_path, [[RIGHT, WRONG], [WRONG, WRONG_LATE_KEY_STEP, WITHOUT_ANSWER]])
+    logged, replayed = one(tmp_path, outcome_gate=0)
+    assert logged.groups["advantage_from_all_wrong"] > 0.4
+    assert logged.groups["groups_all_wrong_moving"] == 0.5
+    assert replayed.groups["advantage_from_all_wrong"] == replayed.groups["groups_all_wrong_moving"] == 0
+
+
+class TestGroupsOfM:
+    def test_each_group_is_split_and_what_is_left_over_is_counted(self, tmp_path: Path) -> None:
+        train(tmp_path, [ALL, ALL[:4], ALL[:2]])
+        _, replayed = one(tmp_path, M=3)
+        assert (replayed.responses, replayed.left_out) == (6 + 3, 4)
+
+    def test_a_group_that_varies_may_leave_pairs_that_do_not(self, tmp_path: Path) -> None:
+        train(tmp_path, [[RIGHT, RIGHT, RIGHT, WRONG]])
+        logged, replayed = one(tmp_path, M=2)
+        assert logged.groups["groups_without_variance"] == 0
+        assert replayed.groups["groups_without_variance"] == 0.5
+
+    def test_it_is_the_same_every_time(self, tmp_path: Path) -> None:
+        train(tmp_path, [ALL, ALL[::-1]])
+        assert one(tmp_path, M=2) == one(tmp_path, M=2)
+
+    def test_groups_smaller_than_m_leave_nothing(self, tmp_path: Path) -> None:
+        train(tmp_path, [ALL])
+        _, replayed = one(tmp_path, M=64)
+        assert (replayed.responses, replayed.left_out, replayed.rank_correlation) == (0, len(ALL), None)
+
+
+def test_lines_that_are_no_rows_are_set_aside_with_their_place_and_the_rest_is_replayed(
+    tmp_path: Path,
+) -> None:
+    path = train(tmp_path / "trace", [ALL])
+    whole = path.read_bytes()
+    row = json.loads(whole.splitlines()[0])
+    odd = [
+        row | {"components": 3},
+        row | {"ground_truth": ""},
+        {k: v for k, v in row.items() if k != "response"},
+    ]
+    path.write_bytes(whole[:100] + b"\n" + whole + b"".join(json.dumps(one).encode() + b"\n" for one in odd))
+    found = replay(tmp_path / "trace", variants({}), out=tmp_path / "out")
+    assert found.summaries[1].responses == len(ALL)
+    assert [line.line for line in found.set_aside] == [1, 9, 10, 11]
+    written_down = [json.loads(line) for line in (tmp_path / "out" / SET_ASIDE).read_text().splitlines()]
+    assert [(line["path"], line["line"]) for line in written_down] == [(str(path), n) for n in (1, 9, 10, 11)]
+    assert "lacks response" in written_down[-1]["reason"]
+
+
+def test_a_validation_has_means_but_no_advantages_to_flip(tmp_path: Path) -> None:
+    TraceWriter(tmp_path).write("val", 0, [trace_row(text) | {"advantage": None} for text in ALL])
+    logged, replayed = one(tmp_path, alpha=0.5)
+    assert replayed.flipped is None
+    assert set(logged.groups) == {"groups_without_variance"}
+    assert replayed.responses == len(ALL)
+
+
+class TestCommand:
+    def run(self, *words: object) -> object:
+        return CliRunner().invoke(cli.app, ["replay", *map(str, words)])
+
+    def test_the_table_has_a_row_for_the_run_and_for_each_combination(self, tmp_path: Path) -> None:
+        train(tmp_path / "trace", [ALL])
+        done = self.run(tmp_path / "trace", "--set", "alpha=0,0.5", "--set", "M=2", "--out", tmp_path / "out")
+        assert done.exit_code == 0, done.output
+        for label in ("as logged", "alpha=0 M=2", "alpha=0.5 M=2"):
+            assert f"| {label}" in done.output
+        summaries = json.loads((tmp_path / "out" / RESULTS).read_text())
+        assert [one["settings"] for one in summaries] == [{}, {"alpha": 0, "M": 2}, {"alpha": 0.5, "M": 2}]
+
+    @pytest.mark.parametrize(
+        ("words", "says"),
+        [
+            (["--set", "alpha"], "not of the form key=value"),
+            (["--set", "alpha=1", "--set", "alpha=2"], "given twice"),
+            (["--set", "aplha=1"], "Did you mean alpha"),
+            (["--set", "alpha=-1"], "out of range"),
+            (["--set", "M=1"], "M=1 is out of range: it must be a whole number of at least 2"),
+            (["--set", "trace_dir=x"], "is not a setting"),
+        ],
+    )
+    def test_a_mistake_is_named(self, words: list[str], says: str, tmp_path: Path) -> None:
+        train(tmp_path, [ALL])
+        done = self.run(tmp_path, *words)
+        assert isinstance(done.exception, ConfigError)
+        assert says in str(done.exception)
+
+    def test_a_file_without_a_row_is_a_mistake(self, tmp_path: Path) -> None:
+        (tmp_path / "log.jsonl").write_text('{"step": 1, "data": {}}\n')
+        done = self.run(tmp_path / "log.jsonl")
+        assert isinstance(done.exception, DataError)
+        assert "none of the 1 lines" in str(done.exception)
+
+
+def test_a_summary_is_plain_values(tmp_path: Path) -> None:
+    train(tmp_path, [ALL])
+    _, replayed = one(tmp_path)
+    assert json.loads(json.dumps(dataclasses.asdict(replayed))) == dataclasses.asdict(replayed)

@@ -1,0 +1,126 @@
+"""Replay a run's traces under other settings, and sum up what each would have changed.
+
+Reads traces as a stream, scores on all cores, and keeps the numbers of one training step at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+
+from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.parallel import in_order
+from verl_stepgrpo.replay.rescoring import Rescored, chunks, rescore
+from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
+from verl_stepgrpo.replay.variants import Variant
+from verl_stepgrpo.trace import SetAside, trace_files
+
+RESULTS, FLIPPED, SET_ASIDE = "replay.json", "flipped.jsonl", "set_aside.jsonl"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What was replayed.
+
+    Attributes:
+        summaries: The run as it was logged, and then each variant.
+        set_aside: Lines of the traces that are no rows.
+    """
+
+    summaries: list[Summary]
+    set_aside: list[SetAside]
+
+
+def replay(
+    source: Path,
+    variants: Sequence[Variant],
+    *,
+    out: Path | None = None,
+    num_proc: int = 1,
+    progress: Callable[[int], None] = lambda n: None,
+) -> Replay:
+    """Score every response of the traces in ``source`` under each of ``variants``, and sum up.
+
+    Args:
+        source: A ``trace_dir``, whose training steps are replayed, or anything that ``trace_files`` takes.
+        variants: The settings to compare.
+        out: Folder for the summaries, for every response that flipped and for every line set aside; None for none.
+        num_proc: Processes that score.
+        progress: Called with the number of lines that have been scored.
+
+    Raises:
+        DataError: There is no trace, or no row in it.
+    """
+    paths = trace_files(source / "train" if (source / "train").is_dir() else source)
+    rewards = list(dict.fromkeys(variant.settings.reward for variant in variants))
+    logged = Tally("as logged", {})
+    tallies = [Tally(variant.label, dict(variant.assigned)) for variant in variants]
+    aside: list[SetAside] = []
+    with _flipped_file(out) as write:
+        scored = in_order(rescore, chunks(paths, rewards), num_proc=num_proc)
+        for rows in _steps(_rows(scored, aside, progress)):
+            logged.add(as_logged(rows), of=len(rows))
+            for tally, variant in zip(tallies, variants, strict=True):
+                step = replayed(rows, variant, rewards.index(variant.settings.reward))
+                tally.add(step, of=len(rows))
+                write(variant, (one for one in step if one.is_flipped))
+    if not logged.responses:
+        reason = f": {aside[0].reason}" if aside else ""
+        raise DataError(f"none of the {len(aside)} lines of {source} is a row of a trace{reason}")
+    found = Replay([tally.summary() for tally in (logged, *tallies)], aside)
+    if out is not None:
+        _write(out, found)
+    return found
+
+
+def _rows(
+    scored: Iterable[list[Rescored | SetAside]], aside: list[SetAside], progress: Callable[[int], None]
+) -> Iterator[Rescored]:
+    for chunk in scored:
+        for row in chunk:
+            if isinstance(row, SetAside):
+                aside.append(row)
+            else:
+                yield row
+        progress(len(chunk))
+
+
+def _steps(rows: Iterable[Rescored]) -> Iterator[list[Rescored]]:
+    """Yield the responses of each step together; a group never spans two."""
+    for _, own in groupby(rows, key=lambda row: (row.path, row.step)):
+        yield list(own)
+
+
+@contextlib.contextmanager
+def _flipped_file(out: Path | None) -> Iterator[Callable[[Variant, Iterable[Credited]], None]]:
+    """Give a function that writes flipped responses into the folder ``out``, or one that does nothing."""
+    if out is None:
+        yield lambda variant, flipped: None
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / FLIPPED).open("w", encoding="utf-8") as file:
+        yield lambda variant, flipped: file.writelines(_flip(variant, one) for one in flipped)
+
+
+def _flip(variant: Variant, one: Credited) -> str:
+    row = one.row
+    place = {
+        "path": str(row.path),
+        "line": row.line,
+        "step": row.step,
+        "uid": row.uid,
+        "session": row.session,
+    }
+    facts = {"logged": row.advantages, "replayed": one.spans}
+    return json.dumps({"setting": variant.label, **place, **facts}) + "\n"
+
+
+def _write(out: Path, found: Replay) -> None:
+    summaries = [asdict(summary) for summary in found.summaries]
+    (out / RESULTS).write_text(json.dumps(summaries, indent=2) + "\n")
+    lines = (json.dumps(asdict(line), default=str, ensure_ascii=False) + "\n" for line in found.set_aside)
+    (out / SET_ASIDE).write_text("".join(lines), encoding="utf-8")

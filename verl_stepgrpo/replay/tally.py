@@ -1,0 +1,197 @@
+"""Sum up, step by step, what the responses of a run get under one setting. Needs torch; no I/O."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch.nn.utils.rnn import pad_sequence
+
+from verl_stepgrpo.advantage import Scale, credited, group_ids
+from verl_stepgrpo.curves import Outcome, curve_name, curves
+from verl_stepgrpo.replay.rescoring import Rescored, Score, Spans
+from verl_stepgrpo.replay.variants import Variant
+from verl_stepgrpo.rewards import SCORE_KEYS
+
+NO_ADVANTAGE = 1e-6
+"""Advantages nearer to 0 than this have no sign: the trainer has them in float32."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run's responses get under one setting.
+
+    Attributes:
+        label: The setting; ``as logged`` for what the run itself paid and credited.
+        settings: What it sets.
+        responses: Responses that are summed up here.
+        left_out: Responses that are not, since they are left over when their group is split into groups of M.
+        components: Mean of each of ``SCORE_KEYS``.
+        groups: ``groups_without_variance``, ``groups_all_wrong_moving`` and ``advantage_from_all_wrong``, means over
+            training steps, as the run's curves are; the last two only where there are advantages.
+        rank_correlation: Spearman's, of the totals with the logged ones, in [-1, 1]; None where either is constant.
+        flipped: Responses of which this setting lowers a part (a step, or what follows the steps) that the run raised,
+            or raises one that it lowered; None where the run computed no advantages.
+    """
+
+    label: str
+    settings: dict[str, Any]
+    responses: int
+    left_out: int
+    components: dict[str, float]
+    groups: dict[str, float]
+    rank_correlation: float | None
+    flipped: int | None
+
+
+@dataclass(frozen=True)
+class Credited:
+    """A response in its group, with what it is paid and the advantage of each of its spans."""
+
+    row: Rescored
+    group: str
+    score: Score
+    spans: Spans
+
+    @property
+    def is_flipped(self) -> bool:
+        """Whether the run pushed a part of it the other way."""
+        pairs = list(zip(self.row.advantages, self.spans, strict=False))
+        if len(self.row.advantages) != len(self.spans):
+            pairs = pairs[:1]  # steps are told apart otherwise than when the run was logged
+        return any(_sign(logged) * _sign(own) < 0 for logged, own in pairs)
+
+
+def as_logged(rows: Sequence[Rescored]) -> list[Credited]:
+    """Return the responses of a step as the run itself paid and credited them."""
+    return [Credited(row, row.uid, row.logged, row.advantages) for row in rows]
+
+
+def replayed(rows: Sequence[Rescored], variant: Variant, index: int) -> list[Credited]:
+    """Return the responses of a step as ``variant`` pays and credits them.
+
+    Args:
+        rows: All responses of one training step.
+        variant: The setting.
+        index: Which of each row's ``scores`` is of its rewards.
+    """
+    placed = list(split(rows, variant.group_size))
+    if not placed:
+        return []
+    scores = [row.scores[index] for _, row in placed]
+    settings = variant.settings
+    shares = [torch.tensor(score.step_shares, dtype=torch.float64) for score in scores]
+    advantage_BS = credited(
+        torch.tensor([score.total for score in scores], dtype=torch.float64),
+        group_ids(group for group, _ in placed),
+        Scale.of(settings),
+        shares_BS=pad_sequence(shares, batch_first=True) if settings.advantage.credit == "step" else None,
+        correct_B=torch.tensor([score.correct for score in scores]),
+        outcome_gate=settings.advantage.outcome_gate,
+    )
+    return [
+        Credited(row, group, score, _spans(values, len(score.step_shares)))
+        for (group, row), score, values in zip(placed, scores, advantage_BS.tolist(), strict=True)
+    ]
+
+
+def split(rows: Sequence[Rescored], size: int | None) -> Iterator[tuple[str, Rescored]]:
+    """Yield the responses of a step with the name of their group, each group split into as many of ``size`` as it has.
+
+    Which responses come together is random and the same every time; those left over are in none.
+    """
+    groups: dict[str, list[Rescored]] = {}
+    for row in rows:
+        groups.setdefault(row.uid, []).append(row)
+    for uid, own in groups.items():
+        if size is None:
+            yield from ((uid, row) for row in own)
+            continue
+        drawn = random.Random(f"{own[0].step}/{uid}").sample(own, len(own) // size * size)
+        yield from ((f"{uid}/{i // size}", row) for i, row in enumerate(drawn))
+
+
+class Tally:
+    """Sums over the steps of a run under one setting."""
+
+    def __init__(self, label: str, settings: dict[str, Any]) -> None:
+        self.label = label
+        self.settings = settings
+        self.responses = self._left_out = self._flipped = 0
+        self._components = np.zeros(len(SCORE_KEYS))
+        self._groups: dict[str, list[float]] = {}
+        # Few totals are possible, so that counting pairs takes no more memory for more responses.
+        self._totals: Counter[tuple[float, float]] = Counter()
+        self._has_advantages = True
+
+    def add(self, step: Sequence[Credited], *, of: int) -> None:
+        """Add the responses of a training step, which had ``of`` responses."""
+        self._left_out += of - len(step)
+        if not step:
+            return
+        self.responses += len(step)
+        self._components += np.array([one.score.components for one in step]).sum(axis=0)
+        self._totals.update((one.row.logged.total, one.score.total) for one in step)
+        self._flipped += sum(one.is_flipped for one in step)
+        self._has_advantages &= all(one.row.advantages for one in step)
+        for name, value in _group_curves(step).items():
+            self._groups.setdefault(name, []).append(value)
+
+    def summary(self) -> Summary:
+        return Summary(
+            self.label,
+            self.settings,
+            self.responses,
+            self._left_out,
+            dict(zip(SCORE_KEYS, (self._components / max(1, self.responses)).tolist(), strict=True)),
+            {name: float(np.mean(values)) for name, values in self._groups.items()},
+            self._rank_correlation(),
+            self._flipped if self._has_advantages else None,
+        )
+
+    def _rank_correlation(self) -> float | None:
+        if not self._totals:
+            return None
+        counts = list(self._totals.values())
+        logged, own = (np.repeat(values, counts) for values in zip(*self._totals, strict=True))
+        if len(set(logged)) < 2 or len(set(own)) < 2:
+            return None
+        return float(spearmanr(logged, own).statistic)
+
+
+def _group_curves(step: Sequence[Credited]) -> dict[str, float]:
+    outcomes = [
+        Outcome(one.group, dict(zip(SCORE_KEYS, one.score.components, strict=True)), _weight(one))
+        for one in step
+    ]
+    names = ["groups_without_variance"]
+    if all(one.spans for one in step):
+        names += ["groups_all_wrong_moving", "advantage_from_all_wrong"]
+    drawn = curves(outcomes)
+    return {name: drawn[curve_name(name)] for name in names}
+
+
+def _weight(one: Credited) -> float:
+    """Return the mean absolute advantage of a response's characters."""
+    known = [(abs(a), w) for a, w in zip(one.spans, one.row.weights, strict=False) if a is not None]
+    whole = sum(weight for _, weight in known)
+    return sum(size * weight for size, weight in known) / whole if whole else 0.0
+
+
+def _spans(values: list[float], n_steps: int) -> Spans:
+    """Return the advantages of a response's own spans, of the columns that ``credited`` gives."""
+    if len(values) == 1 or n_steps == 0:
+        return (values[0],) * (n_steps + 1)
+    return (*values[:n_steps], values[-1])
+
+
+def _sign(advantage: float | None) -> int:
+    if advantage is None or abs(advantage) < NO_ADVANTAGE:
+        return 0
+    return 1 if advantage > 0 else -1

@@ -1,0 +1,57 @@
+"""The settings that a replay compares: every combination of the values that were given. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.settings import AdvantageSettings, RewardSettings, RunSettings, check_known
+
+GROUP_SIZE = "M"
+"""Responses to a prompt, as the paper calls it (section 4.1); verl's ``rollout.n``."""
+
+_REWARD = [f.name for f in dataclasses.fields(RewardSettings)]
+_ADVANTAGE = [f.name for f in dataclasses.fields(AdvantageSettings)]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to score and to credit.
+
+    Attributes:
+        assigned: What it sets, by name; the rest has its default.
+        settings: All of it.
+        group_size: Into groups of how many responses the logged groups are split, or None for as they are.
+    """
+
+    assigned: Mapping[str, Any] = field(default_factory=dict)
+    settings: RunSettings = field(default_factory=RunSettings)
+    group_size: int | None = None
+
+    @property
+    def label(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.assigned.items()) or "defaults"
+
+
+def variants(values: Mapping[str, Sequence[Any]]) -> list[Variant]:
+    """Return a variant for every combination of the ``values`` of each setting.
+
+    Raises:
+        ConfigError: A setting is unknown, has no value, or has one that is out of range.
+    """
+    check_known(values, [*_REWARD, *_ADVANTAGE, GROUP_SIZE])
+    return [
+        _variant(dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())
+    ]
+
+
+def _variant(assigned: dict[str, Any]) -> Variant:
+    settings = {key: value for key, value in assigned.items() if key != GROUP_SIZE}
+    size = assigned.get(GROUP_SIZE)
+    if size is not None and (not isinstance(size, (int, float)) or size < 2 or size != int(size)):
+        raise ConfigError(f"{GROUP_SIZE}={size!r} is out of range: it must be a whole number of at least 2.")
+    return Variant(assigned, RunSettings.from_mapping(settings), None if size is None else int(size))
