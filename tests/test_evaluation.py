@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def run(server: Server, folder: Path, rows: list[dict] | None = None, **options:
     if rows is not None or not file.exists():
         parquet(file, rows or [row(i) for i in range(10)])
     asked = ServerOptions(server.url, "m", concurrency=3, max_retries=2, timeout=5)
-    return evaluate(file, folder / "out", EvalOptions("m", "/no/such/model", **options), asked)
+    return evaluate(file, folder / "out", EvalOptions("m", "/no/such/model", **options), nullcontext(asked))
 
 
 class TestEvaluate:
@@ -82,6 +83,17 @@ class TestEvaluate:
         assert set(results.scores["all"]) == set(SCORE_KEYS)
         written = json.loads((tmp_path / "out" / RESULTS).read_text())
         assert written["scores"]["all"]["acc"]["interval"] == list(results.scores["all"]["acc"].interval)
+
+    def test_step_rvr_has_the_interval_of_a_share_where_it_is_one(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.weak = (0, 5, 6)  # wrong, and valid none the less
+        own = run(server, tmp_path).scores["all"]
+        assert own["step_rvr"] == own["complete"] == own["ordered"]
+        (tmp_path / "half").mkdir()
+        half = run(server, tmp_path / "half", reward=RewardSettings(rvr_weight=0.5)).scores["all"]["step_rvr"]
+        assert half.mean == 0.5
+        assert half.interval == (0.5, 0.5)  # a bootstrap of equal values
 
     def test_every_response_is_a_row_of_a_trace(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path, samples=2)
@@ -133,6 +145,17 @@ class TestEvaluate:
         with pytest.raises(ConfigError, match="begun with another source or other options"):
             run(server, tmp_path, reward=RewardSettings(alpha=0.2))
 
+    def test_it_is_refused_before_a_server_is_started(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path)
+
+        @contextmanager
+        def never() -> Iterator[ServerOptions]:
+            raise AssertionError("a server was started")
+            yield
+
+        with pytest.raises(ConfigError, match="begun with another source or other options"):
+            evaluate(tmp_path / "data.parquet", tmp_path / "out", EvalOptions("other", "other"), never())
+
     def test_another_server_or_other_weights_are_another_run(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path)
         for change in ({"base_url": "http://other/v1"}, {"weights": (("model.safetensors", 1, 2),)}):
@@ -151,17 +174,20 @@ class TestEvaluate:
         run(server, tmp_path)
         asked = ServerOptions(server.url, "m")
         options = EvalOptions("m", "/no/such/model")
-        assert evaluate(tmp_path / "data.parquet", tmp_path / "out", options, asked, limit=3).rows == 3
+        assert (
+            evaluate(tmp_path / "data.parquet", tmp_path / "out", options, nullcontext(asked), limit=3).rows
+            == 3
+        )
 
     def test_what_is_no_such_server_ends_the_run(self, server: Server, tmp_path: Path) -> None:
         file = Path(parquet(tmp_path / "data.parquet", [row(0)]))
         options = EvalOptions("m", "/no/such/model")
         server.faults = ["html"]
         with pytest.raises(DataError, match="does not answer as an OpenAI-compatible server"):
-            evaluate(file, tmp_path / "out", options, ServerOptions(server.url, "m"))
+            evaluate(file, tmp_path / "out", options, nullcontext(ServerOptions(server.url, "m")))
         nobody = ServerOptions("http://127.0.0.1:9/v1", "m", max_retries=0)
         with pytest.raises(DataError, match=r"no server answers at http://127\.0\.0\.1:9/v1"):
-            evaluate(file, tmp_path / "out", options, nobody)
+            evaluate(file, tmp_path / "out", options, nullcontext(nobody))
 
     @pytest.mark.parametrize(
         ("change", "said"),
@@ -255,7 +281,7 @@ class TestCommand:
         ("arguments", "said"),
         [
             (["--set", "alpha"], "not of the form key=value"),
-            (["--set", "alpha=-1"], "alpha=-1.0 is out of range"),
+            (["--set", "alpha=-1"], "alpha=-1 is out of range"),
             (["--set", "alhpa=1"], "Did you mean alpha?"),
             (["--samples", "0"], "Invalid value for '--samples'"),
         ],

@@ -126,6 +126,12 @@ class TestRows:
         row = rl_row(item_of(0, R1VL), options(images, embed_images=False, max_pixels=1000).rows)
         assert row["images"] == [{"image": str(images / "china.jpg"), "max_pixels": 1000}]
 
+    @pytest.mark.parametrize("url", ["https://example.org/a.png", "file:///a.png"])
+    def test_a_url_is_no_image_and_it_says_what_to_do(self, url: str, images: Path) -> None:
+        with pytest.raises(DroppedError, match="is a URL: download the images") as error:
+            rl_row(item_of(0, R1VL | {"image_path": url}), options(images).rows)
+        assert error.value.reason == "image"
+
     @pytest.mark.parametrize(
         ("change", "reason"),
         [

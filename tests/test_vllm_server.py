@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -75,7 +76,7 @@ def test_an_evaluation_of_a_served_model_has_every_row(
 ) -> None:
     file = folder / "data" / "heldout.parquet"
     options = EvalOptions(server.model, server.model, samples=2, temperature=1.0, max_tokens=12)
-    results = evaluate(file, tmp_path / "out", options, server)
+    results = evaluate(file, tmp_path / "out", options, nullcontext(server))
     assert (results.rows, results.responses, results.failed) == (8, 16, 0)
     rows = read_trace(tmp_path / "out" / RESPONSES)
     assert len({row["response"] for row in rows}) > 8  # sampled, and not all alike
@@ -109,4 +110,4 @@ def test_a_model_that_the_server_does_not_have_is_named(
     other = ServerOptions(server.base_url, "another", timeout=30)
     file = folder / "data" / "heldout.parquet"
     with pytest.raises(DataError, match="does not have 'another'"):
-        evaluate(file, tmp_path / "out", EvalOptions("another", str(folder / "model")), other)
+        evaluate(file, tmp_path / "out", EvalOptions("another", str(folder / "model")), nullcontext(other))

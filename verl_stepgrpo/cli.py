@@ -227,7 +227,6 @@ def evaluate(
     server = _server_options(base_url, model, concurrency, timeout)
     from verl_stepgrpo.evaluation import evaluate as work
     from verl_stepgrpo.evaluation.questions import check_file
-    from verl_stepgrpo.serving.vllm import vllm_server
 
     check_file(file)
     options = work.EvalOptions(
@@ -240,17 +239,17 @@ def evaluate(
         max_tokens,
         reward=reward,
     )
-    own = (
-        contextlib.nullcontext(base_url)
+    serving = (
+        contextlib.nullcontext(server)
         if base_url
-        else vllm_server(model, shlex.split(vllm_args), out / "vllm.log")
+        else _own_server(server, shlex.split(vllm_args), out / "vllm.log")
     )
-    with own as url, _progress() as advance:
+    with _progress() as advance:
         results = work.evaluate(
             file,
             out,
             options,
-            dataclasses.replace(server, base_url=url),
+            serving,
             api_key=os.environ.get(api_key_env),
             limit=limit,
             progress=advance,
@@ -339,6 +338,14 @@ def _server_options(base_url: str | None, model: str, concurrency: int, timeout:
     except ImportError as error:
         raise ConfigError(f"{error}. Install the client: pip install 'verl-stepgrpo[openai]'") from error
     return ServerOptions(base_url, model, concurrency, timeout)
+
+
+@contextlib.contextmanager
+def _own_server(options: ServerOptions, arguments: list[str], log: Path) -> Iterator[ServerOptions]:
+    from verl_stepgrpo.serving.vllm import vllm_server
+
+    with vllm_server(options.model, arguments, log) as url:
+        yield dataclasses.replace(options, base_url=url)
 
 
 def _reward_settings(texts: list[str]) -> RewardSettings:

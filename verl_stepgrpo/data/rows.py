@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,9 @@ def _images(item: Item, options: RowOptions) -> list[dict[str, Any]]:
 
 def _image(path: str, options: RowOptions) -> dict[str, Any]:
     """Return an image as verl takes it, once it has been decoded whole."""
+    if re.match(r"\w+://", path):
+        # A row has to be the same every time it is read; pages go away.
+        raise DroppedError("image", f"{path} is a URL: download the images, and name the files")
     place = options.image_root / path
     try:
         content = place.read_bytes()

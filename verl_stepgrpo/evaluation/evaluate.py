@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.trace import describe, read_trace
 
 SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "unparseable")
-"""Components that are 0 or 1."""
+"""Components that are 0 or 1 under any setting."""
 
 RESPONSES, RESULTS, FAILED = "responses.jsonl", "results.json", "failed.jsonl"
 
@@ -77,7 +78,7 @@ def evaluate(
     file: Path,
     out: Path,
     options: EvalOptions,
-    server: ServerOptions,
+    serving: AbstractContextManager[ServerOptions],
     *,
     api_key: str | None = None,
     limit: int | None = None,
@@ -85,15 +86,20 @@ def evaluate(
 ) -> Results:
     """Evaluate the model on the rows of ``file`` (the first ``limit``), write all to the folder ``out``, return it.
 
+    ``serving`` gives the server; it is entered when the folder has been looked at, since one may take minutes to start.
+
     Raises:
         DataError: A row cannot be asked or scored, or the server does not have the model.
         ConfigError: ``out`` was begun with other options, or a setting cannot be used.
     """
     done = _done(out / RESPONSES, options.samples)
     begin(out / "options.json", file, options, has_begun=bool(done))
-    failed = asyncio.run(_ask(file, out, options, server, api_key, limit, done, progress))
+    with serving as server:
+        failed = asyncio.run(_ask(file, out, options, server, api_key, limit, done, progress))
     rows = (row for row in read_trace(out / RESPONSES) if limit is None or int(row["uid"]) < limit)
-    results = summarise(rows, failed=failed, done=done)
+    # StepRVR is a share where a valid response is paid 1.
+    shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
+    results = summarise(rows, failed=failed, done=done, shares=shares)
     facts = {"file": str(file), "options": asdict(options), **asdict(results)}
     (out / RESULTS).write_text(json.dumps(facts, indent=2) + "\n")
     return results
@@ -105,8 +111,17 @@ def weights_of(model: str) -> tuple[tuple[str, int, int], ...]:
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
 
 
-def summarise(rows: Iterator[dict[str, Any]], *, failed: int = 0, done: Collection[str] = ()) -> Results:
-    """Return the estimates of all components, in all datasets together and, if there are several, in each."""
+def summarise(
+    rows: Iterable[dict[str, Any]],
+    *,
+    failed: int,
+    done: Collection[str],
+    shares: Collection[str],
+) -> Results:
+    """Return the estimates of all components, in all datasets together and, if there are several, in each.
+
+    ``shares`` names the components that are 0 or 1.
+    """
     by_question: dict[tuple[str | None, str], list[dict[str, float]]] = {}
     for row in rows:
         by_question.setdefault((row["data_source"], row["uid"]), []).append(row["components"])
@@ -119,13 +134,15 @@ def summarise(rows: Iterator[dict[str, Any]], *, failed: int = 0, done: Collecti
         reused=sum(uid in done for _, uid in by_question),
         responses=sum(map(len, by_question.values())),
         failed=failed,
-        scores={name: _estimates(questions) for name, questions in groups.items() if questions},
+        scores={name: _estimates(questions, shares) for name, questions in groups.items() if questions},
     )
 
 
-def _estimates(questions: Sequence[Sequence[dict[str, float]]]) -> dict[str, Estimate]:
+def _estimates(
+    questions: Sequence[Sequence[dict[str, float]]], shares: Collection[str]
+) -> dict[str, Estimate]:
     return {
-        key: estimate([[one[key] for one in own] for own in questions], is_share=key in SHARES)
+        key: estimate([[one[key] for one in own] for own in questions], is_share=key in shares)
         for key in SCORE_KEYS
     }
 
