@@ -19,17 +19,14 @@ from pathlib import Path
 
 from memory import peak_of
 
-from verl_stepgrpo.trace import iter_traces, trace_files
+from verl_stepgrpo.trace import read_trace, trace_files
 
 SETTINGS = ["alpha=0,0.1,0.5", "match_threshold=0.8,1", "credit=trajectory,step"]
 
 
 def write_run(traces: Path, folder: Path, rollouts: int) -> int:
     """Write the training steps of ``traces`` over and over until there are ``rollouts``; return how many there are."""
-    steps = [
-        list(iter_traces([path], set_aside=lambda line: sys.exit(f"{line.path}:{line.line}: {line.reason}")))
-        for path in trace_files(traces / "train")
-    ]
+    steps = [read_trace(path) for path in trace_files(traces / "train")]
     written = 0
     for step, rows in enumerate(itertools.cycle(steps), start=1):
         with (folder / f"step-{step:06d}.jsonl").open("w", encoding="utf-8") as file:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,18 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from verl_stepgrpo import SCORE_KEYS, ConfigError, DataError, RewardSettings
-from verl_stepgrpo.evaluation.evaluate import FAILED, RESPONSES, RESULTS, EvalOptions, Results, evaluate
-from verl_stepgrpo.evaluation.intervals import estimate
+from verl_stepgrpo.evaluation.comparison import Comparison, check_comparable, compare
+from verl_stepgrpo.evaluation.evaluate import (
+    FAILED,
+    RESPONSES,
+    RESULTS,
+    SHARES,
+    EvalOptions,
+    Results,
+    evaluate,
+    summarise,
+)
+from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.serving.client import ServerOptions
 from verl_stepgrpo.trace import read_trace
 
@@ -262,6 +273,58 @@ class TestIntervals:
         assert estimate([[1.0, 0.0]]).interval is None
 
 
+class TestComparison:
+    """Two models are compared on the questions that both were asked."""
+
+    def both(self, server: Server, tmp_path: Path, weak: tuple, then_weak: tuple) -> Comparison:
+        server.weak = weak
+        run(server, tmp_path / "before", [row(i) for i in range(10)])
+        server.weak = then_weak
+        run(server, tmp_path / "after", [row(i) for i in range(10)])
+        return compare(tmp_path / "before" / "out", tmp_path / "after" / "out")
+
+    @pytest.fixture(autouse=True)
+    def folders(self, tmp_path: Path) -> None:
+        for name in ("before", "after"):
+            (tmp_path / name).mkdir()
+
+    def test_the_change_is_the_mean_of_the_changes(self, server: Server, tmp_path: Path) -> None:
+        found = self.both(server, tmp_path, (0, 1, 2, 3), (3, 4))
+        assert (found.rows, found.unpaired) == (10, 0)
+        assert found.differences["acc"].mean == pytest.approx(0.2)
+        assert found.differences["step_rvr"] == Estimate(0.0, (0.0, 0.0))
+
+    def test_pairing_makes_it_surer_than_two_intervals_apart(self, server: Server, tmp_path: Path) -> None:
+        """Half the questions are hard for both models, and one more is for the first alone."""
+        found = self.both(server, tmp_path, (0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4)).differences["acc"]
+        alone = summarise(
+            read_trace(tmp_path / "after" / "out" / RESPONSES), failed=0, done=(), shares=SHARES
+        ).scores["all"]["acc"]
+        assert found.interval is not None
+        assert alone.interval is not None
+        assert found.interval[1] - found.interval[0] < (alone.interval[1] - alone.interval[0]) / 1.5
+
+    def test_questions_of_one_alone_are_counted(self, server: Server, tmp_path: Path) -> None:
+        self.both(server, tmp_path, (), ())
+        path = tmp_path / "before" / "out" / RESPONSES
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
+        found = compare(path.parent, tmp_path / "after" / "out")
+        assert (found.rows, found.unpaired) == (7, 3)
+
+    def test_other_questions_are_refused(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path / "before", [row(i) for i in range(3)])
+        run(server, tmp_path / "after", [row(i) for i in range(1, 4)])
+        with pytest.raises(DataError, match="evaluations of different data: row 0 is another question"):
+            compare(tmp_path / "before" / "out", tmp_path / "after" / "out")
+
+    def test_other_options_are_refused_before_anything_is_asked(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path / "before", [row(0)])
+        with pytest.raises(ConfigError, match="was evaluated with max_tokens=1024, this run with 99"):
+            check_comparable(tmp_path / "before" / "out", asdict(EvalOptions("m", "m", max_tokens=99)))
+        with pytest.raises(DataError, match="has no finished evaluation"):
+            check_comparable(tmp_path / "after", asdict(EvalOptions("m", "m")))
+
+
 class TestCommand:
     def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "verl_stepgrpo", "eval", *map(str, arguments)]
@@ -277,9 +340,21 @@ class TestCommand:
         assert "acc                  0.750   0.301 to 0.954" in done.stdout
         assert "score                1.900   " in done.stdout
 
+    def test_it_prints_the_change_against_an_earlier_evaluation(self, server: Server, tmp_path: Path) -> None:
+        file = parquet(tmp_path / "data.parquet", [row(i) for i in range(1, 9)])
+        arguments = [file, "--model", "m", "--base-url", server.url]
+        server.weak = (2, 3)
+        self.run(*arguments, "--out", tmp_path / "before")
+        server.weak = ()
+        done = self.run(*arguments, "--out", tmp_path / "after", "--against", tmp_path / "before")
+        assert done.returncode == 0, done.stderr
+        assert f"Against {tmp_path / 'before'}: 8 rows\n" in done.stdout
+        assert "acc                 +0.250   +0.000 to +0.625" in done.stdout
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
+            (["--against", "/no/such/folder"], "/no/such/folder has no finished evaluation"),
             (["--set", "alpha"], "not of the form key=value"),
             (["--set", "alpha=-1"], "alpha=-1 is out of range"),
             (["--set", "alhpa=1"], "Did you mean alpha?"),

@@ -29,7 +29,9 @@ from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.parallel import WorkerDiedError
 
 if TYPE_CHECKING:
+    from verl_stepgrpo.evaluation.comparison import Comparison
     from verl_stepgrpo.evaluation.evaluate import Results
+    from verl_stepgrpo.evaluation.intervals import Estimate
     from verl_stepgrpo.replay.replay import Replay
     from verl_stepgrpo.serving.client import ServerOptions
     from verl_stepgrpo.settings import RewardSettings
@@ -207,6 +209,10 @@ def evaluate(
     temperature: Annotated[float, typer.Option(min=0, help="Of the sampling; 0 is greedy decoding.")] = 0.0,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 1024,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask the first rows only.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="--out of an earlier evaluation, to compare with question by question."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A setting of the rewards, as image_description=optional."),
@@ -226,6 +232,7 @@ def evaluate(
     reward = _reward_settings(settings or [])
     server = _server_options(base_url, model, concurrency, timeout)
     from verl_stepgrpo.evaluation import evaluate as work
+    from verl_stepgrpo.evaluation.comparison import check_comparable, compare
     from verl_stepgrpo.evaluation.questions import check_file
 
     check_file(file)
@@ -239,6 +246,8 @@ def evaluate(
         max_tokens,
         reward=reward,
     )
+    if against is not None:
+        check_comparable(against, dataclasses.asdict(options))
     serving = (
         contextlib.nullcontext(server)
         if base_url
@@ -255,6 +264,8 @@ def evaluate(
             progress=advance,
         )
     _show_results(results)
+    if against is not None:
+        _show_comparison(compare(against, out), against)
     typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
     if results.reused:
         typer.echo(f"{results.reused} rows were answered in an earlier run into {out}")
@@ -379,10 +390,21 @@ def _value(text: str) -> float | str:
 def _show_results(results: Results) -> None:
     for name, scores in results.scores.items():
         rows = f"{results.rows} rows, {results.responses} responses" if name == "all" else name
-        typer.echo(f"{rows}\n  {'':18} {'mean':>7}   95% interval")
-        for component, found in scores.items():
-            interval = "-" if found.interval is None else "{:.3f} to {:.3f}".format(*found.interval)
-            typer.echo(f"  {component:18} {found.mean:>7.3f}   {interval}")
+        _show_estimates(rows, scores, "mean", "")
+
+
+def _show_comparison(found: Comparison, before: Path) -> None:
+    unpaired = f", {found.unpaired} in one evaluation alone" if found.unpaired else ""
+    _show_estimates(f"Against {before}: {found.rows} rows{unpaired}", found.differences, "change", "+")
+
+
+def _show_estimates(title: str, estimates: dict[str, Estimate], mean: str, sign: str) -> None:
+    typer.echo(f"{title}\n  {'':18} {mean:>7}   95% interval")
+    for component, found in estimates.items():
+        interval = (
+            "-" if found.interval is None else " to ".join(f"{end:{sign}.3f}" for end in found.interval)
+        )
+        typer.echo(f"  {component:18} {found.mean:>{sign}7.3f}   {interval}")
 
 
 def _show_replay(found: Replay) -> None:

@@ -108,11 +108,12 @@ def read_trace(path: str | Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: A line is no row, or of another schema.
     """
-
-    def refuse(line: SetAside) -> None:
-        raise ValueError(f"{line.path}:{line.line}: {line.reason}")
-
     return list(iter_traces([Path(path)], set_aside=refuse))
+
+
+def refuse(line: SetAside) -> None:
+    """Raise ValueError: for readers of what this package alone wrote."""
+    raise ValueError(f"{line.path}:{line.line}: {line.reason}")
 
 
 def iter_traces(paths: Iterable[Path], *, set_aside: Callable[[SetAside], None]) -> Iterator[dict[str, Any]]:

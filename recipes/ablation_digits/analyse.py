@@ -56,6 +56,13 @@ def both(evaluations: list[dict[str, Any]]) -> str:
     return f"{np.mean([_bits(e['right']) * _bits(e['valid']) for e in evaluations]):.1%}"
 
 
+def answer_share(results: list[dict[str, Any]]) -> str:
+    """Return how much of the differences in reward was the answer's doing, over training; from runs that noted it."""
+    shares = [step.get("answer_share") for result in results for step in result["curve"]]
+    known = [share for share in shares if share is not None]
+    return f"{np.mean(known):.0%}" if known else "-"
+
+
 def _bits(text: str) -> np.ndarray:
     return np.array([int(character) for character in text])
 
@@ -132,6 +139,7 @@ def row(runs: Runs, arm: str) -> str:
         both(last),
         f"{np.mean([e['key_step_match'] for e in last]):.1%}",
         median_rollouts(runs, arm),
+        answer_share(results),
         f"{np.mean([r['minutes'] for r in results]):.1f}",
     ]
     if arm != BASELINE:
@@ -146,10 +154,10 @@ def table(runs: Runs) -> str:
     means = {m: np.mean([e[m] for e in start]) for m in ("accuracy", "validity", "key_step_match")}
     head = (
         "| arm | seeds | accuracy (95% interval) | points against GRPO (paired) | valid | right and valid "
-        "| key steps | rollouts to GRPO's accuracy (seeds that reach it) | minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| key steps | rollouts to GRPO's accuracy (seeds that reach it) | answer's share | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         f"| warmed up | {len(start)} | {means['accuracy']:.1%} | - | {means['validity']:.1%} "
-        f"| {both(start)} | {means['key_step_match']:.1%} | - | - |",
+        f"| {both(start)} | {means['key_step_match']:.1%} | - | - | - |",
     )
     return "\n".join([*head, *(row(runs, arm) for arm in runs)])
 

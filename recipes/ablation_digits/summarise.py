@@ -46,9 +46,29 @@ def curves(trace: Path) -> list[dict[str, Any]]:
         rows = read_trace(path)
         spread = float(np.std([row["advantage"] for row in rows]))
         found.append(
-            {"step": rows[0]["step"], "rollouts": len(rows), **measures(rows), "advantage_std": spread}
+            {
+                "step": rows[0]["step"],
+                "rollouts": len(rows),
+                **measures(rows),
+                "advantage_std": spread,
+                "answer_share": answer_share(rows),
+            }
         )
     return found
+
+
+def answer_share(rows: list[dict[str, Any]]) -> float | None:
+    """Return the share of what the rewards differ by within groups that is the answer's doing; None where none differ.
+
+    The reward is the answer plus what is paid beside it, so that its variance is its covariance with the one plus that
+    with the other: sum over groups of cov(answer, reward) over that of var(reward). Plain GRPO has 1.
+    """
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        groups.setdefault(row["uid"], []).append((row["components"]["acc"], row["total"]))
+    centred = [np.array(own) - np.mean(own, axis=0) for own in groups.values()]
+    variance = sum(float((own[:, 1] ** 2).sum()) for own in centred)
+    return sum(float((own[:, 0] * own[:, 1]).sum()) for own in centred) / variance if variance else None
 
 
 def fingerprint(checkpoint: Path) -> str:

@@ -1,0 +1,92 @@
+"""Compare two evaluations of the same questions, question by question. Reads their folders, writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.evaluation.evaluate import RESPONSES, RESULTS
+from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.trace import iter_traces, refuse
+
+COMPARABLE = ("reward", "samples", "temperature", "max_tokens")
+"""Options that have to be the same; models and servers may differ."""
+
+Asked = dict[str, tuple[str, dict[str, float]]]
+"""By question: what was asked, and the mean of each component over its responses."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How one evaluation differs from another.
+
+    Attributes:
+        rows: Questions that both have.
+        unpaired: Questions that only one has; they are in no mean.
+        differences: Of each component, after less before.
+    """
+
+    rows: int
+    unpaired: int
+    differences: dict[str, Estimate]
+
+
+def check_comparable(before: Path, options: Mapping[str, Any]) -> None:
+    """Make sure that an evaluation with ``options`` can be compared with the one in ``before``.
+
+    Raises:
+        DataError: ``before`` has no finished evaluation.
+        ConfigError: It was made with other options.
+    """
+    try:
+        theirs = json.loads((before / RESULTS).read_text())["options"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{before} has no finished evaluation; expected the --out folder of verl-stepgrpo eval"
+        ) from None
+    for name in COMPARABLE:
+        if theirs.get(name) != options[name]:
+            raise ConfigError(
+                f"{before} was evaluated with {name}={theirs.get(name)!r}, this run with {options[name]!r}: their "
+                "difference would not be the model's. Evaluate both alike."
+            )
+
+
+def compare(before: Path, after: Path) -> Comparison:
+    """Return how the evaluation in the folder ``after`` differs from that in ``before``.
+
+    Intervals are bootstraps over the questions that both have, of the differences in each: what makes one question
+    harder than another does not widen them.
+
+    Raises:
+        DataError: The folders are of other questions.
+    """
+    theirs, ours = _asked(before), _asked(after)
+    shared = [uid for uid in ours if uid in theirs]
+    other = [uid for uid in shared if ours[uid][0] != theirs[uid][0]]
+    if other or not shared:
+        where = f"row {other[0]} is another question" if other else "they have no row in common"
+        raise DataError(f"{before} and {after} are evaluations of different data: {where}")
+    differences = {
+        key: estimate([[ours[uid][1][key] - theirs[uid][1][key]] for uid in shared]) for key in SCORE_KEYS
+    }
+    return Comparison(len(shared), len(ours.keys() ^ theirs.keys()), differences)
+
+
+def _asked(folder: Path) -> Asked:
+    questions: dict[str, str] = {}
+    values: dict[str, list[dict[str, float]]] = {}
+    for row in iter_traces([folder / RESPONSES], set_aside=refuse):
+        questions[row["uid"]] = json.dumps([row["data_source"], row["prompt"], row["ground_truth"]])
+        values.setdefault(row["uid"], []).append(row["components"])
+    return {
+        uid: (questions[uid], {key: float(np.mean([one[key] for one in own])) for key in SCORE_KEYS})
+        for uid, own in values.items()
+    }
