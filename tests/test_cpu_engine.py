@@ -113,6 +113,7 @@ def test_the_main_job_runs_for_real(tmp_path: Path) -> None:
     check_traces(out / "trace")
     check_components_agree_with_verl(log, out / "trace")
     check_curves(log, out)
+    check_a_replay_gives_the_run_back(out / "trace")
     smoke = [
         sys.executable,
         "recipes/gpu_smoke/check.py",
@@ -152,6 +153,18 @@ def check_curves(log: str, out: Path) -> None:
     ):
         assert f"stepgrpo/{name}/mean:" in log
         assert 0 <= drawn.Scalars(f"stepgrpo/{name}/mean")[0].value <= 1
+
+
+def check_a_replay_gives_the_run_back(folder: Path) -> None:
+    """What verl paid and credited, tokens and float32 and all, is what the traces say it should have."""
+    from verl_stepgrpo.replay.replay import replay
+    from verl_stepgrpo.replay.variants import variants
+
+    logged, replayed = replay(folder, variants({})).summaries
+    assert replayed.components == pytest.approx(logged.components)
+    assert replayed.groups == pytest.approx(logged.groups, abs=1e-4)
+    assert replayed.rank_correlation == pytest.approx(1.0)
+    assert (replayed.flipped, replayed.responses) == (0, 2 * 32 * 8)
 
 
 def check_traces(folder: Path) -> None:
