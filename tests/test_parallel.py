@@ -37,5 +37,5 @@ def test_results_come_in_the_order_of_the_tasks_and_few_tasks_are_read_ahead() -
 
 
 def test_a_killed_process_is_an_error_and_not_a_wait_for_ever() -> None:
-    with pytest.raises(WorkerDiedError, match="was killed"):
+    with pytest.raises(WorkerDiedError, match="ended in the middle of its work"):
         list(in_order(die_at_three, range(10), num_proc=2))

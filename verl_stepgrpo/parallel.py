@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class WorkerDiedError(RuntimeError):
-    """A process of the pool was ended from outside."""
+    """A process of the pool ended in the middle of its work."""
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], *, num_proc: int) -> Iterator[Result]:
@@ -28,7 +28,7 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], *, num_proc:
         num_proc: Processes, at least 1.
 
     Raises:
-        WorkerDiedError: A process was killed. multiprocessing's own pool would wait for its result for ever.
+        WorkerDiedError: A process ended, as one that is killed. multiprocessing's own pool would wait for its result for ever.
     """
     running: deque[Future[Result]] = deque()
     # Not forked: the symbolic verifier and progress bars have threads.
@@ -42,7 +42,8 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], *, num_proc:
                 yield running.popleft().result()
         except BrokenProcessPool as error:
             raise WorkerDiedError(
-                "a worker process was killed, perhaps for want of memory: try again with fewer (--num-proc)"
+                "a worker process ended in the middle of its work: it was killed, perhaps for want of memory (then "
+                "try --num-proc 1), or it could not start (then its error stands above)"
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
