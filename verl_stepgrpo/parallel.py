@@ -28,7 +28,7 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task], *, num_proc:
         num_proc: Processes, at least 1.
 
     Raises:
-        WorkerDiedError: A process ended, as one that is killed. multiprocessing's own pool would wait for its result for ever.
+        WorkerDiedError: A process ended, as one that is killed does; multiprocessing.Pool would wait for it for ever.
     """
     running: deque[Future[Result]] = deque()
     # Not forked: the symbolic verifier and progress bars have threads.
