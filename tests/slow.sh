@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The second tier, run by hand. Resumes: what has its result committed is not run again (FRESH=1 runs all anew).
 #
-#   bash tests/slow.sh                about 65 minutes on 2 cores, of which:
+#   bash tests/slow.sh                about 70 minutes on 2 cores, of which:
 #   - the digits example in full length on three seeds (examples/digits/results), 45 minutes
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
+#   - the rewards in ms-swift on a tiny model, 3 minutes, each time
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"
 cd "$ROOT"
@@ -27,4 +28,4 @@ for script in recipes/*/train.sh; do
     "$PYTHON_BIN" -m pytest -m slow tests/test_recipes.py -k "$recipe"
 done
 
-"$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py
+"$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py tests/test_adapters.py

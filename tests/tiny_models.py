@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,3 +89,23 @@ def processor(architecture: str, image_prefix: str, tokenizer: Any) -> Any:
         video_processor=getattr(transformers, f"{video}VideoProcessor")(size=size, patch_size=patch_size),
         chat_template=CHAT_TEMPLATE,
     )
+
+
+def warm_up(folder: Path, examples: list[tuple[str, Any, str]], *, steps: int = 120) -> None:
+    """Train the model in ``folder`` on (question, image or None, response), so that what it writes earns something."""
+    reader = transformers.AutoProcessor.from_pretrained(folder)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder)
+    images = [[image] for _, image, _ in examples if image is not None]
+    texts = []
+    for question, image, response in examples:
+        asked = [{"type": "image"}] * (image is not None) + [{"type": "text", "text": question}]
+        messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": response}]
+        texts.append(reader.apply_chat_template(messages, tokenize=False))
+    batch = reader(text=texts, images=images or None, padding=True, padding_side="right", return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        model(**batch, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)

@@ -184,8 +184,12 @@ def compute_score(
     ).components()
 
 
-def check_ground_truth(ground_truth: object) -> str:
+def check_ground_truth(ground_truth: object, name: str = "reward_model.ground_truth") -> str:
     """Return ``ground_truth`` as text.
+
+    Args:
+        ground_truth: The reference answer.
+        name: Where it stands in the user's data, for messages.
 
     Raises:
         DataError: It is empty, or neither text nor a number.
@@ -193,14 +197,14 @@ def check_ground_truth(ground_truth: object) -> str:
     if isinstance(ground_truth, (int, float)) and not isinstance(ground_truth, bool):
         if math.isfinite(ground_truth):  # pandas gives NaN for a missing one
             return str(ground_truth)
-        raise DataError(f"reward_model.ground_truth is {ground_truth!r}; expected the reference answer")
+        raise DataError(f"{name} is {ground_truth!r}; expected the reference answer")
     if not isinstance(ground_truth, str):
         raise DataError(
-            f"reward_model.ground_truth is {ground_truth!r} ({type(ground_truth).__name__}); expected the "
-            "reference answer as text or a number"
+            f"{name} is {ground_truth!r} ({type(ground_truth).__name__}); expected the reference answer as text or a "
+            "number"
         )
     if not ground_truth.strip():
-        raise DataError("reward_model.ground_truth is empty; expected the reference answer")
+        raise DataError(f"{name} is empty; expected the reference answer")
     return ground_truth
 
 

@@ -1,0 +1,1 @@
+"""The rewards in the shapes that trainers other than verl call reward functions in."""

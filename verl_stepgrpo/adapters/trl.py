@@ -1,0 +1,80 @@
+"""StepRAR and StepRVR as reward functions of TRL's ``GRPOTrainer`` (TRL 1.16), each with its curve and weight.
+
+    GRPOTrainer(reward_funcs=[step_rar, step_rvr], ...)
+    GRPOTrainer(reward_funcs=[partial(step_rar, settings=settings), partial(step_rvr, settings=settings)], ...)
+
+Their sum, which TRL trains on, is the total reward. TRL draws ``rewards/step_rar`` and ``rewards/step_rvr`` itself;
+their parts are logged beside them under the names that verl's curves have. Called by TRL, and imports none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from verl_stepgrpo.adapters.batch import score_batch
+from verl_stepgrpo.rewards import ScoredResponse
+from verl_stepgrpo.settings import NAME, RewardSettings
+
+LogMetric = Callable[[str, float], None]
+LogExtra = Callable[[str, list[Any]], None]
+
+RAR_PARTS = ("acc", "key_step_match", "answered", "verifier_timeout", "unparseable")
+RVR_PARTS = ("complete", "ordered")
+
+
+def step_rar(
+    completions: Sequence[Any],
+    *,
+    settings: RewardSettings | None = None,
+    log_metric: LogMetric | None = None,
+    log_extra: LogExtra | None = None,
+    **columns: Any,
+) -> list[float]:
+    """Return StepRAR of each completion, in [0, 1 + alpha]; none for none.
+
+    Args:
+        completions: Texts or conversations.
+        settings: Defaults to ``RewardSettings()``.
+        log_metric: TRL's; gets the mean of each of ``RAR_PARTS``.
+        log_extra: TRL's; gets, for the table of completions, why each answer was judged as it was and how many key
+            steps were found.
+        **columns: The dataset's columns, as ``score_batch`` reads them, and what else TRL passes.
+
+    Raises:
+        DataError: A column is missing, or a row cannot be scored.
+    """
+    scored = score_batch(completions, columns, settings or RewardSettings())
+    _log_means(scored, RAR_PARTS, log_metric)
+    if log_extra is not None:
+        log_extra("answer_verdict", [result.answer.reason for result in scored])
+        log_extra("key_steps_found", [_found(result) for result in scored])
+    return [result.step_rar for result in scored]
+
+
+def step_rvr(
+    completions: Sequence[Any],
+    *,
+    settings: RewardSettings | None = None,
+    log_metric: LogMetric | None = None,
+    **columns: Any,
+) -> list[float]:
+    """Return StepRVR of each completion, 0 or ``rvr_weight``; logs the mean of each of ``RVR_PARTS``.
+
+    Takes and raises what ``step_rar`` does.
+    """
+    scored = score_batch(completions, columns, settings or RewardSettings())
+    _log_means(scored, RVR_PARTS, log_metric)
+    return [result.step_rvr for result in scored]
+
+
+def _log_means(scored: Sequence[ScoredResponse], parts: Sequence[str], log_metric: LogMetric | None) -> None:
+    if log_metric is None or not scored:
+        return
+    components = [result.components() for result in scored]
+    for part in parts:
+        log_metric(f"{NAME}/{part}/mean", sum(values[part] for values in components) / len(components))
+
+
+def _found(result: ScoredResponse) -> str:
+    return f"{sum(match.matched for match in result.key_steps)} of {len(result.key_steps)}"
