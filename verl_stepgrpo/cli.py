@@ -77,7 +77,9 @@ def prepare(
     data_source: Annotated[
         str | None, typer.Option(help="verl's name of the dataset [the source's name].")
     ] = None,
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    num_proc: Annotated[
+        int, typer.Option(min=1, help="Processes.", show_default="one for each core")
+    ] = os.cpu_count() or 1,
     strict: Annotated[bool, typer.Option("--strict", help="End with status 1 if a row was dropped.")] = False,
 ) -> None:
     """Make verl's files for RL and for the warm-up, and check every row.
@@ -286,7 +288,9 @@ def replay(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the table as JSON and for each response that flipped.")
     ] = None,
-    num_proc: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    num_proc: Annotated[
+        int, typer.Option(min=1, help="Processes.", show_default="one for each core")
+    ] = os.cpu_count() or 1,
 ) -> None:
     """Score a run's responses under other settings, without a GPU: what would they have been paid and credited?
 
