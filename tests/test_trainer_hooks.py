@@ -221,4 +221,5 @@ class TestJudgedRows:
         assert row is not None
         assert (row["step"], row["uid"], row["session"]) == (7, "u", 0)
         assert (row["advantage"], row["step_advantages"]) == (2.0, [2.0, 0.0, 0.0])
+        assert row["mean_absolute_advantage"] == pytest.approx(2.0 * final.step_ends[0] / len(values))
         assert trainer_hooks.training_row(without, own, 7) is None

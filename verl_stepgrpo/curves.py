@@ -65,19 +65,56 @@ def curve_name(name: str) -> str:
     return f"stepgrpo/{name}/mean"
 
 
-def _group_curves(outcomes: Iterable[Outcome]) -> dict[str, float]:
+@dataclass(frozen=True)
+class GroupState:
+    """What the responses to one prompt have in common.
+
+    Attributes:
+        right: How many are right.
+        size: How many there are.
+        is_equal: Whether all have the same total reward.
+        weight: The sum of their weights.
+    """
+
+    right: int
+    size: int
+    is_equal: bool
+    weight: float
+
+    @property
+    def is_all_wrong(self) -> bool:
+        return self.right == 0
+
+    @property
+    def is_moving_all_wrong(self) -> bool:
+        """Whether it moves the policy without a right answer."""
+        return self.is_all_wrong and self.weight > 0
+
+
+def group_states(outcomes: Iterable[Outcome]) -> dict[str, GroupState]:
+    """Return the state of each group by its uid; each outcome needs ``acc`` and ``score``."""
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault(outcome.uid, []).append(outcome)
-    equal = [len({o.components["score"] for o in group}) == 1 for group in groups.values()]
-    wrong = [all(o.components["acc"] == 0 for o in group) for group in groups.values()]
-    weights = [sum(o.weight for o in group) for group in groups.values()]
-    from_wrong = sum(weight for weight, is_wrong in zip(weights, wrong, strict=True) if is_wrong)
-    moving = [is_wrong and weight > 0 for weight, is_wrong in zip(weights, wrong, strict=True)]
     return {
-        "groups_without_variance": statistics.fmean(equal),
-        "groups_all_wrong_moving": statistics.fmean(moving),
-        "advantage_from_all_wrong": from_wrong / sum(weights) if sum(weights) else 0.0,
+        uid: GroupState(
+            right=sum(o.components["acc"] != 0 for o in group),
+            size=len(group),
+            is_equal=len({o.components["score"] for o in group}) == 1,
+            weight=sum(o.weight for o in group),
+        )
+        for uid, group in groups.items()
+    }
+
+
+def _group_curves(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    states = group_states(outcomes).values()
+    total = sum(state.weight for state in states)
+    from_wrong = sum(state.weight for state in states if state.is_all_wrong)
+    return {
+        "groups_without_variance": statistics.fmean(state.is_equal for state in states),
+        "groups_all_wrong_moving": statistics.fmean(state.is_moving_all_wrong for state in states),
+        "advantage_from_all_wrong": from_wrong / total if total else 0.0,
     }
 
 

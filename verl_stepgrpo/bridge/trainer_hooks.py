@@ -189,7 +189,8 @@ def training_row(row: Judged, advantages: TokenAdvantages, step: int) -> dict[st
     """Return the trace row of a response, or None where another reward manager scored it.
 
     ``advantage`` is that of the first token, which is the whole response's with ``credit=trajectory``;
-    ``step_advantages`` has that of each step, and last that of what follows them.
+    ``step_advantages`` has that of each step, and last that of what follows them; ``mean_absolute_advantage`` is over
+    all tokens.
     """
     if row.trace is None:
         return None
@@ -199,6 +200,7 @@ def training_row(row: Judged, advantages: TokenAdvantages, step: int) -> dict[st
         **row.trace,
         "advantage": advantages.first,
         "step_advantages": advantages.of_spans(row.step_ends),
+        "mean_absolute_advantage": advantages.mean_absolute,
     }
 
 
