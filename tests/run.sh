@@ -5,6 +5,7 @@
 #   bash tests/run.sh -m "not engine" arguments go to pytest; this leaves the real engine out
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"
+source "$ROOT/tests/chromium.sh"
 cd "$ROOT"
 # The tests choose the platform themselves: most of them are about a machine that did not choose it.
 unset VERL_PLATFORM

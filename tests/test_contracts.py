@@ -20,6 +20,7 @@ ALLOWED = {
     "serving": PURE | {"openai"},
     "evaluation": PURE | {"pyarrow", "scipy", "transformers"},
     "replay": PURE | {"torch", "scipy"},
+    "report": PURE | {"jinja2", "markupsafe", "plotly", "pyarrow", "PIL"},
     "doctor": PURE | {"ray", "transformers", "packaging"},
     "cli.py": PURE | {"typer", "rich"},
     "advantage.py": PURE | {"torch"},

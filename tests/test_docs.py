@@ -31,7 +31,7 @@ GPU_COMMANDS = [block for block in blocks("bash") if "main_ppo" in block]
 def test_the_commands_are_the_ones_that_are_tested() -> None:
     commands = [block.strip() for block in blocks("bash") if block not in GPU_COMMANDS]
     # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the others run
-    # in test_key_steps_command.py, test_prepare.py, test_lint.py and test_evaluation.py.
+    # in test_key_steps_command.py, test_prepare.py, test_lint.py, test_evaluation.py and test_report.py.
     assert commands == [
         "bash examples/digits/run.sh",
         "bash tests/run.sh",
@@ -39,6 +39,7 @@ def test_the_commands_are_the_ones_that_are_tested() -> None:
         "verl-stepgrpo prepare data.json --image-root images --out prepared",
         "verl-stepgrpo lint prepared/rl-train.parquet",
         "verl-stepgrpo eval prepared/rl-val.parquet --model checkpoints/merged --out evaluated",
+        "verl-stepgrpo report traces --data train.parquet --val-data val.parquet --out report.html",
     ]
     assert all((ROOT / command.split()[1]).exists() for command in commands[:2])
 

@@ -1,5 +1,5 @@
 """The command ``verl-stepgrpo``, or ``python -m verl_stepgrpo``: gives data key steps, prepares it, looks through it,
-and judges models on it.
+judges models on it, and reports on runs.
 
 A mistake of the user ends with one line on standard error and status 2; a finding (``lint``, ``prepare --strict``, rows
 that a server failed) with status 1.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from verl_stepgrpo.evaluation.evaluate import Results
     from verl_stepgrpo.evaluation.intervals import Estimate
     from verl_stepgrpo.replay.replay import Replay
+    from verl_stepgrpo.report.build import Written
     from verl_stepgrpo.serving.client import ServerOptions
     from verl_stepgrpo.settings import RewardSettings
 
@@ -311,6 +312,41 @@ def replay(
 
 
 @app.command()
+def report(
+    traces: Annotated[
+        Path, typer.Argument(help="Traces: algorithm.stepgrpo.trace_dir, or the folder of an evaluation.")
+    ],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    log: Annotated[
+        Path | None, typer.Option(help="verl's log: its logger file's JSONL, or what the console showed.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="verl's parquet of training, for images; may be given several times."),
+    ] = None,
+    val_data: Annotated[
+        list[Path] | None, typer.Option(help="That of validation or evaluation; may be given several times.")
+    ] = None,
+    rollouts: Annotated[int, typer.Option(min=1, help="Most rollouts to have in the page.")] = 5000,
+) -> None:
+    """Make one HTML file of a run: curves, what is paid for, and every rollout with what was judged in it.
+
+    It opens from disk and asks no network. The curves are of all rollouts; of more than --rollouts the page shows
+    whole groups, evenly spread.
+    """
+    try:
+        from verl_stepgrpo.report import build as work
+    except ImportError as error:
+        raise ConfigError(
+            f"{error}. Install what draws reports: pip install 'verl-stepgrpo[report]'"
+        ) from error
+    sources = work.Sources(traces, log, data or [], val_data or [])
+    written = work.write_report(sources, out, max_rollouts=rollouts)
+    _show_written(written)
+    typer.echo(f"Report: {out} ({written.size / 1e6:.1f} MB)")
+
+
+@app.command()
 def doctor(
     model: Annotated[str | None, typer.Option(help="Model folder or name that the run is to have.")] = None,
     data: Annotated[
@@ -409,6 +445,20 @@ def _show_estimates(title: str, estimates: dict[str, Estimate], mean: str, sign:
             "-" if found.interval is None else " to ".join(f"{end:{sign}.3f}" for end in found.interval)
         )
         typer.echo(f"  {component:18} {found.mean:>{sign}7.3f}   {interval}")
+
+
+def _show_written(written: Written) -> None:
+    typer.echo(f"{written.steps:8} training steps, {written.validations} validations")
+    typer.echo(f"{written.rollouts:8} rollouts")
+    if written.shown < written.rollouts:
+        typer.echo(f"{written.shown:8} of them in the page: whole groups, evenly spread (--rollouts)")
+    if written.set_aside:
+        first = written.set_aside[0]
+        typer.echo(
+            f"{len(written.set_aside):8} lines set aside, the first {first.path}:{first.line}: {first.reason}"
+        )
+    if written.troubles:
+        typer.echo(f"{len(written.troubles):8} troubles with images, the first: {written.troubles[0]}")
 
 
 def _show_replay(found: Replay) -> None:

@@ -35,6 +35,9 @@ SCORE_KEYS = (
 )
 """Keys of every result of ``compute_score``, in this order; all values are floats."""
 
+SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "unparseable")
+"""Those that are 0 or 1 under any setting."""
+
 
 @dataclass(frozen=True)
 class ScoredResponse:

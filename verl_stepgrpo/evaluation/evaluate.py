@@ -17,13 +17,10 @@ from typing import Any
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.evaluation.questions import Question, chat_messages, patch_size_of, read_questions
 from verl_stepgrpo.resume import begin
-from verl_stepgrpo.rewards import SCORE_KEYS, score_response
+from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
 from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.trace import describe, read_trace
-
-SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "unparseable")
-"""Components that are 0 or 1 under any setting."""
 
 RESPONSES, RESULTS, FAILED = "responses.jsonl", "results.json", "failed.jsonl"
 

@@ -10,6 +10,8 @@ from scipy.stats import binomtest, bootstrap
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 10_000
+MAX_DRAWN = 10_000_000
+"""Values that the bootstrap holds at one time; the result does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -45,5 +47,6 @@ def estimate(values: Sequence[Sequence[float]], *, is_share: bool = False, seed:
             confidence_level=CONFIDENCE,
             method="percentile",
             rng=np.random.default_rng(seed),
+            batch=max(1, MAX_DRAWN // len(means)),
         ).confidence_interval
     return Estimate(mean, (float(found.low), float(found.high)))

@@ -1,0 +1,266 @@
+"""What is drawn of a run, chart by chart, as plain values; how it looks is the page's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verl_stepgrpo.curves import curve_name
+from verl_stepgrpo.report.collect import TRAIN, VAL, Run, StepSummary
+from verl_stepgrpo.report.verl_log import Metrics
+
+N_BINS = 31
+"""Of a distribution. Odd, so that one of the bins of the advantages is around 0."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line.
+
+    Attributes:
+        name: What the legend says.
+        role: Decides how it looks: ``train``, ``val``, ``log``, or ``part-1`` to ``part-3``.
+        steps: Where it has points.
+        values: Their values.
+    """
+
+    name: str
+    role: str
+    steps: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Attributes:
+        id: Its name in the page.
+        title: What it shows.
+        note: How to read it, one or two sentences.
+        kind: ``lines``, ``stack`` or ``heat``.
+        unit: ``share`` for what lies in [0, 1], else ``number``.
+        series: Its lines; of a heat map none.
+        heat: Of a heat map ``steps``, the middle of each bin as ``bins``, and ``shares``, a row a bin.
+    """
+
+    id: str
+    title: str
+    note: str
+    kind: str = "lines"
+    unit: str = "share"
+    series: Sequence[Series] = ()
+    heat: Mapping[str, Any] | None = None
+
+    @property
+    def label(self) -> str:
+        """What it shows, for who does not see it."""
+        ends = (
+            f"{s.name}: {s.values[0]:.3g} at step {s.steps[0]}, {s.values[-1]:.3g} at step {s.steps[-1]}"
+            for s in self.series
+        )
+        return "; ".join((self.title, *ends))
+
+
+def learning_charts(run: Run) -> list[Chart]:
+    """Return whether it helps, and what is paid for."""
+    parts = [
+        _series(run.of(TRAIN), name, shown, f"part-{i}")
+        for i, (name, shown) in enumerate(
+            (("acc", "right answer"), ("step_rvr", "valid format"), ("key_step_share", "key steps")), start=1
+        )
+    ]
+    return _with_points(
+        [
+            Chart("acc", "Accuracy", "Share of responses whose answer is right.", series=_both(run, "acc")),
+            Chart(
+                "paid",
+                "What the reward is made of",
+                "Mean reward of a training response, by what it was paid for.",
+                kind="stack",
+                unit="number",
+                series=[s for s in parts if s.steps],
+            ),
+        ]
+    )
+
+
+_COMPONENTS = (
+    ("step_rar", "StepRAR", "number", "The accuracy reward: the answer, and a share for key steps."),
+    ("step_rvr", "StepRVR", "number", "The validity reward: complete and in order, or nothing."),
+    ("key_step_match", "Key steps found", "share", "Mean share of the reference's key steps that were found."),
+    ("complete", "Complete", "share", "Description, rationales, a step and an answer are there."),
+    ("ordered", "In order", "share", "Background first, steps numbered 1 to n, one answer last."),
+    ("answered", "Answered", "share", "There was a final answer at all."),
+    ("verifier_timeout", "Verifier timeouts", "share", "math-verify ran out of time: no judgement, not an error."),
+    ("unparseable", "Unparseable answers", "share", "Nothing could read the answer."),
+)  # fmt: skip
+
+
+def component_charts(run: Run) -> list[Chart]:
+    """Return every component of the reward."""
+    return _with_points(
+        [
+            Chart(name, title, note, unit=unit, series=_both(run, name))
+            for name, title, unit, note in _COMPONENTS
+        ]
+    )
+
+
+def warning_charts(run: Run, log: Metrics) -> list[Chart]:
+    """Return what shows reward hacking, and groups that train on the wrong thing or not at all."""
+    train = run.of(TRAIN)
+
+    def one(name: str, title: str, note: str, unit: str = "share") -> Chart:
+        return Chart(name, title, note, unit=unit, series=_both(run, name))
+
+    key_steps = [
+        _series(train, "match_right", "right answers", "part-1"),
+        _series(train, "match_wrong", "wrong answers", "part-2"),
+    ]
+    return _with_points(
+        [
+            one(
+                "advantage_from_all_wrong",
+                "Advantage from all-wrong groups",
+                "How much of the push on the policy comes from groups without a right answer.",
+            ),
+            one(
+                "groups_all_wrong_moving",
+                "All-wrong groups that move",
+                "Share of groups without a right answer that train nevertheless, on form and key words.",
+            ),
+            one(
+                "groups_without_variance",
+                "Groups without variance",
+                "Share of groups whose rewards are equal. They train nothing.",
+            ),
+            Chart(
+                "match_by_answer",
+                "Key steps found, by answer",
+                "Wrong answers that show as many key steps as right ones have learnt the words, not the way.",
+                series=[s for s in key_steps if s.steps],
+            ),
+            _logged(
+                log,
+                "decoy_match",
+                "Key steps of other prompts",
+                "Share of another prompt's key steps in a response. It rises when a model pastes key words.",
+                (curve_name("decoy_match"), "decoys"),
+            ),
+            one(
+                "characters",
+                "Length of a response",
+                "Mean, in characters. Longer at equal accuracy is a search for reward.",
+                unit="number",
+            ),
+        ]
+    )
+
+
+def optimiser_charts(log: Metrics) -> list[Chart]:
+    """Return what verl's log adds."""
+    number = "number"
+    return _with_points(
+        [
+            _logged(
+                log,
+                "kl",
+                "KL",
+                "To the reference (the loss), and to the policy that wrote the responses.",
+                ("actor/kl_loss", "to the reference"),
+                ("actor/ppo_kl", "to the old policy"),
+                unit=number,
+            ),
+            _logged(
+                log,
+                "entropy",
+                "Entropy",
+                "Near 0 the responses of a group no longer differ.",
+                ("actor/entropy", "entropy"),
+                unit=number,
+            ),
+            _logged(log, "lr", "Learning rate", "", ("actor/lr", "learning rate"), unit=number),
+            _logged(
+                log, "seconds", "Seconds a step", "Wall time.", ("perf/time_per_step", "seconds"), unit=number
+            ),
+            _logged(
+                log,
+                "missing_sessions",
+                "Missing sessions",
+                "Share of sessions that came back without a response.",
+                (curve_name("missing_sessions"), "missing"),
+            ),
+        ]
+    )
+
+
+def distribution_charts(run: Run) -> list[Chart]:
+    """Return how rewards and advantages are spread, step by step; nothing without a training step."""
+    train = run.of(TRAIN)
+    if not train:
+        return []
+    rewards, advantages = [s.rewards for s in train], [s.advantages for s in train]
+    low, high = min(map(min, rewards)), max(map(max, rewards))
+    reach = max(max(map(abs, own)) for own in advantages)
+    return [
+        Chart(
+            "rewards",
+            "Rewards",
+            "Share of a step's responses with each total reward: bands of right and valid, key steps on top.",
+            kind="heat",
+            heat=_heat(train, rewards, low, high),
+        ),
+        Chart(
+            "advantages",
+            "Advantages",
+            "Share of a step's responses with each advantage. All at 0: nothing is learnt from them.",
+            kind="heat",
+            heat=_heat(train, advantages, -reach, reach),
+        ),
+    ]
+
+
+def _heat(
+    steps: Sequence[StepSummary], values: Sequence[Sequence[float]], low: float, high: float
+) -> dict[str, Any]:
+    # Half a bin wider on both sides, so that a bin is around each end, and of equal values there is one.
+    half = max(high - low, 1e-6) / (N_BINS - 1) / 2
+    edges = np.linspace(low - half, high + half, N_BINS + 1)
+    shares = np.array([np.histogram(own, edges)[0] / len(own) for own in values])
+    return {
+        "steps": [s.step for s in steps],
+        "bins": np.round((edges[:-1] + edges[1:]) / 2, 4).tolist(),
+        "shares": np.round(shares.T, 4).tolist(),
+    }
+
+
+def _both(run: Run, name: str) -> list[Series]:
+    both = (
+        _series(run.of(TRAIN), name, "training", "train"),
+        _series(run.of(VAL), name, "validation", "val"),
+    )
+    return [series for series in both if series.steps]
+
+
+def _series(steps: Sequence[StepSummary], name: str, shown: str, role: str) -> Series:
+    having = [step for step in steps if name in step.means]
+    return Series(shown, role, [s.step for s in having], [round(s.means[name], 6) for s in having])
+
+
+def _logged(
+    log: Metrics, chart: str, title: str, note: str, *names: tuple[str, str], unit: str = "share"
+) -> Chart:
+    series = [
+        Series(shown, f"part-{i}", list(log[name]), list(log[name].values()))
+        for i, (name, shown) in enumerate(names, start=1)
+        if name in log
+    ]
+    return Chart(chart, title, note, unit=unit, series=series)
+
+
+def _with_points(charts: Sequence[Chart]) -> list[Chart]:
+    return [chart for chart in charts if chart.series]

@@ -1,0 +1,125 @@
+"""What the browser of rollouts shows of each group, as plain JSON values. Pure.
+
+Texts are cut here where a highlight begins and ends: offsets of traces count Unicode code points, those of a browser
+UTF-16 units, and pieces need neither.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from verl_stepgrpo.curves import GroupState, group_states
+from verl_stepgrpo.report.collect import Rollout, number_of, rollout_of
+from verl_stepgrpo.sections import Kind, Section, parse_sections
+
+Span = tuple[int, int, int]
+"""Start, end and number of a key step that was found."""
+
+
+def group_view(rows: Sequence[Mapping[str, Any]], images: Sequence[int] = ()) -> dict[str, Any]:
+    """Return a group, of at least one row, with all its responses; ``images`` are the numbers of its images."""
+    rollouts = [rollout_of(row) for row in rows]
+    first, facts = rows[0], rollouts[0]
+    (state,) = group_states(r.outcome for r in rollouts).values()
+    return {
+        "split": facts.key.split,
+        "step": facts.key.step,
+        "uid": facts.key.uid,
+        "source": facts.question[0],
+        "index": None if facts.question[1] is None else str(facts.question[1]),
+        "prompt": str(first.get("prompt") or ""),
+        "truth": str(first.get("ground_truth", "")),
+        "images": list(images),
+        "outcome": _outcome(state),
+        "isEqual": state.is_equal,
+        "isMoving": state.is_moving_all_wrong,
+        "keySteps": [list(map(str, key_step["wordings"])) for key_step in first["key_steps"]],
+        "rollouts": [rollout_view(*pair) for pair in zip(rows, rollouts, strict=True)],
+    }
+
+
+def rollout_view(row: Mapping[str, Any], facts: Rollout) -> dict[str, Any]:
+    """Return one response: its numbers, the decision on its answer, its key steps, and its text in sections.
+
+    Raises:
+        KeyError, TypeError, ValueError: The row is not laid out as a trace.
+    """
+    spans: list[Span] = [
+        (int(key_step["start"]), int(key_step["end"]), number)
+        for number, key_step in enumerate(row["key_steps"])
+        if key_step["matched"] and key_step["start"] is not None
+    ]
+    credit = row.get("step_advantages") or [] if facts.has_step_credit else []
+    answer = row["answer"]
+    return {
+        "session": int(row["session"]),
+        "components": dict(facts.components),
+        "advantage": facts.advantage,
+        "answer": {name: str(answer[name]) for name in ("text", "layer", "reason")},
+        "found": [_found(key_step) for key_step in row["key_steps"]],
+        "sections": sections_view(row.get("response") or "", spans, credit),
+    }
+
+
+def sections_view(
+    response: str, spans: Sequence[Span], credit: Sequence[float | None] = ()
+) -> list[dict[str, Any]]:
+    """Return a response in its sections, which together hold all of its text.
+
+    Args:
+        response: What the model wrote.
+        spans: The key steps that were found.
+        credit: The advantage of each step and of what follows the steps; or nothing.
+    """
+    sections = parse_sections(response)
+    n_steps = sum(section.kind is Kind.STEP for section in sections)
+    # Of another length they are not this text's, as in a session with several outputs.
+    credits = list(credit) if len(credit) == n_steps + 1 else [None] * (n_steps + 1)
+    begin = sections[0].start if sections else len(response)
+    views = [_view("", "", pieces(response, 0, begin, spans), None)] if response[:begin].strip() else []
+    steps_before = 0
+    for section in sections:
+        is_step, is_final = section.kind is Kind.STEP, section.kind is Kind.FINAL_ANSWER
+        own = credits[steps_before] if is_step else credits[-1] if is_final else None
+        views.append(_section_view(response, section, spans, own))
+        steps_before += is_step
+    return views
+
+
+def _section_view(
+    response: str, section: Section, spans: Sequence[Span], credit: float | None
+) -> dict[str, Any]:
+    header = response[section.start : section.body_start].strip()
+    return _view(section.kind.value, header, pieces(response, section.body_start, section.end, spans), credit)
+
+
+def _view(kind: str, header: str, own: list[list[Any]], credit: float | None) -> dict[str, Any]:
+    return {"kind": kind, "header": header, "pieces": own, "credit": credit}
+
+
+def pieces(text: str, start: int, end: int, spans: Iterable[Span]) -> list[list[Any]]:
+    """Return ``text[start:end]`` in pieces: ``[text]``, or ``[text, numbers]`` where key steps were found.
+
+    Stretches of the reference mode may overlap; a piece then has several numbers.
+    """
+    own = [(max(s, start), min(e, end), number) for s, e, number in spans if s < end and e > start]
+    bounds = sorted({start, end, *(bound for s, e, _ in own for bound in (s, e))})
+    made: list[list[Any]] = []
+    for a, b in itertools.pairwise(bounds):
+        numbers = [number for s, e, number in own if s <= a and b <= e]
+        made.append([text[a:b], numbers] if numbers else [text[a:b]])
+    return made
+
+
+def _outcome(state: GroupState) -> str:
+    return "wrong" if state.is_all_wrong else "right" if state.right == state.size else "mixed"
+
+
+def _found(key_step: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how a key step was found; None where it was missed."""
+    if not key_step["matched"]:
+        return None
+    similarity = number_of(key_step["similarity"])
+    return {"wording": str(key_step["wording"]), "similarity": similarity, "step": key_step["step"]}
