@@ -36,7 +36,7 @@ install_project() {
     if ! "$PYTHON_BIN" -m pip install --dry-run --no-deps "torch==2.13.0+cpu" >"$INSTALL_LOG" 2>&1; then
         extra_index=(--extra-index-url "$PYTORCH_CPU_WHEELS")
     fi
-    "$PYTHON_BIN" -m pip install --editable "$ROOT[cpu,trl,report,examples,dev,docs]" "${extra_index[@]}" >>"$INSTALL_LOG" 2>&1 &&
+    "$PYTHON_BIN" -m pip install --editable "$ROOT[cpu,report,examples,dev,docs]" "${extra_index[@]}" >>"$INSTALL_LOG" 2>&1 &&
         "$PYTHON_BIN" -m verl_stepgrpo.cpu.torchvision_ops >>"$INSTALL_LOG" 2>&1 || return 1
     fingerprint >"$VENV/.stepgrpo-installed"
 }

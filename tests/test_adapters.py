@@ -162,14 +162,41 @@ class TestBatches:
         assert first[0] is again[0]
 
 
+def environment(folder: Path, *packages: str) -> Path:
+    """Make an environment with ``packages`` over this one, whose torch is 2 GB, and return the folder of its commands.
+
+    verl's actors do not start where this TRL is installed, and ms-swift pins other versions of trl, peft and datasets.
+    """
+    run([sys.executable, "-m", "venv", str(folder)])
+    (site,) = folder.glob("lib/python*/site-packages")
+    base = next(Path(p) for p in sys.path if p.endswith("site-packages") and Path(p, "torch").is_dir())
+    (site / "base.pth").write_text(f"{base}\n")
+    # torchvision's missing operators, where this environment declares them too.
+    for line in base.glob("verl_stepgrpo_torchvision.pth"):
+        shutil.copy(line, site)
+    run([str(folder / "bin" / "pip"), "install", "--quiet", *packages])
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def trl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (package,) = re.findall(r'^trl = \["(.*?)"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    return environment(tmp_path_factory.mktemp("trl") / "venv", package)
+
+
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("swift") / "venv", "ms-swift==4.6.0")
+
+
 class TestTRL:
-    def test_the_trainer_logs_what_compute_score_gives(self, tmp_path: Path) -> None:
+    def test_the_trainer_logs_what_compute_score_gives(self, trl: Path, tmp_path: Path) -> None:
         """The command of the page, two real steps on images; its table of completions and its curves are held against
         ``compute_score``."""
         model, file = prepared(tmp_path, images=True)
         small = "--max_steps 2 --logging_steps 1 --max_completion_length 96 --use_cpu --bf16 False --report_to none"
         names = ["--model", str(model), "--data", str(file), "--output_dir", str(tmp_path / "out")]
-        run([sys.executable, *command("python examples/trl/train.py")[1:], *names, *small.split()])
+        run([str(trl / "python"), *command("python examples/trl/train.py")[1:], *names, *small.split()])
         history = json.loads((tmp_path / "out" / "checkpoint-2" / "trainer_state.json").read_text())
         for step in (1, 2):
             table = tmp_path / "out" / "completions" / f"completions_0000{step}.parquet"
@@ -200,22 +227,20 @@ class TestTRL:
             wanted = [(total - statistics.fmean(group)) / scale for total in group]
             assert [row["advantage"] for row in rows[i : i + 4]] == pytest.approx(wanted, abs=1e-5)
 
-    def test_the_snippet_of_the_page_makes_a_trainer(self, tmp_path: Path) -> None:
-        from datasets import Dataset
-
+    def test_the_snippet_of_the_page_makes_a_trainer(self, trl: Path, tmp_path: Path) -> None:
         tiny_models.build("Qwen2VL", tmp_path / "model")
-        snippet = python_blocks()[0].replace("Qwen/Qwen2.5-0.5B-Instruct", str(tmp_path / "model"))
-        snippet = snippet.replace('"out"', repr(str(tmp_path / "out"))).replace(
-            "beta=0.04", "beta=0.0, use_cpu=True, bf16=False, report_to='none'"
-        )
         row = {
             "prompt": [{"role": "user", "content": "3 + 5?"}],
             "ground_truth": "8",
             "key_steps": KEY_STEPS,
         }
-        scope = {"dataset": Dataset.from_list([row] * 8)}
-        exec(snippet, scope)
-        assert scope["trainer"].reward_func_names == ["step_rar", "step_rvr"]
+        snippet = python_blocks()[0].replace("Qwen/Qwen2.5-0.5B-Instruct", str(tmp_path / "model"))
+        snippet = snippet.replace('"out"', repr(str(tmp_path / "out"))).replace(
+            "beta=0.04", "beta=0.0, use_cpu=True, bf16=False, report_to='none'"
+        )
+        data = f"from datasets import Dataset\ndataset = Dataset.from_list([{row!r}] * 8)\n"
+        check = "\nassert trainer.reward_func_names == ['step_rar', 'step_rvr'], trainer.reward_func_names"
+        run([str(trl / "python"), "-c", data + snippet + check])
 
 
 class TestEasyR1:
@@ -295,22 +320,6 @@ class TestEasyR1:
         assert (ROOT / file, function) == (Path(module.__file__), "compute_score")
         given = module.compute_score(self.inputs(row[words["data.answer_key"]], RIGHT))
         assert given[0]["overall"] == pytest.approx(2.1)
-
-
-@pytest.fixture(scope="module")
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of ms-swift's commands, in an environment of its own: it pins other versions of trl, peft and
-    datasets, and has the rest (torch is 2 GB) from this one."""
-    venv = tmp_path_factory.mktemp("swift") / "venv"
-    run([sys.executable, "-m", "venv", str(venv)])
-    (site,) = venv.glob("lib/python*/site-packages")
-    base = next(Path(p) for p in sys.path if p.endswith("site-packages") and Path(p, "torch").is_dir())
-    (site / "base.pth").write_text(f"{base}\n")
-    # torchvision's missing operators, where this environment declares them too.
-    for line in base.glob("verl_stepgrpo_torchvision.pth"):
-        shutil.copy(line, site)
-    run([str(venv / "bin" / "pip"), "install", "--quiet", "ms-swift==4.6.0"])
-    return venv / "bin"
 
 
 @pytest.mark.slow

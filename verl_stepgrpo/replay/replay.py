@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.replay.rescoring import Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
 from verl_stepgrpo.replay.variants import Variant
-from verl_stepgrpo.trace import SetAside, trace_files
+from verl_stepgrpo.trace import SetAside, no_rows, trace_files
 
 RESULTS, FLIPPED, SET_ASIDE = "replay.json", "flipped.jsonl", "set_aside.jsonl"
 
@@ -69,8 +68,7 @@ def replay(
                 tally.add(step, of=len(rows))
                 write(variant, (one for one in step if one.is_flipped))
     if not logged.responses:
-        reason = f": {aside[0].reason}" if aside else ""
-        raise DataError(f"none of the {len(aside)} lines of {source} is a row of a trace{reason}")
+        raise no_rows(source, aside)
     found = Replay([tally.summary() for tally in (logged, *tallies)], aside)
     if out is not None:
         _write(out, found)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.report import charts, outcome
 from verl_stepgrpo.report.collect import (
     TRAIN,
@@ -24,7 +24,7 @@ from verl_stepgrpo.report.images import Images
 from verl_stepgrpo.report.page import MARK, Page, render
 from verl_stepgrpo.report.rollouts import group_view
 from verl_stepgrpo.report.verl_log import Metrics, read_log
-from verl_stepgrpo.trace import SetAside, trace_files
+from verl_stepgrpo.trace import SetAside, no_rows, trace_files
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,7 @@ def write_report(sources: Sources, out: Path, *, max_rollouts: int) -> Written:
 
     run = read_run(files, set_aside=set_aside)
     if not run.steps:
-        reason = f": {next(iter(aside.values())).reason}" if aside else ""
-        raise DataError(f"none of the {len(aside)} lines of {sources.traces} is a row of a trace{reason}")
+        raise no_rows(sources.traces, list(aside.values()))
     log: Metrics = {} if sources.log is None else read_log(sources.log, set_aside=set_aside)
     chosen = sample(run.groups, max_rollouts)
     rows = _rows_of(chosen, files, set_aside)
