@@ -163,7 +163,8 @@ def check_a_replay_gives_the_run_back(folder: Path) -> None:
     logged, replayed = replay(folder, variants({})).summaries
     assert replayed.components == pytest.approx(logged.components)
     assert replayed.groups == pytest.approx(logged.groups, abs=1e-4)
-    assert replayed.rank_correlation == pytest.approx(1.0)
+    # None where so short a warm-up leaves all rewards equal.
+    assert replayed.rank_correlation in (None, pytest.approx(1.0))
     assert (replayed.flipped, replayed.responses) == (0, 2 * 32 * 8)
 
 

@@ -12,6 +12,8 @@ import argparse
 import itertools
 import json
 import statistics
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,11 @@ def both(evaluations: list[dict[str, Any]]) -> str:
     """Return the share of responses that are right and valid; runs from before it was noted do not have it."""
     if not all("valid" in evaluation for evaluation in evaluations):
         return "-"
-    return f"{np.mean([_bits(e['right']) * _bits(e['valid']) for e in evaluations]):.1%}"
+    return f"{np.mean([_share_of_both(e) for e in evaluations]):.1%}"
+
+
+def _share_of_both(evaluation: dict[str, Any]) -> float:
+    return float(np.mean(_bits(evaluation["right"]) * _bits(evaluation["valid"])))
 
 
 def answer_share(results: list[dict[str, Any]]) -> str:
@@ -90,13 +96,15 @@ def differences(runs: Runs, arm: str) -> list[np.ndarray]:
     return [right(runs[arm][seed]) - right(runs[BASELINE][seed]) for seed in shared]
 
 
-def points(result: dict[str, Any], start: dict[str, Any], measure: str) -> list[tuple[int, float]]:
+def points(
+    result: dict[str, Any], start: dict[str, Any], measure: Callable[[dict[str, Any]], float]
+) -> list[tuple[int, float]]:
     """Return (rollouts, measure) of each evaluation of a run, that of the warmed-up model first."""
     spent = {0: 0}
     for step in result["curve"]:
         spent[step["step"]] = spent[step["step"] - 1] + step["rollouts"]
     evaluations = [e for e in result["evaluations"] if e["step"] > 0]
-    return [(0, start[measure]), *((spent[e["step"]], e[measure]) for e in evaluations)]
+    return [(0, measure(start)), *((spent[e["step"]], measure(e)) for e in evaluations)]
 
 
 def rollouts_to_reach(target: float, curve: list[tuple[int, float]]) -> float:
@@ -116,7 +124,7 @@ def median_rollouts(runs: Runs, arm: str) -> str:
             baseline = runs[BASELINE][seed]
             start = baseline["evaluations"][0]
             target = baseline["evaluations"][-1]["accuracy"]
-            needed.append(rollouts_to_reach(target, points(result, start, "accuracy")))
+            needed.append(rollouts_to_reach(target, points(result, start, itemgetter("accuracy"))))
     median = statistics.median(needed)
     reached = sum(n < float("inf") for n in needed)
     return (
@@ -164,9 +172,13 @@ def table(runs: Runs) -> str:
 
 def draw(runs: Runs, path: Path) -> None:
     """Draw the means over seeds of what the held-out images showed, by rollouts."""
-    titles = {"accuracy": "accuracy", "validity": "valid responses", "key_step_match": "key steps matched"}
+    titles: dict[str, Callable[[dict[str, Any]], float]] = {
+        "right": itemgetter("accuracy"),
+        "valid": itemgetter("validity"),
+        "right and valid": _share_of_both,
+    }
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained", sharex=True)
-    for axis, (measure, title) in zip(axes, titles.items(), strict=True):
+    for axis, (title, measure) in zip(axes, titles.items(), strict=True):
         for arm in runs:
             seeds = runs[arm].keys() & runs[BASELINE].keys()
             lines = [
@@ -177,11 +189,12 @@ def draw(runs: Runs, path: Path) -> None:
                 [x for x, _ in lines[0]], values.mean(axis=0), marker=".", label=f"{ARMS[arm]} ({len(lines)})"
             )
         axis.set(title=title, xlabel="rollouts")
-        axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+        axis.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0, decimals=0))
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
-    figure.suptitle("Held-out images, sampled responses, mean over seeds (number of seeds in brackets)")
-    figure.savefig(path, dpi=110)
+    figure.suptitle("Responses to held-out images, mean over seeds (number of seeds in brackets)")
+    plt.rcParams["svg.hashsalt"] = "verl-stepgrpo"  # so that the same results make the same file
+    figure.savefig(path, dpi=110, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def main() -> None:
