@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from helpers import python
 
 PACKAGE = Path(__file__).resolve().parents[1] / "verl_stepgrpo"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -55,6 +56,17 @@ def test_imports_point_one_way(path: Path) -> None:
         assert not inside & {"cli"}, "nothing imports the command line"
     if layer(path) == "cpu":
         assert "bridge" not in inside, "the CPU engine does not need the bridge"
+
+
+def test_without_the_commands_dependencies_the_command_says_what_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(\"No module named 'typer'\")")
+    done = python(
+        "import runpy; runpy.run_module('verl_stepgrpo', run_name='__main__')", PYTHONPATH=str(tmp_path)
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "verl-stepgrpo: No module named 'typer'. The commands need all dependencies: install without --no-deps."
+    )
 
 
 class TestVerl:

@@ -155,6 +155,10 @@ class TestEvaluate:
         run(server, tmp_path)
         with pytest.raises(ConfigError, match="begun with another source or other options"):
             run(server, tmp_path, reward=RewardSettings(alpha=0.2))
+        before = (tmp_path / "out" / RESPONSES).read_bytes()
+        with pytest.raises(ConfigError, match="begun with another source or other options"):
+            run(server, tmp_path, samples=2)
+        assert (tmp_path / "out" / RESPONSES).read_bytes() == before
 
     def test_it_is_refused_before_a_server_is_started(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path)
@@ -176,9 +180,10 @@ class TestEvaluate:
     def test_a_folder_in_which_nothing_was_answered_may_be_begun_anew(
         self, server: Server, tmp_path: Path
     ) -> None:
-        server.faults = ["404"]
+        server.faults = ["404"] * 3  # as many as are asked at a time, whichever comes first
         with pytest.raises(DataError, match="does not have 'm'"):
             run(server, tmp_path, max_tokens=9)
+        server.faults = []
         assert run(server, tmp_path).rows == 10
 
     def test_a_smaller_limit_counts_no_more_rows(self, server: Server, tmp_path: Path) -> None:

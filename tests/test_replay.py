@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -193,6 +195,7 @@ class TestGroupsOfM:
         train(tmp_path, [ALL])
         _, replayed = one(tmp_path, M=64)
         assert (replayed.responses, replayed.left_out, replayed.rank_correlation) == (0, len(ALL), None)
+        assert replayed.components == replayed.groups == {}
 
 
 def test_lines_that_are_no_rows_are_set_aside_with_their_place_and_the_rest_is_replayed(
@@ -219,8 +222,22 @@ def test_a_validation_has_means_but_no_advantages_to_flip(tmp_path: Path) -> Non
     TraceWriter(tmp_path).write("val", 0, [trace_row(text) | {"advantage": None} for text in ALL])
     logged, replayed = one(tmp_path, alpha=0.5)
     assert replayed.flipped is None
-    assert set(logged.groups) == {"groups_without_variance"}
+    assert set(logged.groups) == set(replayed.groups) == {"groups_without_variance"}
     assert replayed.responses == len(ALL)
+
+
+def test_responses_that_are_alone_say_nothing_of_groups(tmp_path: Path) -> None:
+    rows = [trace_row(text, uid=str(i)) | {"advantage": None} for i, text in enumerate(ALL)]
+    TraceWriter(tmp_path).write("val", 0, rows)
+    logged, replayed = one(tmp_path, alpha=0.5)
+    assert logged.groups == replayed.groups == {}
+
+
+def test_traces_of_two_runs_are_refused(tmp_path: Path) -> None:
+    path = train(tmp_path, [ALL])
+    path.with_name("step-000002.jsonl").write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match="step 1 stands in another place too"):
+        one(tmp_path)
 
 
 class TestCommand:
@@ -252,6 +269,26 @@ class TestCommand:
         done = self.run(tmp_path, *words)
         assert isinstance(done.exception, ConfigError)
         assert says in str(done.exception)
+
+    def test_a_folder_that_cannot_be_one_is_named_in_one_line(self, tmp_path: Path) -> None:
+        train(tmp_path, [ALL])
+        (tmp_path / "one.json").touch()
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "verl_stepgrpo",
+                "replay",
+                str(tmp_path),
+                "--out",
+                str(tmp_path / "one.json"),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert f"{tmp_path / 'one.json'} cannot be used: File exists" in done.stderr
+        assert "Traceback" not in done.stderr
 
     def test_a_file_without_a_row_is_a_mistake(self, tmp_path: Path) -> None:
         (tmp_path / "log.jsonl").write_text('{"step": 1, "data": {}}\n')

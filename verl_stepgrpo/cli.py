@@ -462,17 +462,19 @@ def _show_written(written: Written) -> None:
 
 
 def _show_replay(found: Replay) -> None:
-    components = [
-        key for key in found.summaries[0].components if key not in ("verifier_timeout", "unparseable")
-    ]
+    from verl_stepgrpo.rewards import SCORE_KEYS
+
+    components = [key for key in SCORE_KEYS if key not in ("verifier_timeout", "unparseable")]
     groups = ["groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong"]
     table = Table(box=box.MARKDOWN)
     for name in ("setting", "responses", *components, *groups, "rank_correlation", "flipped"):
         table.add_column(name.replace("_", " "), justify="left" if name == "setting" else "right")
     for one in found.summaries:
-        measures = [one.components[key] for key in components] + [one.groups.get(key) for key in groups]
+        measures = [one.components.get(key) for key in components] + [one.groups.get(key) for key in groups]
         numbers = ["-" if value is None else f"{value:.3f}" for value in [*measures, one.rank_correlation]]
-        flipped = "-" if one.flipped is None else f"{one.flipped / max(1, one.responses):.1%}"
+        flipped = (
+            "-" if one.flipped is None or not one.responses else f"{one.flipped / max(1, one.responses):.1%}"
+        )
         table.add_row(one.label, str(one.responses), *numbers, flipped)
     # As wide as it has to be: a folded table can be neither read nor copied.
     console = Console(width=1000)
@@ -510,6 +512,15 @@ def main() -> None:
         app()
     except (ConfigError, DataError) as error:
         typer.echo(f"verl-stepgrpo: {error}", err=True)
+        raise SystemExit(2) from None
+    except (
+        FileExistsError,
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+        PermissionError,
+    ) as error:
+        typer.echo(f"verl-stepgrpo: {error.filename} cannot be used: {error.strerror}", err=True)
         raise SystemExit(2) from None
     except WorkerDiedError as error:
         typer.echo(f"verl-stepgrpo: {error}", err=True)

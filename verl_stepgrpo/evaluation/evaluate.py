@@ -89,11 +89,13 @@ def evaluate(
         DataError: A row cannot be asked or scored, or the server does not have the model.
         ConfigError: ``out`` was begun with other options, or a setting cannot be used.
     """
-    done = _done(out / RESPONSES, options.samples)
-    begin(out / "options.json", file, options, has_begun=bool(done))
+    responses = out / RESPONSES
+    # Before anything is taken out of it: with another number of samples no question there is done.
+    begin(out / "options.json", file, options, has_begun=responses.exists() and responses.stat().st_size > 0)
+    done = _done(responses, options.samples)
     with serving as server:
         failed = asyncio.run(_ask(file, out, options, server, api_key, limit, done, progress))
-    rows = (row for row in read_trace(out / RESPONSES) if limit is None or int(row["uid"]) < limit)
+    rows = (row for row in read_trace(responses) if limit is None or int(row["uid"]) < limit)
     # StepRVR is a share where a valid response is paid 1.
     shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
     results = summarise(rows, failed=failed, done=done, shares=shares)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
+from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.replay.rescoring import Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
@@ -52,7 +53,7 @@ def replay(
         progress: Called with the number of lines that have been scored.
 
     Raises:
-        DataError: There is no trace, or no row in it.
+        DataError: There is no trace, or no row in it, or the traces are of several runs.
     """
     paths = trace_files(source / "train" if (source / "train").is_dir() else source)
     rewards = list(dict.fromkeys(variant.settings.reward for variant in variants))
@@ -88,8 +89,18 @@ def _rows(
 
 
 def _steps(rows: Iterable[Rescored]) -> Iterator[list[Rescored]]:
-    """Yield the responses of each step together; a group never spans two."""
-    for _, own in groupby(rows, key=lambda row: (row.path, row.step)):
+    """Yield the responses of each step together; a group never spans two.
+
+    Raises:
+        DataError: The traces are of several runs.
+    """
+    seen: set[int] = set()
+    for (path, step), own in groupby(rows, key=lambda row: (row.path, row.step)):
+        if step in seen:
+            raise DataError(
+                f"{path}: step {step} stands in another place too; name the traces of one run alone"
+            )
+        seen.add(step)
         yield list(own)
 
 

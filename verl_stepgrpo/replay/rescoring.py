@@ -101,6 +101,9 @@ def rescore(chunk: Chunk) -> list[Rescored | SetAside]:
 def _rescored(chunk: Chunk, number: int, line: bytes) -> Rescored | SetAside:
     try:
         row = parse_row(line)
+    except ValueError as error:
+        return SetAside(chunk.path, number, str(error))
+    try:
         response, gold = row["response"], row["ground_truth"]
         key_steps = [key_step["wordings"] for key_step in row["key_steps"]]
         logged = Score(

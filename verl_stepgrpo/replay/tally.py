@@ -32,9 +32,10 @@ class Summary:
         settings: What it sets.
         responses: Responses that are summed up here.
         left_out: Responses that are not, since they are left over when their group is split into groups of M.
-        components: Mean of each of ``SCORE_KEYS``.
+        components: Mean of each of ``SCORE_KEYS``; empty where no response is summed up.
         groups: ``groups_without_variance``, ``groups_all_wrong_moving`` and ``advantage_from_all_wrong``, means over
-            training steps, as the run's curves are; the last two only where there are advantages.
+            training steps, as the run's curves are; the last two only where there are advantages, and none where each
+            response is alone in its group.
         rank_correlation: Spearman's, of the totals with the logged ones, in [-1, 1]; None where either is constant.
         flipped: Responses of which this setting lowers a part (a step, or what follows the steps) that the run raised,
             or raises one that it lowered; None where the run computed no advantages.
@@ -144,12 +145,13 @@ class Tally:
             self._groups.setdefault(name, []).append(value)
 
     def summary(self) -> Summary:
+        means = (self._components / max(1, self.responses)).tolist()
         return Summary(
             self.label,
             self.settings,
             self.responses,
             self._left_out,
-            dict(zip(SCORE_KEYS, (self._components / max(1, self.responses)).tolist(), strict=True)),
+            dict(zip(SCORE_KEYS, means, strict=True)) if self.responses else {},
             {name: float(np.mean(values)) for name, values in self._groups.items()},
             self._rank_correlation(),
             self._flipped if self._has_advantages else None,
@@ -166,12 +168,14 @@ class Tally:
 
 
 def _group_curves(step: Sequence[Credited]) -> dict[str, float]:
+    if len({one.group for one in step}) == len(step):
+        return {}
     outcomes = [
         Outcome(one.group, dict(zip(SCORE_KEYS, one.score.components, strict=True)), _weight(one))
         for one in step
     ]
     names = ["groups_without_variance"]
-    if all(one.spans for one in step):
+    if all(one.row.advantages for one in step):
         names += ["groups_all_wrong_moving", "advantage_from_all_wrong"]
     drawn = curves(outcomes)
     return {name: drawn[curve_name(name)] for name in names}
