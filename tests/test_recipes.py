@@ -53,8 +53,14 @@ class TestRecipe:
         folder = ROOT / "recipes" / recipe
         assert {path.name for path in folder.iterdir()} == {
             "README.md",
+            "cpu_run.json",
             *(f"{s}.sh" for s in STAGES),
-        } | ({"cpu_run.json"} if (folder / "cpu_run.json").exists() else set())
+        }
+
+    def test_its_page_says_what_the_run_on_a_cpu_showed(self, recipe: str) -> None:
+        folder = ROOT / "recipes" / recipe
+        said = " ".join(cpu_run_in_words(json.loads((folder / "cpu_run.json").read_text())).split())
+        assert said in " ".join((folder / "README.md").read_text().split())
 
     def test_rl_passes_verls_own_validation(self, recipe: str) -> None:
         from verl.trainer.config import AlgoConfig
@@ -174,6 +180,16 @@ def test_the_table_of_estimates_is_what_the_rule_gives() -> None:
     )
     page = (ROOT / "recipes" / "README.md").read_text()
     assert re.findall(r"<!-- estimate -->\n(.*?)<!-- /estimate -->", page, re.DOTALL) == [done.stdout]
+
+
+def cpu_run_in_words(facts: dict[str, Any]) -> str:
+    """Return what a recipe's page says of its ``cpu_run.json``."""
+    steps = "1 step" if facts["steps"] == 1 else f"{facts['steps']} steps"
+    return f"""What was run are its stages on the [CPU engine](../../docs/cpu-engine.md) with an untrained tiny model of
+its architecture ({facts["architecture"]}, {facts["parameters"] / 1e6:.1f} million parameters), {steps} of
+{facts["prompts"]} prompts x {facts["responses"]} responses, in {facts["minutes"]} minutes on {facts["machine"]["cores"]}
+cores: the probabilities of the sampled tokens under vLLM and under the actor lie {facts["difference"]:.0e} apart on average
+(`bash tests/slow.sh`; [log](cpu_run.json))."""
 
 
 CPU = {"VERL_PLATFORM": "cpu", "ENGINE": "cpu", "N_GPUS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
