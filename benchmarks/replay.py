@@ -1,10 +1,11 @@
 """Speed and memory of ``verl-stepgrpo replay`` as the run grows.
 
-    python benchmarks/replay.py                  # 10,000 and 100,000 rollouts, 12 settings; about 10 minutes on 2 cores
+    python benchmarks/replay.py                  # 10,000 and 100,000 rollouts, 12 settings; about 5 minutes on 2 cores
     python benchmarks/replay.py --sizes 1000
 
-Rows are those of a run of the digits example repeated with other uids, so that groups, lengths and answers are a run's;
-memory is the peak of the resident set of the command and of all its processes, read 5 times a second.
+The rollouts are those of ``benchmarks/rewards.py``, each another text: the paper's format, 4 key steps, answers of all
+kinds; a training step has 64 groups of 8. Memory is the peak of the resident set of the command and of all its
+processes, read 5 times a second.
 """
 
 from __future__ import annotations
@@ -17,29 +18,47 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from memory import peak_of
+from rewards import GROUP, KINDS, samples
 
-from verl_stepgrpo.trace import read_trace, trace_files
+from verl_stepgrpo.advantage import group_relative
+from verl_stepgrpo.rewards import score_response
+from verl_stepgrpo.trace import describe
 
+STEP = 64 * GROUP
 SETTINGS = ["alpha=0,0.1,0.5", "match_threshold=0.8,1", "credit=trajectory,step"]
 
 
-def write_run(traces: Path, folder: Path, rollouts: int) -> int:
-    """Write the training steps of ``traces`` over and over until there are ``rollouts``; return how many there are."""
-    steps = [read_trace(path) for path in trace_files(traces / "train")]
-    written = 0
-    for step, rows in enumerate(itertools.cycle(steps), start=1):
+def write_run(folder: Path, rollouts: int) -> None:
+    """Write training steps of ``rollouts`` rollouts in all, as training traces them."""
+    drawn = samples(rollouts, KINDS, seed=0)
+    for step in itertools.count(1):
+        batch = list(itertools.islice(drawn, STEP))
+        if not batch:
+            return
+        scored = [score_response(one.response, one.gold, one.key_steps) for one in batch]
+        rewards_B = torch.tensor([one.total for one in scored], dtype=torch.float64)
+        advantages = group_relative(rewards_B, torch.arange(len(batch)) // GROUP).tolist()
         with (folder / f"step-{step:06d}.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row | {"step": step}, ensure_ascii=False) + "\n" for row in rows)
-        written += len(rows)
-        if written >= rollouts:
-            return written
-    raise SystemExit(f"{traces} has no training step")
+            for i, (one, result, advantage) in enumerate(zip(batch, scored, advantages, strict=True)):
+                row = {
+                    "step": step,
+                    "uid": f"{step}-{i // GROUP}",
+                    "session": i % GROUP,
+                    **describe(result),
+                    "index": i // GROUP,
+                    "data_source": one.kind,
+                    "ground_truth": one.gold,
+                    "prompt": "",
+                    "response": one.response,
+                    "advantage": advantage,
+                }
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--traces", type=Path, default=Path("examples/digits/out/seed-1/trace"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--num-proc", type=int, default=2)
     args = parser.parse_args()
@@ -49,7 +68,7 @@ def main() -> None:
     )
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as name:
-            rollouts = write_run(args.traces, Path(name), size)
+            write_run(Path(name), size)
             command = [
                 sys.executable,
                 "-m",
@@ -64,9 +83,9 @@ def main() -> None:
             first, everything = peak_of([*command, "--out", f"{name}/out"])
             minutes = (time.monotonic() - began) / 60
             summaries = json.loads(Path(name, "out", "replay.json").read_text())
-        if any(one["responses"] != rollouts for one in summaries):
-            raise SystemExit(f"{rollouts} rollouts were expected; the replay says {summaries}")
-        print(f"| {rollouts:,} | {len(summaries) - 1} | {minutes:.1f} | {first} | {everything} |", flush=True)
+        if any(one["responses"] != size for one in summaries):
+            raise SystemExit(f"{size} rollouts were expected; the replay says {summaries}")
+        print(f"| {size:,} | {len(summaries) - 1} | {minutes:.1f} | {first} | {everything} |", flush=True)
 
 
 if __name__ == "__main__":
