@@ -17,7 +17,8 @@ PURE = {"verl_stepgrpo", "rapidfuzz", "math_verify", "wrapt", "numpy"}
 ALLOWED = {
     "bridge": PURE | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow"},
     "cpu": PURE | {"torch", "verl", "psutil"},
-    "data": PURE | {"pyarrow", "PIL", "ijson", "transformers", "qwen_vl_utils", "pydantic"},
+    "data": PURE
+    | {"pyarrow", "PIL", "ijson", "transformers", "huggingface_hub", "httpx", "qwen_vl_utils", "pydantic"},
     "serving": PURE | {"openai"},
     "evaluation": PURE | {"pyarrow", "scipy", "transformers"},
     "replay": PURE | {"torch", "scipy"},

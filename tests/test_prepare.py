@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,22 @@ class TestSources:
         path = tmp_path / "raw.jsonl"
         path.write_text(json.dumps(PLAIN) + "\n{broken\n" + json.dumps(PLAIN))
         assert [isinstance(item, Item) for _, item in read_items(path)] == [True, False, True]
+
+    @pytest.mark.parametrize(
+        ("name", "text", "said"),
+        [
+            ("raw.jsonl", "\n [{", "holds a JSON list; expected one object a line"),
+            ("raw.json", '\n\n{"question": "What?"}', "holds a JSON object; expected a list"),
+            ("raw.json", "[]", "has no rows"),
+            ("raw.jsonl", "\n", "has no rows"),
+        ],
+    )
+    def test_a_file_of_another_layout_than_its_name_says_is_an_error(
+        self, tmp_path: Path, name: str, text: str, said: str
+    ) -> None:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=said):
+            list(read_items(tmp_path / name))
 
     def test_a_list_that_breaks_off_is_an_error(self, tmp_path: Path) -> None:
         path = tmp_path / "raw.json"
@@ -196,7 +213,8 @@ class TestPrepare:
         report = prepare(source(tmp_path, rows), tmp_path / "out", options(images))
         assert report.read == 6
         assert report.written == {"rl-train": 4, "rl-val": 0, "sft-train": 3, "sft-val": 0}
-        assert report.dropped == {"unreadable": 1, "image": 1, "reflective": 1}
+        assert report.dropped == {"unreadable": 1, "image": 1}
+        assert report.no_warmup == {"reflective": 1}
         assert report.key_steps == {"kept": 4, "removed": 1}
         dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").open()]
         assert [(d["row"], d["reason"]) for d in dropped] == [
@@ -258,11 +276,21 @@ class TestPrepare:
         with pytest.raises(ConfigError, match="begun with another source or other options"):
             prepare(raw, tmp_path / "out", options(images))
 
+    def test_no_row_moves_from_training_to_validation(self, tmp_path: Path, images: Path) -> None:
+        raw, out = source(tmp_path, [R1VL, MULBERRY]), tmp_path / "out"
+        prepare(raw, out, options(images))
+        prepare(raw, out, options(images, max_pixels=6272))  # the same rows in the same files
+        with pytest.raises(
+            ConfigError, match=r"--val-share 0\.0 --seed 0; --val-share 0\.5 --seed 0 would move"
+        ):
+            prepare(raw, out, options(images, val_share=0.5))
+        assert json.loads((out / "report.json").read_text())["split"] == {"val_share": 0.0, "seed": 0}
+
     @pytest.mark.parametrize(
         ("rows", "said"),
         [
             ([], "has no rows"),
-            ({"data": [R1VL]}, "has no rows; expected a JSON list of objects"),
+            ({"data": [R1VL]}, "holds a JSON object; expected a list"),
             ([R1VL | {"image_path": "none.jpg"}], r"none of the 1 rows .* can be used \(image: 1\)"),
         ],
     )
@@ -294,12 +322,42 @@ class TestCommand:
         done = self.run(*arguments, "--num-proc", 2)
         assert done.returncode == 0, done.stderr
         assert "1 dropped  image: an image is missing" in done.stdout
+        assert "--image-root" not in done.stdout
         assert self.run(*arguments, "--strict").returncode == 1
+
+    def test_where_most_images_are_missing_it_says_where_they_were_looked_for(self, tmp_path: Path) -> None:
+        raw = source(tmp_path, [R1VL, MULBERRY, PLAIN])
+        done = self.run("prepare", raw, "--out", tmp_path / "out")
+        assert f"most images are missing: relative paths start at {tmp_path} (--image-root)" in done.stdout
+        assert "1 not in the warm-up  no_solution" in done.stdout
+        # A row that RL has is not dropped.
+        raw = source(tmp_path, [PLAIN])
+        assert self.run("prepare", raw, "--out", tmp_path / "strict", "--strict").returncode == 0
+
+    @pytest.mark.parametrize("command", ["lint", "eval"])
+    def test_the_warm_ups_file_is_told_from_that_of_rl(
+        self, tmp_path: Path, images: Path, command: str
+    ) -> None:
+        prepare(source(tmp_path, [R1VL]), tmp_path / "out", options(images))
+        more = ("--model", "m", "--out", tmp_path / "eval") if command == "eval" else ()
+        done = self.run(command, tmp_path / "out" / "sft-train.parquet", *more)
+        assert done.returncode == 2
+        assert "sft-train.parquet is the warm-up's: it has messages and no prompt" in done.stderr
+
+    def test_a_model_of_a_hub_that_cannot_be_reached_is_said_at_once(self, tmp_path: Path) -> None:
+        """transformers would try again and again, for minutes."""
+        command = [sys.executable, "-m", "verl_stepgrpo", "prepare", str(source(tmp_path, [PLAIN]))]
+        command += ["--out", str(tmp_path / "out"), "--model", "nobody/nothing", "--max-prompt-length", "9"]
+        env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+        assert done.returncode == 2
+        assert "--model=nobody/nothing: its processor cannot be loaded: We couldn't connect to" in done.stderr
+        assert "Retrying" not in done.stderr
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["prepare", "none.json", "--out", "out"], "none.json is not a file"),
+            (["prepare", "none.json", "--out", "out"], "none.json cannot be read"),
             (["prepare", "none.json", "--out", "out", "--val-share", "2"], "--val-share=2.0 is out of range"),
             (["prepare", "none.json", "--out", "out", "--max-prompt-length", "9"], "needs --model"),
         ],

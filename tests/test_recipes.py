@@ -187,9 +187,9 @@ def cpu_run_in_words(facts: dict[str, Any]) -> str:
     steps = "1 step" if facts["steps"] == 1 else f"{facts['steps']} steps"
     return f"""What was run are its stages on the [CPU engine](../../docs/cpu-engine.md) with an untrained tiny model of
 its architecture ({facts["architecture"]}, {facts["parameters"] / 1e6:.1f} million parameters), {steps} of
-{facts["prompts"]} prompts x {facts["responses"]} responses, in {facts["minutes"]} minutes on {facts["machine"]["cores"]}
-cores: the probabilities of the sampled tokens under vLLM and under the actor lie {facts["difference"]:.0e} apart on average
-(`bash tests/slow.sh`; [log](cpu_run.json))."""
+{facts["prompts"]} prompts x {facts["responses"]} responses, in {facts["minutes"]} minutes on
+{facts["machine"]["cores"]} cores: the probabilities of the sampled tokens under vLLM and under the actor lie
+{facts["difference"]:.0e} apart on average (`bash tests/slow.sh`; [log](cpu_run.json))."""
 
 
 CPU = {"VERL_PLATFORM": "cpu", "ENGINE": "cpu", "N_GPUS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}

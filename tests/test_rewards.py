@@ -53,6 +53,11 @@ def test_the_gold_response_scores_full_marks() -> None:
     assert (result["acc"], result["step_rvr"], result["key_step_match"]) == (1.0, 1.0, 1.0)
 
 
+def test_no_response_at_all_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(DataError, match=r"the response is None \(NoneType\); expected text"):
+        compute_score("d", None, "8")  # type: ignore[arg-type]
+
+
 # Table of equations 3 and 4: (response, StepRAR, StepRVR) with alpha = 0.1 and three key steps.
 TABLE = {
     "right, all key steps": (response(), 1.1, 1.0),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from verl_stepgrpo.data.lint import CHECKS, Finding
@@ -89,7 +89,7 @@ def prepare(
     marks. An interrupted run goes on where it was.
     """
     from verl_stepgrpo.data import prepare as work
-    from verl_stepgrpo.data.rows import REASONS, RowOptions
+    from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, RowOptions
 
     rows = RowOptions(
         data_source=data_source or source.stem,
@@ -112,6 +112,12 @@ def prepare(
         )
     for reason, n in report.dropped.items():
         typer.echo(f"{n:8} dropped  {reason}: {REASONS[reason]}")
+    if report.dropped.get("image", 0) > report.read / 2:
+        typer.echo(
+            f"         most images are missing: relative paths start at {rows.image_root} (--image-root)"
+        )
+    for reason, n in report.no_warmup.items():
+        typer.echo(f"{n:8} not in the warm-up  {reason}: {NO_WARMUP[reason]}")
     typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
     typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
     if strict and report.dropped:
@@ -250,7 +256,7 @@ def evaluate(
         reward=reward,
     )
     if against is not None:
-        check_comparable(against, dataclasses.asdict(options))
+        check_comparable(against, file, dataclasses.asdict(options))
     serving = (
         contextlib.nullcontext(server)
         if base_url
@@ -266,12 +272,16 @@ def evaluate(
             limit=limit,
             progress=advance,
         )
+    if results.reused:
+        # A server's name may stand for another model by now; weights in a folder are looked at.
+        doubt = f": if {model!r} is another model by now, name another folder" if base_url else ""
+        typer.echo(
+            f"{results.reused} of {results.rows} rows were answered in an earlier run into {out}{doubt}"
+        )
     _show_results(results)
     if against is not None:
         _show_comparison(compare(against, out), against)
     typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
-    if results.reused:
-        typer.echo(f"{results.reused} rows were answered in an earlier run into {out}")
     if results.failed:
         typer.echo(f"{results.failed} rows were not answered and are in no mean: {out / work.FAILED}")
     raise typer.Exit(int(results.failed > 0))
@@ -490,14 +500,14 @@ def _show_replay(found: Replay) -> None:
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """Show on standard error how many rows are done; how many there are is known when they have been read."""
-    columns = (SpinnerColumn(), MofNCompleteColumn(), "rows", TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} rows"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
         yield lambda n: bar.advance(task, n)
 
 
 def _show_findings(file: Path, findings: list[Finding], examples: int) -> None:
-    typer.echo(f"{file}: {len(findings)} findings")
+    typer.echo(f"{file}: {len(findings)} finding{'' if len(findings) == 1 else 's'}")
     for check, meaning in CHECKS.items():
         own = [finding for finding in findings if finding.check == check]
         if own:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.errors import ConfigError
 
 
 def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
@@ -15,16 +15,13 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
 
     Args:
         mark: The file.
-        source: What the run works on.
+        source: The file that the run works on.
         options: How.
         has_begun: Whether anything of a run is there that would be gone on with.
 
     Raises:
-        DataError: ``source`` is not a file.
         ConfigError: The run was begun with another source or other options.
     """
-    if not source.is_file():
-        raise DataError(f"{source} is not a file")
     stat = source.stat()
     wanted = json.dumps([str(source), stat.st_size, stat.st_mtime_ns, asdict(options)], default=str)
     if has_begun and mark.exists() and mark.read_text() != wanted:

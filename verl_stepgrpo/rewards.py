@@ -118,10 +118,12 @@ def score_response(
         settings: Defaults to ``RewardSettings()``.
 
     Raises:
-        DataError: ``ground_truth`` is empty or the key steps are of a wrong type.
+        DataError: ``response`` is no text, ``ground_truth`` is empty or the key steps are of a wrong type.
 
     Source: equations 3 (StepRAR) and 4 (StepRVR). In ``reference`` mode, the rules of the authors' code.
     """
+    if not isinstance(response, str):
+        raise DataError(f"the response is {response!r:.60} ({type(response).__name__}); expected text")
     settings = settings or RewardSettings()
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = parse_sections(response)
@@ -177,7 +179,7 @@ def compute_score(
 
     Raises:
         ConfigError: A setting is unknown or out of range.
-        DataError: ``ground_truth`` is empty or the key steps are of a wrong type.
+        DataError: ``solution_str`` is no text, ``ground_truth`` is empty or the key steps are of a wrong type.
     """
     if not isinstance(extra_info, (Mapping, NoneType)):
         raise DataError(f"extra_info is {extra_info!r}; expected an object with key_steps, or nothing")

@@ -37,11 +37,13 @@ def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Sum
 
     Raises:
         ConfigError: ``out`` is ``source``, or is not named ``.jsonl``.
+        DataError: ``source`` cannot be read, or has no rows.
     """
     with _Files(source, out) as files:
         for item in files.items():
             key_steps = item.key_steps or rule_key_steps(item.solution or "")
-            files.add(item, key_steps, "the rules find none in its solution")
+            wanting = "it has no solution" if item.solution is None else "the rules find none in its solution"
+            files.add(item, key_steps, wanting)
             progress(1)
         return files.summary
 
@@ -58,7 +60,7 @@ def by_model(
 
     Raises:
         ConfigError: OpenAI's own server is meant, and there is no key; or ``out`` is ``source``, or not ``.jsonl``.
-        DataError: The server refuses the key, or does not have the model.
+        DataError: ``source`` cannot be read or has no rows, the server refuses the key, or does not have the model.
     """
     return asyncio.run(_by_model(source, out, options, api_key, progress))
 
@@ -105,6 +107,7 @@ class _Files:
             )
         if out.resolve() == source.resolve():
             raise ConfigError(f"--out={out} is the source itself; name another file.")
+        next(read_items(source))  # a source that cannot be read is met before anything is written
         out.parent.mkdir(parents=True, exist_ok=True)
         self.summary = Summary()
         self._source, self._target, self._begun = source, out, out.with_suffix(".begun")

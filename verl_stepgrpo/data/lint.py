@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
+from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStep, match_key_steps, parse_key_steps
@@ -65,13 +66,13 @@ def lint(
     """Yield what is found in a parquet file of verl's RL rows.
 
     Raises:
-        DataError: The file cannot be read, or has no rows.
+        DataError: The file cannot be read, has no rows, or is the warm-up's.
     """
     seen: dict[bytes, int] = {}
     sampled: list[tuple[int, tuple[KeyStep, ...], str]] = []
-    n = _n_rows(path)
-    every = max(1, n // DECOY_ROWS)
-    for number, row in enumerate(_rows(path)):
+    file = open_rl_parquet(path)
+    every = max(1, file.metadata.num_rows // DECOY_ROWS)
+    for number, row in enumerate(_rows(file)):
         try:
             answer = check_ground_truth((row.get("reward_model") or {}).get("ground_truth"))
             extra_info = row.get("extra_info") or {}
@@ -80,6 +81,10 @@ def lint(
             yield Finding(number, "unreadable", str(error))
             continue
         solution = extra_info.get("solution") or _pasted(key_steps)
+        if not key_steps:
+            has = f"has {', '.join(extra_info) or 'nothing'}"
+            said = f".key_steps is {raw!r:.60}" if "key_steps" in extra_info else f" {has}"
+            yield Finding(number, "no_key_steps", f"extra_info{said}")
         yield from _of_key_steps(number, raw, key_steps, solution)
         yield from _of_answer(number, answer)
         yield from _of_images(number, row)
@@ -93,18 +98,8 @@ def lint(
     yield from _of_decoys(sampled)
 
 
-def _n_rows(path: Path) -> int:
-    try:
-        n = pq.ParquetFile(path).metadata.num_rows
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise DataError(f"{path} cannot be read: {error}") from error
-    if n == 0:
-        raise DataError(f"{path} has no rows")
-    return n
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=256):
+def _rows(file: pq.ParquetFile) -> Iterator[dict[str, Any]]:
+    for batch in file.iter_batches(batch_size=256):
         yield from batch.to_pylist()
 
 
@@ -114,9 +109,6 @@ def _pasted(key_steps: Sequence[KeyStep]) -> str:
 
 
 def _of_key_steps(number: int, raw: Any, key_steps: Sequence[KeyStep], solution: str) -> Iterator[Finding]:
-    if not key_steps:
-        yield Finding(number, "no_key_steps", "")
-        return
     if _has_blank(raw):
         yield Finding(number, "empty_key_step", json.dumps(raw, default=str, ensure_ascii=False)[:200])
     sections = parse_sections(solution)

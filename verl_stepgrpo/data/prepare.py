@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.data.prompt_length import PromptLength, check_prompt_limit, prompt_length_of
-from verl_stepgrpo.data.rows import REASONS, DroppedError, RowOptions, rl_row, sft_row
+from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.key_steps import parse_key_steps
@@ -65,16 +65,20 @@ class Report:
     Attributes:
         read: Rows of the raw dataset.
         written: Rows of each file.
-        dropped: Rows left out, by reason; those of the warm-up alone count under its own reasons.
+        dropped: Rows left out, by reason.
+        no_warmup: Rows that RL has and the warm-up has not, by reason.
         key_steps: Key steps kept, and those left out since their own solution lacks them.
         without_images: Rows of text alone, which are not asked for an image description.
+        split: What decided which rows are for validation: ``val_share`` and ``seed``.
     """
 
     read: int
     written: dict[str, int]
     dropped: dict[str, int]
+    no_warmup: dict[str, int]
     key_steps: dict[str, int]
     without_images: int
+    split: dict[str, float]
 
 
 def prepare(
@@ -90,16 +94,19 @@ def prepare(
     Args:
         source: A JSON list or JSONL of any layout that ``read_items`` knows.
         out: Folder for ``rl-train.parquet`` and the others, ``dropped.jsonl`` and ``report.json``.
-        options: How. A folder that was begun with others is refused.
+        options: How. A folder that was begun with others is refused, and so is a finished one that was split otherwise.
         num_proc: Processes.
         progress: Called with the number of rows of each finished chunk.
 
     Raises:
         DataError: The source cannot be read, or has no row that can be used; files that stand in ``out`` are left.
-        ConfigError: ``out`` was begun with other options, or the model's processor cannot be loaded.
+        ConfigError: ``out`` was begun with other options or split otherwise, or the model's processor cannot be loaded.
     """
     if options.model is not None:
         prompt_length_of(options.model)  # a mistake in its name is met here and not in a process of the pool
+    split = {"val_share": options.val_share, "seed": options.seed}
+    _check_split(out, split)
+    next(read_items(source))  # a source that cannot be read is met before anything is written
     parts = out / ".parts"
     begin(parts / "options.json", source, options, has_begun=any(parts.glob("[0-9]*.json")))
     counts: Counter[str] = Counter()
@@ -118,21 +125,40 @@ def prepare(
     report = Report(
         counts["read"],
         written,
-        {reason: counts[f"dropped/{reason}"] for reason in REASONS if counts[f"dropped/{reason}"]},
+        _dropped(counts, REASONS),
+        _dropped(counts, NO_WARMUP),
         {name: counts[f"key_steps/{name}"] for name in ("kept", "removed")},
         counts["without_images"],
+        split,
     )
     (out / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
     shutil.rmtree(parts)
     return report
 
 
+def _check_split(out: Path, split: dict[str, float]) -> None:
+    """Raise ConfigError where ``out`` has files of another split: a model that trained on them has seen its rows.
+
+    Other options change rows, but move none from one file to the other.
+    """
+    try:
+        before = json.loads((out / "report.json").read_text())["split"]
+    except (OSError, ValueError, KeyError):
+        return
+    if before != split:
+        said = [" ".join(f"--{k.replace('_', '-')} {v}" for k, v in one.items()) for one in (before, split)]
+        raise ConfigError(
+            f"{out} was split with {said[0]}; {said[1]} would move rows between training and validation. Name another "
+            "folder, or remove that one."
+        )
+
+
+def _dropped(counts: Counter[str], reasons: Iterable[str]) -> dict[str, int]:
+    return {reason: counts[f"dropped/{reason}"] for reason in reasons if counts[f"dropped/{reason}"]}
+
+
 def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
-    if not counts["read"]:
-        return f"{source} has no rows; expected a JSON list of objects, or one object a line in a file named .jsonl"
-    reasons = ", ".join(
-        f"{reason}: {counts[f'dropped/{reason}']}" for reason in REASONS if counts[f"dropped/{reason}"]
-    )
+    reasons = ", ".join(f"{reason}: {n}" for reason, n in _dropped(counts, REASONS).items())
     return f"none of the {counts['read']} rows of {source} can be used ({reasons}); {out / 'dropped.jsonl'} says why"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from verl_stepgrpo.data.images import parts, scaled
+from verl_stepgrpo.data.pretrained import load
 from verl_stepgrpo.errors import ConfigError
 
 PromptLength = Callable[[list[dict[str, Any]], list[dict[str, Any]]], int]
@@ -29,11 +30,9 @@ def prompt_length_of(model: str) -> PromptLength:
     from transformers import AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"--model={model}: its processor cannot be loaded: {str(error).splitlines()[0]}"
-        ) from error
+        processor = load(AutoProcessor, model)
+    except ConfigError as error:
+        raise ConfigError(f"--model={model}: its processor cannot be loaded: {error}") from error
     # A model of text alone has a tokenizer in its place.
     tokenizer = getattr(processor, "tokenizer", processor)
     image_processor = getattr(processor, "image_processor", None)

@@ -25,7 +25,10 @@ from verl_stepgrpo.settings import RewardSettings
 
 
 class DroppedError(Exception):
-    """An item cannot be used. ``reason`` is one of ``REASONS``; the message says what is wrong with this one."""
+    """An item cannot be used, or not in the warm-up: ``reason`` is one of ``REASONS`` or of ``NO_WARMUP``.
+
+    The message says what is wrong with this one.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -40,10 +43,14 @@ REASONS = {
     "key_steps": "the key steps are of a type that cannot be read",
     "solution": "its own solution does not score full marks, so that no response could",
     "length": "the prompt has more tokens than --max-prompt-length, image tokens included",
-    "reflective": "the solution takes a step back and tries again (left out of the warm-up alone)",
-    "no_solution": "there is no solution to learn from (left out of the warm-up alone)",
 }
 """Why an item is dropped."""
+
+NO_WARMUP = {
+    "reflective": "the solution takes a step back and tries again",
+    "no_solution": "there is no solution to learn from",
+}
+"""Why an item that RL has is not in the warm-up."""
 
 
 @dataclass(frozen=True)

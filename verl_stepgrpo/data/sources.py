@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ijson
 
@@ -66,13 +66,17 @@ def read_items(path: Path) -> Iterator[tuple[int, Item | DataError]]:
     """Yield the number of each row of ``path`` and its item, or the error that says why it is none.
 
     Raises:
-        DataError: The file cannot be read, or breaks off.
+        DataError: The file cannot be read, breaks off, is laid out as a file of its name is not, or has no rows.
     """
+    is_empty = True
     for number, row in _rows(path):
+        is_empty = False
         try:
             yield number, item_of(number, row)
         except DataError as error:
             yield number, error
+    if is_empty:
+        raise DataError(f"{path} has no rows")
 
 
 def item_of(number: int, row: Any) -> Item:
@@ -81,6 +85,8 @@ def item_of(number: int, row: Any) -> Item:
     Raises:
         DataError: The row has no question, or a value is of a wrong type.
     """
+    if isinstance(row, DataError):
+        raise row
     if not isinstance(row, Mapping):
         raise DataError(f"the row is {type(row).__name__}, not an object")
     if "messages" in row:
@@ -106,6 +112,7 @@ def item_of(number: int, row: Any) -> Item:
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with path.open("rb") as file:
+            _check_layout(path, file)
             if path.suffix == ".jsonl":
                 for number, line in enumerate(line for line in file if line.strip()):
                     yield number, _parsed(line)
@@ -120,11 +127,22 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         ) from error
 
 
+def _check_layout(path: Path, file: BinaryIO) -> None:
+    """Raise DataError where a list is named ``.jsonl``, or an object is not; leave ``file`` at its start."""
+    is_lines = path.suffix == ".jsonl"
+    first = next((line.strip() for line in iter(lambda: file.readline(1 << 16), b"") if line.strip()), b"")
+    file.seek(0)
+    if is_lines and first.startswith(b"["):
+        raise DataError(f"{path} holds a JSON list; expected one object a line. A list is named .json.")
+    if not is_lines and first.startswith(b"{"):
+        raise DataError(f"{path} holds a JSON object; expected a list. One object a line is named .jsonl.")
+
+
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        return f"not JSON: {error}"  # no object: ``item_of`` refuses it
+        return DataError(f"the line is not JSON: {error}")
 
 
 def _turns(messages: Any) -> tuple[str, str | None]:

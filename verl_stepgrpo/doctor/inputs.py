@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from verl_stepgrpo.data.images import scaled
+from verl_stepgrpo.data.pretrained import load
 from verl_stepgrpo.doctor.checks import Line, line
-from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.evaluation.questions import Question, read_questions
 from verl_stepgrpo.rewards import score_response
 
@@ -27,14 +28,11 @@ def model_lines(model: str) -> Iterator[Line]:
     """Yield lines on a model's configuration and processor."""
     from transformers import AutoConfig, AutoProcessor
 
-    for what, load in (
-        ("configuration", AutoConfig.from_pretrained),
-        ("processor", AutoProcessor.from_pretrained),
-    ):
+    for what, auto in (("configuration", AutoConfig), ("processor", AutoProcessor)):
         try:
-            found, is_well = type(load(model)).__name__, True
-        except (OSError, ValueError, KeyError) as error:
-            found, is_well = f"{type(error).__name__}: {str(error).splitlines()[0]}", False
+            found, is_well = type(load(auto, model)).__name__, True
+        except ConfigError as error:
+            found, is_well = str(error), False
         remedy = "Name a folder that has config.json and the processor's files, or a model of the hub."
         yield line(model, what, found, "can be loaded", is_well, remedy)
 
@@ -47,9 +45,7 @@ def data_lines(file: Path) -> Iterator[Line]:
     except DataError as error:
         yield line(where, "rows", error, "can be read", False, "verl-stepgrpo prepare writes such files.")
         return
-    yield line(
-        where, "rows", f"{len(questions)} read", "1 and more", bool(questions), "The file has no rows."
-    )
+    yield line(where, "rows", f"{len(questions)} read", "can be read", True, "")
     wanting = [question.row for question in questions if not _scores_full_marks(question)]
     yield line(
         where,

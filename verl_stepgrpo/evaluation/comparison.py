@@ -13,6 +13,7 @@ import numpy as np
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.evaluation.evaluate import RESPONSES, RESULTS
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.evaluation.questions import read_questions
 from verl_stepgrpo.rewards import SCORE_KEYS
 from verl_stepgrpo.trace import iter_traces, refuse
 
@@ -38,11 +39,11 @@ class Comparison:
     differences: dict[str, Estimate]
 
 
-def check_comparable(before: Path, options: Mapping[str, Any]) -> None:
-    """Make sure that an evaluation with ``options`` can be compared with the one in ``before``.
+def check_comparable(before: Path, file: Path, options: Mapping[str, Any]) -> None:
+    """Make sure that an evaluation of ``file`` with ``options`` can be compared with the one in ``before``.
 
     Raises:
-        DataError: ``before`` has no finished evaluation.
+        DataError: ``before`` has no finished evaluation, or one of other questions.
         ConfigError: It was made with other options.
     """
     try:
@@ -57,6 +58,8 @@ def check_comparable(before: Path, options: Mapping[str, Any]) -> None:
                 f"{before} was evaluated with {name}={theirs.get(name)!r}, this run with {options[name]!r}: their "
                 "difference would not be the model's. Evaluate both alike."
             )
+    ours = {str(q.row): _question(q.data_source, q.text, q.ground_truth) for q in read_questions(file)}
+    _shared(before, file, {uid: question for uid, (question, _) in _asked(before).items()}, ours)
 
 
 def compare(before: Path, after: Path) -> Comparison:
@@ -69,22 +72,34 @@ def compare(before: Path, after: Path) -> Comparison:
         DataError: The folders are of other questions.
     """
     theirs, ours = _asked(before), _asked(after)
-    shared = [uid for uid in ours if uid in theirs]
-    other = [uid for uid in shared if ours[uid][0] != theirs[uid][0]]
-    if other or not shared:
-        where = f"row {other[0]} is another question" if other else "they have no row in common"
-        raise DataError(f"{before} and {after} are evaluations of different data: {where}")
+    shared = _shared(
+        before, after, *({uid: question for uid, (question, _) in one.items()} for one in (theirs, ours))
+    )
     differences = {
         key: estimate([[ours[uid][1][key] - theirs[uid][1][key]] for uid in shared]) for key in SCORE_KEYS
     }
     return Comparison(len(shared), len(ours.keys() ^ theirs.keys()), differences)
 
 
+def _shared(before: Path, after: Path, theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    """Return the rows that both have, given each one's question by row; raise DataError where one differs."""
+    shared = [uid for uid in ours if uid in theirs]
+    other = [uid for uid in shared if ours[uid] != theirs[uid]]
+    if other or not shared:
+        where = f"row {other[0]} is another question" if other else "they have no row in common"
+        raise DataError(f"{before} and {after} are of different data: {where}")
+    return shared
+
+
+def _question(data_source: str | None, prompt: str, ground_truth: str) -> str:
+    return json.dumps([data_source, prompt, ground_truth])
+
+
 def _asked(folder: Path) -> Asked:
     questions: dict[str, str] = {}
     values: dict[str, list[dict[str, float]]] = {}
     for row in iter_traces([folder / RESPONSES], set_aside=refuse):
-        questions[row["uid"]] = json.dumps([row["data_source"], row["prompt"], row["ground_truth"]])
+        questions[row["uid"]] = _question(row["data_source"], row["prompt"], row["ground_truth"])
         values.setdefault(row["uid"], []).append(row["components"])
     return {
         uid: (questions[uid], {key: float(np.mean([one[key] for one in own])) for key in SCORE_KEYS})

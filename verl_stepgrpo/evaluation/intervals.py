@@ -16,7 +16,7 @@ MAX_DRAWN = 10_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95% interval; the interval is None where a single question gives none."""
+    """A mean and its 95% interval; the interval is None where the questions are too few or too alike to give one."""
 
     mean: float
     interval: tuple[float, float] | None
@@ -31,14 +31,15 @@ def estimate(values: Sequence[Sequence[float]], *, is_share: bool = False, seed:
         seed: Of the bootstrap.
 
     The interval of a share with one response a question is Wilson's, which does not look certain near 0 and 1; any
-    other is a percentile bootstrap over questions, whose responses stay together.
+    other is a percentile bootstrap over questions, whose responses stay together. Of a single question, and of
+    questions that are all alike, a bootstrap knows no interval.
     """
     means = np.array([np.mean(own) for own in values])
     mean = float(means.mean())
-    if len(means) == 1:
-        return Estimate(mean, None)
-    if is_share and all(len(own) == 1 for own in values):
+    if len(means) > 1 and is_share and all(len(own) == 1 for own in values):
         found = binomtest(int(means.sum()), len(means)).proportion_ci(CONFIDENCE, method="wilson")
+    elif (means == means[0]).all():
+        return Estimate(mean, None)
     else:
         found = bootstrap(
             (means,),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from verl_stepgrpo.data.images import parts, scaled
+from verl_stepgrpo.data.parquet import open_rl_parquet
+from verl_stepgrpo.data.pretrained import load
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.key_steps import KeyStep, parse_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
@@ -52,14 +52,10 @@ def read_questions(file: Path) -> Iterator[Question]:
     """Yield the questions of a parquet file.
 
     Raises:
-        DataError: The file cannot be read, or a row cannot be asked or scored.
+        DataError: The file cannot be read, has no rows or is the warm-up's, or a row cannot be asked or scored.
     """
-    try:
-        parquet = pq.ParquetFile(file)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise DataError(f"{file} cannot be read: {error}") from error
     number = 0
-    for batch in parquet.iter_batches(batch_size=READ_AT_ONCE):
+    for batch in open_rl_parquet(file).iter_batches(batch_size=READ_AT_ONCE):
         for row in batch.to_pylist():
             try:
                 yield question_of(number, row)
@@ -69,9 +65,8 @@ def read_questions(file: Path) -> Iterator[Question]:
 
 
 def check_file(file: Path) -> None:
-    """Raise DataError where a file cannot be read, has no rows, or begins with a row that cannot be asked."""
-    if next(read_questions(file), None) is None:
-        raise DataError(f"{file} has no rows")
+    """Raise DataError where ``read_questions`` can read no question of a file."""
+    next(read_questions(file))
 
 
 def question_of(number: int, row: Mapping[str, Any]) -> Question:
@@ -107,8 +102,8 @@ def patch_size_of(model: str) -> int:
     from transformers import AutoImageProcessor
 
     try:
-        return AutoImageProcessor.from_pretrained(model).patch_size
-    except (OSError, ValueError, AttributeError) as error:
+        return load(AutoImageProcessor, model).patch_size
+    except (ConfigError, AttributeError) as error:
         raise ConfigError(
             f"{model!r} has no image processor, which says how images are scaled: {error}. Name the folder "
             "or the hub's name of the model that is served: --processor."

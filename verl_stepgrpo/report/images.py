@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
-from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.report.collect import Question
 
 MAX_SIDE = 512
@@ -108,10 +107,7 @@ def _question(row: Mapping[str, Any]) -> Question:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        parquet = pq.ParquetFile(file)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise DataError(f"{file} cannot be read: {error}") from None
+    parquet = open_rl_parquet(file)
     needed = ("data_source", "reward_model", "extra_info", "images")
     columns = [name for name in needed if name in parquet.schema_arrow.names]
     number = 0

@@ -98,8 +98,10 @@ class ChatServer:
         except openai.AuthenticationError as error:
             raise DataError(f"the server refuses the key: {error.message}") from None
         except openai.NotFoundError as error:
+            url = self.options.base_url or "OpenAI's own"
             raise DataError(
-                f"the server does not have {self.options.model!r}, or not at {self.options.base_url}: {error.message}"
+                f"the server does not have {self.options.model!r}, or not at {url}: {error.message}. Addresses mostly "
+                "end with /v1."
             ) from None
         except openai.APIConnectionError as error:
             if self.usage.requests == 0 and not isinstance(error, openai.APITimeoutError):
