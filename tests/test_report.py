@@ -26,7 +26,7 @@ from verl_stepgrpo.report.build import Sources, Written, write_report
 from verl_stepgrpo.report.collect import GroupKey, read_run, sample
 from verl_stepgrpo.report.images import MAX_SIDE, thumbnail
 from verl_stepgrpo.report.outcome import compare
-from verl_stepgrpo.report.rollouts import pieces, sections_view
+from verl_stepgrpo.report.rollouts import group_view, pieces, sections_view
 from verl_stepgrpo.report.verl_log import read_log
 from verl_stepgrpo.trace import SetAside, TraceWriter, read_trace, trace_files
 
@@ -98,6 +98,10 @@ class Opened:
 
     def heading(self) -> str:
         return self.page.locator(".heading").inner_text()
+
+    def go_to(self, place: int) -> None:
+        self.page.locator("#position").fill(str(place))
+        self.page.locator("#position").press("Enter")
 
     def position(self) -> str:
         return self.page.locator("#position").input_value()
@@ -221,6 +225,28 @@ class TestBrowserOfRollouts:
             marks = [row["response"][one["start"] : one["end"]] for one in row["key_steps"] if one["matched"]]
             assert sorted(card.locator("mark").all_inner_texts()) == sorted(marks)
 
+    def test_it_says_why_a_response_is_incomplete_or_out_of_order(
+        self, opened: Opened, rows: list[dict]
+    ) -> None:
+        for place, group in enumerate(groups_of(rows).values()):
+            for i, row in enumerate(group):
+                for name in ("complete", "ordered"):
+                    if not row["components"][name]:
+                        opened.go_to(place + 1)
+                        said = opened.page.locator(f"#response-{i + 1} .faults").inner_text()
+                        assert {"complete": "Not complete: ", "ordered": "Not in order: "}[name] in said
+                        return
+        pytest.fail("the run has no response of the kind")
+
+    def test_the_best_response_comes_first_under_its_own_number(
+        self, opened: Opened, rows: list[dict]
+    ) -> None:
+        opened.page.locator("#filters").get_by_label("Responses").select_option("best first")
+        own = next(iter(groups_of(rows).values()))
+        best = sorted(range(len(own)), key=lambda i: -own[i]["total"])
+        shown = opened.page.locator("#group .rollout h3").all_inner_texts()
+        assert shown == [f"Response {i + 1}" for i in best] != sorted(shown)
+
     def test_each_step_shows_its_own_advantage(self, opened: Opened, rows: list[dict]) -> None:
         for i, row in enumerate(next(iter(groups_of(rows).values()))):
             shown = opened.page.locator(f"#response-{i + 1} .part .credit").all_inner_texts()
@@ -256,7 +282,7 @@ class TestBrowserOfRollouts:
             "all right": [g for g in training if right(g) == len(g)],
             "mixed": [g for g in training if 0 < right(g) < len(g)],
             "all wrong": [g for g in training if right(g) == 0],
-            "no variance": [g for g in training if len({row["total"] for row in g}) == 1],
+            "no variance": [g for g in training if len({row["total"] for row in g}) == 1 < len(g)],
             "all wrong, yet moving": [
                 g for g in training if right(g) == 0 and any(row["advantage"] for row in g)
             ],
@@ -478,6 +504,20 @@ class TestNumbers:
         assert (found.questions, found.first, found.last) == (24, 0, 6)
         low, high = found.lines[0].difference.interval  # type: ignore[union-attr,misc]
         assert low <= found.lines[0].after.mean - found.lines[0].before <= high  # type: ignore[operator]
+
+    def test_without_a_validation_before_training_it_says_what_the_table_lacks(
+        self, run: Path, tmp_path: Path
+    ) -> None:
+        shutil.copytree(run / "trace", tmp_path / "trace")
+        said = "No validation stands before training: what the first 3 steps changed is not in the table"
+        for is_there in (True, False):
+            report(tmp_path)
+            assert (said in (tmp_path / "report.html").read_text()) is not is_there
+            (tmp_path / "trace" / "val" / "step-000000.jsonl").unlink(missing_ok=True)
+
+    def test_a_response_alone_has_no_variance_to_lack(self, rows: list[dict]) -> None:
+        alone, pair = group_view([rows[0]]), group_view([rows[0], rows[0]])
+        assert (alone["isEqual"], pair["isEqual"]) == (False, True)
 
     def test_an_evaluation_alone_has_its_means_and_no_curves(self, run: Path, tmp_path: Path) -> None:
         shutil.copy(run / "trace" / "val" / "step-000006.jsonl", tmp_path / "responses.jsonl")

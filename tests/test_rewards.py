@@ -19,6 +19,8 @@ from verl_stepgrpo import (
     parse_key_steps,
     score_response,
 )
+from verl_stepgrpo.rewards import faults_of_order, missing_parts
+from verl_stepgrpo.sections import parse_sections
 
 KEY_STEPS = [["first digit is 3"], ["second digit is 5"], ["3 + 5 = 8"]]
 STEPS = ["The first digit is 3.", "The second digit is 5.", "3 + 5 = 8"]
@@ -115,6 +117,26 @@ def test_order_of_the_sections(case: str) -> None:
 )
 def test_listing_key_words_does_not_score_above_an_honest_response(steps: list[str]) -> None:
     assert score(response(steps))["score"] <= score(response())["score"]
+
+
+@pytest.mark.parametrize(
+    ("written", "missing", "faults"),
+    [
+        (response(), [], []),
+        ("", [f"no {what}" for what in ("image description", "rationales", "step", "final answer")],
+         ["no step", "no final answer"]),
+        (response(rationales=None), ["no rationales"], []),
+        (response() + "\n### The final answer is: 9", [], ["2 final answers"]),
+        (response() + "\n### Step 7:\n3", [], ["steps numbered 1, 2, 3, 7", "a step behind the final answer"]),
+        (response(rationales=None, final=None) + "\n### Rationales:\nx\n### The final answer is: 8", [],
+         ["background behind a step"]),
+    ],
+)  # fmt: skip
+def test_why_a_response_is_not_valid_is_said_in_words(
+    written: str, missing: list[str], faults: list[str]
+) -> None:
+    sections = parse_sections(written)
+    assert (missing_parts(sections), faults_of_order(sections)) == (missing, faults)
 
 
 def test_an_empty_reference_answer_is_a_mistake_in_the_data() -> None:

@@ -224,11 +224,21 @@ def is_complete(sections: Sequence[Section], *, needs_description: bool = True) 
     Background is the image description and the rationales (section 3.2, reasoning completeness); the paper has no
     data without images, where ``needs_description`` may be False.
     """
+    return not missing_parts(sections, needs_description=needs_description)
+
+
+def missing_parts(sections: Sequence[Section], *, needs_description: bool = True) -> list[str]:
+    """Return, in words, what ``is_complete`` asks for and is not there."""
     present = {section.kind for section in sections if section.says_something}
-    needed = {Kind.RATIONALES, Kind.STEP, Kind.FINAL_ANSWER} | (
-        {Kind.DESCRIPTION} if needs_description else set()
-    )
-    return present >= needed
+    needed = {
+        Kind.DESCRIPTION: "no image description",
+        Kind.RATIONALES: "no rationales",
+        Kind.STEP: "no step",
+        Kind.FINAL_ANSWER: "no final answer",
+    }
+    if not needs_description:
+        del needed[Kind.DESCRIPTION]
+    return [said for kind, said in needed.items() if kind not in present]
 
 
 def is_ordered(sections: Sequence[Section]) -> bool:
@@ -238,15 +248,27 @@ def is_ordered(sections: Sequence[Section]) -> bool:
     answer after the last step. A response without steps or without a final answer is not ordered, and a section
     that says nothing counts as missing.
     """
+    return not faults_of_order(sections)
+
+
+def faults_of_order(sections: Sequence[Section]) -> list[str]:
+    """Return, in words, what is not as ``is_ordered`` asks for."""
     sections = [section for section in sections if section.says_something]
     steps = [i for i, section in enumerate(sections) if section.kind is Kind.STEP]
     finals = [i for i, section in enumerate(sections) if section.kind is Kind.FINAL_ANSWER]
     background = [i for i, s in enumerate(sections) if s.kind in (Kind.DESCRIPTION, Kind.RATIONALES)]
-    if not steps or len(finals) != 1:
-        return False
     numbers = [sections[i].number for i in steps]
-    return (
-        numbers == list(range(1, len(steps) + 1))
-        and finals[0] > steps[-1]
-        and all(i < steps[0] for i in background)
-    )
+    faults = {
+        "no step": not steps,
+        "no final answer": not finals,
+        f"{len(finals)} final answers": len(finals) > 1,
+        f"steps numbered {_listed(numbers)}": numbers != list(range(1, len(steps) + 1)),
+        "a step behind the final answer": bool(steps and finals) and steps[-1] > finals[0],
+        "background behind a step": bool(steps) and any(i > steps[0] for i in background),
+    }
+    return [said for said, is_there in faults.items() if is_there]
+
+
+def _listed(numbers: Sequence[int | None], most: int = 12) -> str:
+    more = ", …" if len(numbers) > most else ""
+    return ", ".join(map(str, numbers[:most])) + more

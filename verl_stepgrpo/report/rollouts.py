@@ -12,6 +12,7 @@ from typing import Any
 
 from verl_stepgrpo.curves import GroupState, group_states
 from verl_stepgrpo.report.collect import Rollout, number_of, rollout_of
+from verl_stepgrpo.rewards import faults_of_order, missing_parts
 from verl_stepgrpo.sections import Kind, Section, parse_sections
 
 Span = tuple[int, int, int]
@@ -33,7 +34,7 @@ def group_view(rows: Sequence[Mapping[str, Any]], images: Sequence[int] = ()) ->
         "truth": str(first.get("ground_truth", "")),
         "images": list(images),
         "outcome": _outcome(state),
-        "isEqual": state.is_equal,
+        "isEqual": state.is_equal and state.size > 1,
         "isMoving": state.is_moving_all_wrong,
         "keySteps": [list(map(str, key_step["wordings"])) for key_step in first["key_steps"]],
         "rollouts": [rollout_view(*pair) for pair in zip(rows, rollouts, strict=True)],
@@ -59,8 +60,21 @@ def rollout_view(row: Mapping[str, Any], facts: Rollout) -> dict[str, Any]:
         "advantage": facts.advantage,
         "answer": {name: str(answer[name]) for name in ("text", "layer", "reason")},
         "found": [_found(key_step) for key_step in row["key_steps"]],
+        "faults": _faults(row.get("response") or "", facts.components),
         "sections": sections_view(row.get("response") or "", spans, credit),
     }
+
+
+def _faults(response: str, components: Mapping[str, float]) -> dict[str, list[str]]:
+    """Return why a response was judged incomplete or out of order; nothing where the run's rules were others."""
+    sections = parse_sections(response)
+    faults = {}
+    if not components["complete"]:
+        # Whether the run asked for an image description is not in its traces: it did, where nothing else is missing.
+        faults["complete"] = missing_parts(sections, needs_description=False) or missing_parts(sections)
+    if not components["ordered"]:
+        faults["ordered"] = faults_of_order(sections)
+    return faults
 
 
 def sections_view(

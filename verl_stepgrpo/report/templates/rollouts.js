@@ -195,6 +195,13 @@
     );
   }
 
+  function faultsNode({ faults }) {
+    const said = Object.entries({ complete: "Not complete", ordered: "Not in order" })
+      .filter(([name]) => faults[name]?.length)
+      .map(([name, what]) => `${what}: ${faults[name].join(", ")}.`);
+    return said.length ? element("p", { class: "faults" }, said.join(" ")) : null;
+  }
+
   function answerNode(rollout) {
     const { text, layer, reason } = rollout.answer;
     const by = layer === "none" ? null : element("span", {}, "by ", element("code", {}, layer), ": ");
@@ -210,6 +217,7 @@
       element("header", {}, element("h3", {}, `Response ${i + 1}`), verdict(rollout)),
       answerNode(rollout),
       componentsNode(rollout),
+      faultsNode(rollout),
       keyStepsNode(group, rollout),
       element("div", { class: "text" }, ...rollout.sections.map(sectionNode)),
     );
@@ -244,7 +252,7 @@
 
   function groupState(group) {
     const notes = [OUTCOMES[group.outcome]];
-    if (group.isEqual && group.rollouts.length > 1) notes.push("no variance");
+    if (group.isEqual) notes.push("no variance");
     if (group.isMoving) notes.push("moves the policy");
     return notes.join(", ");
   }
@@ -262,15 +270,23 @@
     );
   }
 
+  // Responses keep the numbers that they have in the traces.
+  function inOrder(rollouts) {
+    const numbered = [...rollouts.entries()];
+    if (fields.order.value !== "reward") return numbered;
+    return numbered.sort(([, a], [, b]) => b.components.score - a.components.score);
+  }
+
   function groupNode(group) {
     const range = matchRange();
     const strip = element("div", { class: "strip", tabindex: "0", role: "group", "aria-label": "Responses" });
-    strip.append(...group.rollouts.map((rollout, i) => rolloutNode(group, rollout, i)));
-    group.rollouts.forEach((rollout, i) => {
-      strip.children[i].classList.toggle("outside", !hasMatch({ rollouts: [rollout] }, range));
-    });
     const chips = element("div", { class: "chips", role: "group", "aria-label": "Go to a response" });
-    chips.append(...group.rollouts.map(chipNode));
+    for (const [i, rollout] of inOrder(group.rollouts)) {
+      const node = rolloutNode(group, rollout, i);
+      node.classList.toggle("outside", !hasMatch({ rollouts: [rollout] }, range));
+      strip.append(node);
+      chips.append(chipNode(rollout, i));
+    }
     return [groupHeading(group), questionNode(group), chips, strip];
   }
 
