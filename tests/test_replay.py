@@ -253,6 +253,13 @@ class TestCommand:
         summaries = json.loads((tmp_path / "out" / RESULTS).read_text())
         assert [one["settings"] for one in summaries] == [{}, {"alpha": 0, "M": 2}, {"alpha": 0.5, "M": 2}]
 
+    def test_a_column_is_there_where_a_setting_changes_it(self, tmp_path: Path) -> None:
+        train(tmp_path, [ALL])
+        table, same = self.run(tmp_path, "--set", "alpha=0,0.5").output.split("The same in all rows: ")
+        assert "| step rar |" in table
+        assert "acc 0." in same
+        assert " acc " not in table
+
     @pytest.mark.parametrize(
         ("words", "says"),
         [

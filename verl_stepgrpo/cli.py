@@ -33,9 +33,14 @@ if TYPE_CHECKING:
     from verl_stepgrpo.evaluation.evaluate import Results
     from verl_stepgrpo.evaluation.intervals import Estimate
     from verl_stepgrpo.replay.replay import Replay
+    from verl_stepgrpo.replay.tally import Summary
     from verl_stepgrpo.report.build import Written
     from verl_stepgrpo.serving.client import ServerOptions
     from verl_stepgrpo.settings import RewardSettings
+
+
+ALWAYS_SHOWN = ("score", "rank_correlation", "flipped")
+"""Columns of a replay's table; the others are where settings differ in them."""
 
 
 class Platform(str, Enum):
@@ -472,29 +477,45 @@ def _show_written(written: Written) -> None:
 
 
 def _show_replay(found: Replay) -> None:
-    from verl_stepgrpo.rewards import SCORE_KEYS
-
-    components = [key for key in SCORE_KEYS if key not in ("verifier_timeout", "unparseable")]
-    groups = ["groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong"]
+    rows = [_measures(one) for one in found.summaries]
+    # What no setting changes would only widen the table.
+    same = [name for name in rows[0] if name not in ALWAYS_SHOWN and len({row[name] for row in rows}) == 1]
+    shown = [name for name in rows[0] if name not in same]
     table = Table(box=box.MARKDOWN)
-    for name in ("setting", "responses", *components, *groups, "rank_correlation", "flipped"):
+    for name in ("setting", *shown):
         table.add_column(name.replace("_", " "), justify="left" if name == "setting" else "right")
-    for one in found.summaries:
-        measures = [one.components.get(key) for key in components] + [one.groups.get(key) for key in groups]
-        numbers = ["-" if value is None else f"{value:.3f}" for value in [*measures, one.rank_correlation]]
-        flipped = (
-            "-" if one.flipped is None or not one.responses else f"{one.flipped / max(1, one.responses):.1%}"
-        )
-        table.add_row(one.label, str(one.responses), *numbers, flipped)
+    for one, row in zip(found.summaries, rows, strict=True):
+        table.add_row(one.label, *(row[name] for name in shown))
     # As wide as it has to be: a folded table can be neither read nor copied.
     console = Console(width=1000)
     with console.capture() as printed:
         console.print(table)
     typer.echo("\n".join(line.rstrip() for line in printed.get().strip().splitlines()))
+    if same:
+        typer.echo(
+            "The same in all rows: " + ", ".join(f"{name.replace('_', ' ')} {rows[0][name]}" for name in same)
+        )
     for line in found.set_aside[:3]:
         typer.echo(f"set aside: {line.path}:{line.line}: {line.reason}")
     if len(found.set_aside) > 3:
         typer.echo(f"set aside: {len(found.set_aside)} lines in all")
+
+
+def _measures(one: Summary) -> dict[str, str]:
+    """Return what the table says of a setting, by column."""
+    from verl_stepgrpo.rewards import SCORE_KEYS
+
+    components = [key for key in SCORE_KEYS if key not in ("verifier_timeout", "unparseable")]
+    groups = ["groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong"]
+    numbers = {key: one.components.get(key) for key in components} | {
+        key: one.groups.get(key) for key in groups
+    }
+    numbers["rank_correlation"] = one.rank_correlation
+    return {
+        "responses": str(one.responses),
+        **{key: "-" if value is None else f"{value:.3f}" for key, value in numbers.items()},
+        "flipped": f"{one.flipped / one.responses:.1%}" if one.flipped is not None and one.responses else "-",
+    }
 
 
 @contextlib.contextmanager
