@@ -265,6 +265,11 @@ class TestGuards:
         assert fast([0.0, 2.0], [0] * 2, std_floor=0.1) == fast([0.0, 2.0], [0] * 2)
         assert fast([1.0, 1.0], [0] * 2, std_floor=0.1) == [0.0, 0.0]
 
+    def test_a_gate_that_knows_no_right_answers_is_refused(self) -> None:
+        rewards_B, groups_B = torch.tensor([1.0, 0.0]), torch.tensor([0, 0])
+        with pytest.raises(ValueError, match=r"outcome_gate=0\.5 needs correct_B"):
+            advantage.credited(rewards_B, groups_B, outcome_gate=0.5)
+
     def test_a_group_is_all_wrong_if_no_response_is_right(self) -> None:
         correct_B = torch.tensor([False, False, True, False])
         assert advantage.all_wrong(correct_B, torch.tensor([0, 0, 1, 1])).tolist() == [

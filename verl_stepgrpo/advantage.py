@@ -111,7 +111,12 @@ def credited(
         shares_BS: As in ``by_step``, for ``credit=step``; None gives each response one advantage.
         correct_B: Which responses are right, (B,) of bool; needed where ``outcome_gate`` is below 1.
         outcome_gate: Factor in [0, 1] on the advantages of a group without a right answer.
+
+    Raises:
+        ValueError: ``outcome_gate`` is below 1, and which responses are right is not given.
     """
+    if outcome_gate < 1 and correct_B is None:
+        raise ValueError(f"outcome_gate={outcome_gate} needs correct_B: which responses are right")
     if shares_BS is None:
         advantage_BS = group_relative(rewards_B, groups_B, scale).unsqueeze(1)
     else:

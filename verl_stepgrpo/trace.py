@@ -184,6 +184,11 @@ def trace_files(source: Path) -> list[Path]:
     return found
 
 
+def stands_twice(path: Path, step: str) -> DataError:
+    """Return the error for a ``step`` that ``path`` has, and another place of the same traces, too."""
+    return DataError(f"{path}: step {step} stands in another place too; name the traces of one run alone")
+
+
 def no_rows(source: Path, set_aside: Sequence[SetAside]) -> DataError:
     """Return the error for a ``source`` that has no row at all."""
     reason = f": {set_aside[0].reason}" if set_aside else ""

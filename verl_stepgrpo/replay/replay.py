@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.replay.rescoring import Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
 from verl_stepgrpo.replay.variants import Variant
-from verl_stepgrpo.trace import SetAside, no_rows, trace_files
+from verl_stepgrpo.trace import SetAside, no_rows, stands_twice, trace_files
 
 RESULTS, FLIPPED, SET_ASIDE = "replay.json", "flipped.jsonl", "set_aside.jsonl"
 
@@ -97,9 +96,7 @@ def _steps(rows: Iterable[Rescored]) -> Iterator[list[Rescored]]:
     seen: set[int] = set()
     for (path, step), own in groupby(rows, key=lambda row: (row.path, row.step)):
         if step in seen:
-            raise DataError(
-                f"{path}: step {step} stands in another place too; name the traces of one run alone"
-            )
+            raise stands_twice(path, str(step))
         seen.add(step)
         yield list(own)
 

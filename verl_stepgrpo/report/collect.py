@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from verl_stepgrpo.curves import Outcome, curve_name, curves
-from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.rewards import SCORE_KEYS
-from verl_stepgrpo.trace import SetAside, iter_traces
+from verl_stepgrpo.trace import SetAside, iter_traces, stands_twice
 
 TRAIN, VAL = "train", "val"
 
@@ -126,9 +125,7 @@ def read_run(files: Sequence[Path], *, set_aside: Callable[[SetAside], None]) ->
         rollouts = read_rows([file], rollout_of, set_aside=set_aside)
         for (split, step), own in itertools.groupby(rollouts, key=lambda r: r.key[:2]):
             if (split, step) in seen:
-                raise DataError(
-                    f"{file}: step {step} of {split} stands in another place too; name the traces of one run alone"
-                )
+                raise stands_twice(file, f"{step} of {split}")
             seen.add((split, step))
             _add_step(run, split, step, list(own))
     return run
