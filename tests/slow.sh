@@ -25,7 +25,7 @@ unset VERL_PLATFORM
 for script in recipes/*/train.sh; do
     recipe="$(basename "$(dirname "$script")")"
     is_done "recipes/$recipe/cpu_run.json" && continue
-    "$PYTHON_BIN" -m pytest -m slow tests/test_recipes.py -k "$recipe"
+    RECORD=1 "$PYTHON_BIN" -m pytest -m "slow or engine" tests/test_recipes.py -k "$recipe and not TestRecipe"
 done
 
 "$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py tests/test_adapters.py

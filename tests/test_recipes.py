@@ -1,4 +1,4 @@
-"""Every recipe composes, passes verl's own validation and config classes, and (marked ``slow``) starts for real."""
+"""Every recipe composes, passes verl's own validation and config classes, and (marked ``engine`` or ``slow``) starts for real."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class Run:
         return done.stdout
 
     def record(self, log: str) -> None:
-        """Keep what the run on the CPU engine showed beside the recipe, for its README."""
+        """Check what the run on the CPU engine showed; with ``RECORD=1`` keep it beside the recipe, for its README."""
         (difference,) = re.findall(r"rollout_probs_diff_mean:([\d.e-]+)", log)[-1:]
         config = AutoConfig.from_pretrained(self.folder / "model")
         rows = read_trace(self.folder / "out" / "rl" / "trace" / "train" / "step-000001.jsonl")
@@ -227,8 +227,9 @@ class Run:
             "minutes": round((time.monotonic() - self.began) / 60, 1),
             **provenance(),
         }
-        path = ROOT / "recipes" / self.recipe / "cpu_run.json"
-        path.write_text(json.dumps(facts, indent=1) + "\n")
+        if os.environ.get("RECORD") == "1":
+            path = ROOT / "recipes" / self.recipe / "cpu_run.json"
+            path.write_text(json.dumps(facts, indent=1) + "\n")
         assert float(difference) < 0.01, "vLLM samples from another model than the one that is trained"
 
     def stage(self, stage: str, *overrides: str) -> str:
@@ -252,7 +253,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     return Run(recipe, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.engine
 @pytest.mark.parametrize("run", [("r1vl_qwen2vl_2b", "Qwen2VL")], indirect=True, ids=lambda pair: pair[0])
 def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
     """The whole path, with the commands of the recipes: raw JSON, key steps, parquet, warm-up, RL, merge, eval."""
