@@ -1,4 +1,4 @@
-"""Every recipe composes, passes verl's own validation and config classes, and (marked ``engine`` or ``slow``) starts for real."""
+"""Every recipe composes and passes verl's own validation and config classes, and (``engine``, ``slow``) starts for real."""
 
 from __future__ import annotations
 
