@@ -7,7 +7,8 @@
 #   OUT=out/RECIPE       folder of the recipe; the warm-up is in $OUT/warmup
 #   RUN=rl               name of the RL run: its checkpoints, traces, merged model and evaluation are in $OUT/$RUN
 #   MODEL=               what RL starts from (default: the last checkpoint of the warm-up)
-#   ENGINE=              another group behind the recipe's: cpu, with VERL_PLATFORM=cpu, for a trial with a tiny model
+#   ENGINE=              another group behind the recipe's: cpu, with VERL_PLATFORM=cpu and N_GPUS=1, for a trial with a
+#                        tiny model (recipes/README.md)
 #   N_GPUS=n             GPUs a machine for the warm-up (default those of this machine)
 #   NNODES=1 NODE_RANK=0 MASTER_ADDR=host MASTER_PORT=29500    for a warm-up on several machines
 set -euo pipefail
@@ -27,15 +28,15 @@ need() {
     exit 1
 }
 
-# last_checkpoint FOLDER SCRIPT: the newest checkpoint of a run of verl, which SCRIPT makes.
+# last_checkpoint FOLDER SCRIPT: the newest checkpoint of a run of verl; without one, which SCRIPT to run.
 last_checkpoint() {
-    need "$1/latest_checkpointed_iteration.txt" "Run recipes/$RECIPE/$2 first."
+    need "$1/latest_checkpointed_iteration.txt" "Run recipes/$RECIPE/$2"
     echo "$1/global_step_$(cat "$1/latest_checkpointed_iteration.txt")"
 }
 
 gpus() {
     local n="${N_GPUS:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l)}"
-    [ "$n" -gt 0 ] || { echo "This machine has no GPU that nvidia-smi sees. Set N_GPUS to their number." >&2; exit 1; }
+    [ "$n" -gt 0 ] || { echo "This machine has no GPU that nvidia-smi sees. Set N_GPUS to their number; for a trial on a CPU see recipes/README.md." >&2; exit 1; }
     echo "$n"
 }
 
@@ -44,6 +45,8 @@ warm_up() {
     need "$DATA/sft-train.parquet" "verl-stepgrpo prepare writes it; DATA names its folder."
     n_gpus="$(gpus)"
     export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$OUT/warmup/tensorboard}"
+    # Otherwise transformers warns of verl's call once a row and process.
+    export TRANSFORMERS_VERBOSITY="${TRANSFORMERS_VERBOSITY:-error}"
     torchrun --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" --nproc_per_node="$n_gpus" \
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${MASTER_PORT:-29500}" \
         -m verl.trainer.sft_trainer "$(group stepgrpo_warmup)" \
@@ -55,7 +58,7 @@ train() {
     local model="${MODEL:-}"
     need "$DATA/rl-train.parquet" "verl-stepgrpo prepare writes it; DATA names its folder."
     if [ -z "$model" ]; then
-        model="$(last_checkpoint "$OUT/warmup" "warmup.sh, or name another model: MODEL=...,")"
+        model="$(last_checkpoint "$OUT/warmup" "warmup.sh first, or name another model: MODEL=...")"
         model="$model/huggingface"
     fi
     export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$OUT/$RUN/tensorboard}"
@@ -68,7 +71,7 @@ train() {
 # Makes a Hugging Face folder of the last checkpoint, processor included.
 merge() {
     local last
-    last="$(last_checkpoint "$OUT/$RUN/checkpoints" train.sh)"
+    last="$(last_checkpoint "$OUT/$RUN/checkpoints" "train.sh first.")"
     python -m verl.model_merger merge --backend fsdp --local_dir "$last/actor" --target_dir "$OUT/$RUN/model" "$@"
 }
 

@@ -1,4 +1,4 @@
-"""A raw dataset in R1-VL-10K's layout, on real images of scikit-learn and scikit-image."""
+"""A raw dataset in R1-VL-10K's layout, on real images of scikit-learn and scikit-image, some rows of text alone."""
 
 from __future__ import annotations
 
@@ -54,11 +54,18 @@ PHOTOGRAPHS = [
 def write_raw_dataset(folder: Path, n_digits: int = 28) -> Path:
     """Write ``raw.json`` and its images into ``folder``, the last row broken on purpose; return the JSON's path."""
     (folder / "images").mkdir(parents=True)
-    rows = [*_photographs(folder / "images"), *_digits(folder / "images", n_digits)]
-    rows.append({**rows[0], "image_path": "missing.png"})
+    rows = [*_texts(4), *_photographs(folder / "images"), *_digits(folder / "images", n_digits)]
+    rows.append({**rows[-1], "image_path": "missing.png"})
     path = folder / "raw.json"
     path.write_text(json.dumps(rows, indent=1))
     return path
+
+
+def _texts(n: int) -> Iterator[dict]:
+    for i in range(n):
+        row = _row("", f"What is {i} + 3?", "", "Add them.", (f"{i} + 3 = {i + 3}",), str(i + 3))
+        solution = row["solution"][row["solution"].index("### Rationales:") :]
+        yield {"problem": row["problem"], "solution": solution}
 
 
 def _photographs(folder: Path) -> Iterator[dict]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,12 @@ def run(server: Server, folder: Path, rows: list[dict] | None = None, **options:
     return evaluate(file, folder / "out", EvalOptions("m", "/no/such/model", **options), nullcontext(asked))
 
 
+@contextmanager
+def never() -> Iterator[ServerOptions]:
+    raise AssertionError("a server was started")
+    yield
+
+
 class TestEvaluate:
     def test_the_means_are_those_of_the_responses(self, server: Server, tmp_path: Path) -> None:
         server.weak = (0, 5, 6)
@@ -152,29 +159,36 @@ class TestEvaluate:
 
     def test_a_folder_begun_with_other_options_is_refused(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path)
-        with pytest.raises(ConfigError, match="begun with another source or other options"):
+        with pytest.raises(ConfigError, match=r"begun with alpha=0\.1, not 0\.2\. Go on"):
             run(server, tmp_path, reward=RewardSettings(alpha=0.2))
         before = (tmp_path / "out" / RESPONSES).read_bytes()
-        with pytest.raises(ConfigError, match="begun with another source or other options"):
+        with pytest.raises(ConfigError, match=r"begun with samples=1, not 2\. Go on"):
             run(server, tmp_path, samples=2)
         assert (tmp_path / "out" / RESPONSES).read_bytes() == before
 
     def test_it_is_refused_before_a_server_is_started(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path)
-
-        @contextmanager
-        def never() -> Iterator[ServerOptions]:
-            raise AssertionError("a server was started")
-            yield
-
-        with pytest.raises(ConfigError, match="begun with another source or other options"):
+        with pytest.raises(ConfigError, match=r"begun with model='m', not 'other'; processor="):
             evaluate(tmp_path / "data.parquet", tmp_path / "out", EvalOptions("other", "other"), never())
 
     def test_another_server_or_other_weights_are_another_run(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path)
-        for change in ({"base_url": "http://other/v1"}, {"weights": (("model.safetensors", 1, 2),)}):
-            with pytest.raises(ConfigError, match="begun with another source or other options"):
+        changes = {
+            "base_url=None, not 'http://other/v1'": {"base_url": "http://other/v1"},
+            "other weights": {"weights": (("model.safetensors", 1, 2),)},
+        }
+        for said, change in changes.items():
+            with pytest.raises(ConfigError, match=f"begun with {said}. Go on"):
                 run(server, tmp_path, **change)
+
+    def test_where_all_is_answered_no_server_is_started(self, server: Server, tmp_path: Path) -> None:
+        first = run(server, tmp_path)
+        options, said = EvalOptions("m", "/no/such/model"), []
+        # Written anew with the same rows in it, as by a second prepare.
+        (tmp_path / "data.parquet").touch()
+        second = evaluate(tmp_path / "data.parquet", tmp_path / "out", options, never(), reused=said.append)
+        assert (second.reused, said) == (10, [10])
+        assert second.scores == first.scores
 
     def test_a_folder_in_which_nothing_was_answered_may_be_begun_anew(
         self, server: Server, tmp_path: Path
@@ -342,9 +356,10 @@ class TestComparison:
 
 
 class TestCommand:
-    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "verl_stepgrpo", "eval", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+        environment = os.environ | (env or {})
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
     def test_it_prints_n_means_and_intervals(self, server: Server, tmp_path: Path) -> None:
         server.weak = (0, 1)
@@ -357,7 +372,7 @@ class TestCommand:
         assert "score                1.900   " in done.stdout
         again = self.run(*arguments, "--set", "alpha=0.2").stdout
         # The name may stand for another model by now: it is said before the figures are.
-        assert again.startswith("4 of 4 rows were answered in an earlier run into ")
+        assert again.startswith("4 rows were answered in an earlier run into ")
         assert "if 'm' is another model by now, name another folder" in again
 
     def test_it_prints_the_change_against_an_earlier_evaluation(self, server: Server, tmp_path: Path) -> None:
@@ -399,7 +414,29 @@ class TestCommand:
 
     def test_a_model_that_vllm_cannot_serve_ends_with_the_end_of_its_log(self, tmp_path: Path) -> None:
         file = parquet(tmp_path / "data.parquet", [row(1)])
-        done = self.run(file, "--model", tmp_path / "no-model", "--out", tmp_path / "out")
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "config.json").write_text('{"model_type": "qwen2"}')
+        served = ("--out", tmp_path / "out", "--vllm-args", "--no-such-argument")
+        done = self.run(file, "--model", tmp_path / "model", *served)
         assert done.returncode == 2
         assert "vLLM's server ended with status" in done.stderr
-        assert "no-model" in done.stderr
+        assert "unrecognized arguments: --no-such-argument" in done.stderr
+
+    @pytest.mark.parametrize(
+        ("model", "said"),
+        [("/no/model", "/no/model is not a folder"), ("nobody/nothing", "We couldn't connect to")],
+    )
+    def test_a_model_that_is_not_there_is_said_before_a_server_starts(
+        self, tmp_path: Path, model: str, said: str
+    ) -> None:
+        file = parquet(tmp_path / "data.parquet", [row(1)])
+        env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+        done = self.run(file, "--model", model, "--out", tmp_path / "out", env=env)
+        assert done.returncode == 2
+        assert f"--model={model}: it cannot be loaded: {said}" in done.stderr
+        assert not (tmp_path / "out" / "vllm.log").exists()
+
+    def test_an_evaluation_is_not_compared_with_itself(self, tmp_path: Path) -> None:
+        file = parquet(tmp_path / "data.parquet", [row(1)])
+        done = self.run(file, "--model", "m", "--out", tmp_path / "out", "--against", tmp_path / "out")
+        assert "--against is --out itself" in done.stderr

@@ -21,6 +21,7 @@ from verl_stepgrpo.data.prompt_length import prompt_length_of
 from verl_stepgrpo.data.prompts import prompt
 from verl_stepgrpo.data.rows import DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, item_of, read_items
+from verl_stepgrpo.resume import begin
 
 SOLUTION = """### Image Description:
 Six apples and three children.
@@ -270,10 +271,13 @@ class TestPrepare:
 
     def test_a_folder_begun_with_other_options_is_refused(self, tmp_path: Path, images: Path) -> None:
         raw = source(tmp_path, [R1VL])
-        (tmp_path / "out" / ".parts").mkdir(parents=True)
-        (tmp_path / "out" / ".parts" / "options.json").write_text("other")
+        begin(tmp_path / "out" / ".parts" / "options.json", raw, options(images), has_begun=False)
         (tmp_path / "out" / ".parts" / "000000.json").write_text("{}")
-        with pytest.raises(ConfigError, match="begun with another source or other options"):
+        other = options(images, max_pixels=9999, seed=1)
+        with pytest.raises(ConfigError, match=r"begun with max_pixels=None, not 9999; seed=0, not 1\. Go on"):
+            prepare(raw, tmp_path / "out", other)
+        raw.write_text(raw.read_text() + "\n")
+        with pytest.raises(ConfigError, match=r"begun with other contents of .*raw\.json\. Go on"):
             prepare(raw, tmp_path / "out", options(images))
 
     def test_no_row_moves_from_training_to_validation(self, tmp_path: Path, images: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every recipe composes and passes verl's own validation and config classes, and (``engine``, ``slow``) starts for real."""
+"""Every recipe composes, passes verl's own validation and config classes, and (``engine``, ``slow``) starts."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_the_smoke_run_composes_for_a_gpu() -> None:
         (
             "train",
             ["prepared/rl-train.parquet"],
-            "Run recipes/r1vl_qwen2vl_2b/warmup.sh, or name another model",
+            "Run recipes/r1vl_qwen2vl_2b/warmup.sh first, or name another model: MODEL=...",
         ),
         ("merge", [], "Run recipes/r1vl_qwen2vl_2b/train.sh first"),
         ("eval", ["prepared/rl-val.parquet"], "Run recipes/r1vl_qwen2vl_2b/merge.sh first"),

@@ -123,7 +123,8 @@ def prepare(
         )
     for reason, n in report.no_warmup.items():
         typer.echo(f"{n:8} not in the warm-up  {reason}: {NO_WARMUP[reason]}")
-    typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
+    if report.key_steps["removed"]:
+        typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
     typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
     if strict and report.dropped:
         raise typer.Exit(1)
@@ -260,7 +261,16 @@ def evaluate(
         max_tokens,
         reward=reward,
     )
+
+    def say_reused(n: int) -> None:
+        # A server's name may stand for another model by now; weights in a folder are looked at.
+        doubt = f": if {model!r} is another model by now, name another folder" if base_url else ""
+        if n:
+            typer.echo(f"{n} rows were answered in an earlier run into {out}{doubt}")
+
     if against is not None:
+        if against.resolve() == out.resolve():
+            raise ConfigError("--against is --out itself; name the folder of an earlier evaluation.")
         check_comparable(against, file, dataclasses.asdict(options))
     serving = (
         contextlib.nullcontext(server)
@@ -275,13 +285,8 @@ def evaluate(
             serving,
             api_key=os.environ.get(api_key_env),
             limit=limit,
+            reused=say_reused,
             progress=advance,
-        )
-    if results.reused:
-        # A server's name may stand for another model by now; weights in a folder are looked at.
-        doubt = f": if {model!r} is another model by now, name another folder" if base_url else ""
-        typer.echo(
-            f"{results.reused} of {results.rows} rows were answered in an earlier run into {out}{doubt}"
         )
     _show_results(results)
     if against is not None:
@@ -408,8 +413,15 @@ def _server_options(base_url: str | None, model: str, concurrency: int, timeout:
 
 @contextlib.contextmanager
 def _own_server(options: ServerOptions, arguments: list[str], log: Path) -> Iterator[ServerOptions]:
+    from transformers import AutoConfig
+
+    from verl_stepgrpo.data.pretrained import load
     from verl_stepgrpo.serving.vllm import vllm_server
 
+    try:
+        load(AutoConfig, options.model)
+    except ConfigError as error:
+        raise ConfigError(f"--model={options.model}: it cannot be loaded: {error}") from None
     with vllm_server(options.model, arguments, log) as url:
         yield dataclasses.replace(options, base_url=url)
 
@@ -460,6 +472,8 @@ def _show_estimates(title: str, estimates: dict[str, Estimate], mean: str, sign:
             "-" if found.interval is None else " to ".join(f"{end:{sign}.3f}" for end in found.interval)
         )
         typer.echo(f"  {component:18} {found.mean:>{sign}7.3f}   {interval}")
+    if any(found.interval is None for found in estimates.values()):
+        typer.echo("  -: one question, or all alike, which tells no interval")
 
 
 def _show_written(written: Written) -> None:
@@ -522,7 +536,8 @@ def _measures(one: Summary) -> dict[str, str]:
 def _progress() -> Iterator[Callable[[int], None]]:
     """Show on standard error how many rows are done; how many there are is known when they have been read."""
     columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} rows"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda n: bar.advance(task, n)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,19 +17,44 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
 
     Args:
         mark: The file.
-        source: The file that the run works on.
+        source: The file that the run works on; the same where it holds the same, whatever its name is.
         options: How.
         has_begun: Whether anything of a run is there that would be gone on with.
 
     Raises:
-        ConfigError: The run was begun with another source or other options.
+        ConfigError: The run was begun with another source or other options; says which.
     """
-    stat = source.stat()
-    wanted = json.dumps([str(source), stat.st_size, stat.st_mtime_ns, asdict(options)], default=str)
-    if has_begun and mark.exists() and mark.read_text() != wanted:
-        raise ConfigError(
-            f"{mark} is of a run that was begun with another source or other options. Go on with those, name another "
-            f"folder, or remove {mark.parent}."
-        )
+    # As it is read again below: without tuples and paths.
+    ours = json.loads(json.dumps({"source": _digest(source), **asdict(options)}, default=str))
+    if has_begun and mark.exists():
+        theirs = json.loads(mark.read_text())
+        if theirs != ours:
+            raise ConfigError(
+                f"{mark} is of a run that was begun with {'; '.join(_differences(theirs, ours, source))}. Go on with "
+                f"that, name another folder, or remove {mark.parent}."
+            )
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(wanted)
+    mark.write_text(json.dumps(ours))
+
+
+def _digest(source: Path) -> str:
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], source: Path) -> Iterator[str]:
+    for key in sorted(theirs.keys() | ours.keys()):
+        before, now = theirs.get(key), ours.get(key)
+        if before == now:
+            continue
+        if key == "source":
+            yield f"other contents of {source}"
+        elif isinstance(before, dict) and isinstance(now, dict):
+            yield from _differences(before, now, source)
+        elif isinstance(before, list):
+            yield f"other {key}"
+        else:
+            yield f"{key}={before!r}, not {now!r}"

@@ -20,6 +20,8 @@ def load(auto: Any, model: str) -> Any:
     Raises:
         ConfigError: There is no such thing; the message is one line, for a caller to say what it was for.
     """
+    if model.startswith(("/", "./", "../", "~")) and not Path(model).is_dir():
+        raise ConfigError(f"{model} is not a folder")
     try:
         return auto.from_pretrained(model, local_files_only=not Path(model).is_dir() and not _hub_answers())
     except (OSError, ValueError, KeyError) as error:

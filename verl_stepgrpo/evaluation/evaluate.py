@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
-from verl_stepgrpo.evaluation.questions import Question, chat_messages, patch_size_of, read_questions
+from verl_stepgrpo.evaluation.questions import Question, chat_messages, n_rows, patch_size_of, read_questions
 from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
@@ -79,11 +80,14 @@ def evaluate(
     *,
     api_key: str | None = None,
     limit: int | None = None,
+    reused: Callable[[int], None] = lambda n: None,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Results:
     """Evaluate the model on the rows of ``file`` (the first ``limit``), write all to the folder ``out``, return it.
 
-    ``serving`` gives the server; it is entered when the folder has been looked at, since one may take minutes to start.
+    ``serving`` gives the server; it is entered when the folder has been looked at, since one may take minutes to start,
+    and not at all where every row was answered in an earlier run. ``reused`` is called first, with the number of rows
+    that were, and ``progress`` with those that are asked now.
 
     Raises:
         DataError: A row cannot be asked or scored, or the server does not have the model.
@@ -93,8 +97,13 @@ def evaluate(
     # Before anything is taken out of it: with another number of samples no question there is done.
     begin(out / "options.json", file, options, has_begun=responses.exists() and responses.stat().st_size > 0)
     done = _done(responses, options.samples)
-    with serving as server:
-        failed = asyncio.run(_ask(file, out, options, server, api_key, limit, done, progress))
+    asked = range(min(n_rows(file), sys.maxsize if limit is None else limit))
+    is_open = [row for row in asked if str(row) not in done]
+    reused(len(asked) - len(is_open))
+    failed = 0
+    if is_open:
+        with serving as server:
+            failed = asyncio.run(_ask(file, out, options, server, api_key, set(is_open), progress))
     rows = (row for row in read_trace(responses) if limit is None or int(row["uid"]) < limit)
     # StepRVR is a share where a valid response is paid 1.
     shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
@@ -152,18 +161,16 @@ async def _ask(
     options: EvalOptions,
     server_options: ServerOptions,
     api_key: str | None,
-    limit: int | None,
-    done: set[str],
+    rows_to_ask: set[int],
     progress: Callable[[int], None],
 ) -> int:
-    """Ask what is not done, write the responses as they come, and return how many questions failed."""
-    questions = (q for q in read_questions(file) if limit is None or q.row < limit)
+    """Ask some rows of ``file``, write the responses as they come, and return how many failed."""
+    questions = (question for question in read_questions(file) if question.row in rows_to_ask)
     failures = 0
     with open_trace(out / RESPONSES, "a") as responses, (out / FAILED).open("w") as failed:
         async with ChatServer(server_options, api_key) as server:
             work = _Work(server, options)
-            open_ones = (q for q in questions if str(q.row) not in done)
-            async for question, rows in in_order(open_ones, work.responses, server_options.concurrency):
+            async for question, rows in in_order(questions, work.responses, server_options.concurrency):
                 if isinstance(rows, FailedError):
                     failed.write(json.dumps({"row": question.row, "error": str(rows)}) + "\n")
                     failures += 1

@@ -64,6 +64,11 @@ def read_questions(file: Path) -> Iterator[Question]:
             number += 1
 
 
+def n_rows(file: Path) -> int:
+    """Return how many questions a file has. Raises DataError as ``read_questions`` does."""
+    return int(open_rl_parquet(file).metadata.num_rows)
+
+
 def check_file(file: Path) -> None:
     """Raise DataError where ``read_questions`` can read no question of a file."""
     next(read_questions(file))
