@@ -169,6 +169,25 @@ class TestCommand:
         assert self.run(source, "--out", out, "--rules").returncode == 0
         assert json.loads(out.read_text())["key_steps"] == [["2 children"], ["4/2 = 2", "half of 4"]]
 
+    def test_a_row_for_rl_alone_is_passed_on_and_rows_can_be_found_again(self, tmp_path: Path) -> None:
+        source, out = tmp_path / "raw.json", tmp_path / "out.jsonl"
+        alone = {"problem": "How many?", "answer": 3}
+        source.write_text(json.dumps([{"problem": "Nothing?"}, alone, row(2) | {"id": "mine"}, row(3)]))
+        done = self.run(source, "--out", out, "--rules")
+        assert done.returncode == 1
+        assert "1 rows without a solution, passed on without key steps" in done.stdout
+        rows = [json.loads(line) for line in out.open()]
+        assert [(r["id"], "key_steps" in r) for r in rows] == [("1", False), ("mine", True), ("3", True)]
+        (failed,) = [json.loads(line) for line in key_step_files.failed_file(out).open()]
+        assert failed == {"row": 0, "error": "it has no solution"}
+
+    def test_a_source_that_breaks_off_leaves_nothing(self, tmp_path: Path) -> None:
+        source, out = tmp_path / "raw.json", tmp_path / "out.jsonl"
+        source.write_text(json.dumps([row(2), row(3)])[:-5])
+        done = self.run(source, "--out", out, "--rules")
+        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+        assert list(tmp_path.iterdir()) == [source]
+
     def test_a_row_with_key_steps_of_a_wrong_type_is_set_aside(self, tmp_path: Path) -> None:
         source, out = tmp_path / "raw.jsonl", tmp_path / "out.jsonl"
         source.write_text("".join(json.dumps(r) + "\n" for r in (row(2) | {"key_steps": 7}, row(3))))

@@ -134,6 +134,7 @@ class TestRows:
         assert row["reward_model"]["ground_truth"] == "2"
         assert row["extra_info"] == {
             "index": 3,
+            "id": "7",
             "key_steps": [["6/3 = 2", "6 divided by 3 equals 2"], ["3 children"]],
             "solution": SOLUTION,
         }
@@ -143,6 +144,19 @@ class TestRows:
     def test_images_may_stay_paths_with_a_bound(self, images: Path) -> None:
         row = rl_row(item_of(0, R1VL), options(images, embed_images=False, max_pixels=1000).rows)
         assert row["images"] == [{"image": str(images / "china.jpg"), "max_pixels": 1000}]
+
+    @pytest.mark.parametrize(
+        ("solution", "said"),
+        [
+            (SOLUTION.replace("### Step 2", "### Step 4"), "it is not in order (steps numbered 1, 4)"),
+            (SOLUTION.replace("Share them out.", ""), "it is not complete (no rationales)"),
+            ("Half of 4 is 2.", "where it is no response in the format, leave the key solution out"),
+        ],
+    )
+    def test_it_says_what_is_wanting_in_a_solution(self, images: Path, solution: str, said: str) -> None:
+        with pytest.raises(DroppedError) as error:
+            rl_row(item_of(0, R1VL | {"answer": "2", "solution": solution}), options(images).rows)
+        assert said in str(error.value)
 
     @pytest.mark.parametrize("url", ["https://example.org/a.png", "file:///a.png"])
     def test_a_url_is_no_image_and_it_says_what_to_do(self, url: str, images: Path) -> None:
@@ -218,10 +232,10 @@ class TestPrepare:
         assert report.no_warmup == {"reflective": 1}
         assert report.key_steps == {"kept": 4, "removed": 1}
         dropped = [json.loads(line) for line in (tmp_path / "out" / "dropped.jsonl").open()]
-        assert [(d["row"], d["reason"]) for d in dropped] == [
-            (2, "image"),
-            (3, "unreadable"),
-            (4, "reflective"),
+        assert [(d["row"], d["id"], d["reason"]) for d in dropped] == [
+            (2, "7", "image"),
+            (3, None, "unreadable"),
+            (4, "7", "reflective"),
         ]
         assert not (tmp_path / "out" / ".parts").exists()
 

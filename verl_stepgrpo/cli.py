@@ -112,9 +112,12 @@ def prepare(
     if not report.written["rl-val"]:
         typer.echo("         none for validation, which training wants: raise --val-share, or change --seed")
     if report.without_images:
-        typer.echo(
-            f"{report.without_images:8} rows without images: train and evaluate them with image_description=optional"
+        remedy = (
+            "train and evaluate them with image_description=optional"
+            if report.without_images == report.written["rl-train"] + report.written["rl-val"]
+            else "their StepRVR is 0, unless image_description=optional, which asks no row for a description"
         )
+        typer.echo(f"{report.without_images:8} rows without images: {remedy}")
     for reason, n in report.dropped.items():
         typer.echo(f"{n:8} dropped  {reason}: {REASONS[reason]}")
     if report.dropped.get("image", 0) > report.read / 2:
@@ -166,6 +169,8 @@ def key_steps(
                 source, out, options, api_key=os.environ.get(api_key_env), progress=advance
             )
     typer.echo(f"{summary.written:8} rows with key steps  {out}")
+    if summary.passed_on:
+        typer.echo(f"{summary.passed_on:8} rows without a solution, passed on without key steps")
     if summary.failed:
         typer.echo(f"{summary.failed:8} rows set aside  {work.failed_file(out)}")
     for what, n in summary.usage.items():
@@ -413,13 +418,11 @@ def _server_options(base_url: str | None, model: str, concurrency: int, timeout:
 
 @contextlib.contextmanager
 def _own_server(options: ServerOptions, arguments: list[str], log: Path) -> Iterator[ServerOptions]:
-    from transformers import AutoConfig
-
-    from verl_stepgrpo.data.pretrained import load
+    from verl_stepgrpo.data.pretrained import check_model
     from verl_stepgrpo.serving.vllm import vllm_server
 
     try:
-        load(AutoConfig, options.model)
+        check_model(options.model)
     except ConfigError as error:
         raise ConfigError(f"--model={options.model}: it cannot be loaded: {error}") from None
     with vllm_server(options.model, arguments, log) as url:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Summary:
-    """How many rows have key steps, how many were set aside, and what was used for it."""
+    """How many rows have key steps, how many have no solution to find them in, how many were set aside, and what was
+    used for it."""
 
     written: int = 0
+    passed_on: int = 0
     failed: int = 0
     usage: dict[str, int] = field(default_factory=dict)
 
@@ -124,9 +126,13 @@ class _Files:
             self._begun.replace(self._target)
         else:
             self._begun.unlink()
+            failed_file(self._target).unlink()
 
     def items(self) -> Iterator[Item]:
-        """Yield the items of the source, their key steps parsed; a row that cannot be read is set aside."""
+        """Yield the items of the source, their key steps parsed, which have some or a solution to find them in.
+
+        A row that RL can use without is passed on, and one that cannot be read is set aside.
+        """
         for number, item in read_items(self._source):
             try:
                 if isinstance(item, DataError):
@@ -134,6 +140,10 @@ class _Files:
                 readable = dataclasses.replace(item, key_steps=list(parse_key_steps(item.key_steps)))
             except DataError as error:
                 self._set_aside(number, str(error))
+                continue
+            if readable.solution is None and readable.answer is not None and not readable.key_steps:
+                self._write(self._out, _row(readable))
+                self.summary.passed_on += 1
             else:
                 yield readable
 
@@ -156,6 +166,8 @@ class _Files:
 
 def _row(item: Item) -> dict[str, Any]:
     row: dict[str, Any] = {
+        # Rows set aside leave no gap in the file, so that places in it do not lead back to the source.
+        "id": str(item.number) if item.id is None else item.id,
         "question": item.marked_question,
         "images": list(item.images),
         "solution": item.solution,

@@ -18,7 +18,9 @@ def open_rl_parquet(file: Path) -> pq.ParquetFile:
     try:
         opened = pq.ParquetFile(file)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise DataError(f"{file} cannot be read: {error}") from error
+        raise DataError(
+            f"{file} cannot be read: {error}. Expected verl's parquet for RL, as rl-train.parquet of prepare."
+        ) from error
     columns = opened.schema_arrow.names
     if "messages" in columns and "prompt" not in columns:
         raise DataError(

@@ -191,7 +191,8 @@ def _work(task: tuple[int, list[tuple[int, Item | DataError]], Path, PrepareOpti
                 rows[name].append(row)
         except DroppedError as error:
             counts[f"dropped/{error.reason}"] += 1
-            dropped.append({"row": index, "reason": error.reason, "detail": str(error)})
+            item_id = item.id if isinstance(item, Item) else None
+            dropped.append({"row": index, "id": item_id, "reason": error.reason, "detail": str(error)})
     for name in FILES:
         counts[name] = len(rows[name])
         if rows[name]:
@@ -233,6 +234,7 @@ def _schema(name: str, options: RowOptions) -> pa.Schema:
         return pa.schema([("messages", pa.list_(_MESSAGE)), images])
     extra_info = [
         ("index", pa.int64()),
+        ("id", pa.string()),
         ("key_steps", pa.list_(pa.list_(pa.string()))),
         ("solution", pa.string()),
     ]

@@ -28,6 +28,13 @@ def load(auto: Any, model: str) -> Any:
         raise ConfigError(str(error).splitlines()[0]) from error
 
 
+def check_model(model: str) -> None:
+    """Raise ConfigError where a model is not there, or is of no kind that transformers knows."""
+    from transformers import AutoConfig
+
+    load(AutoConfig, model)
+
+
 def _hub_answers() -> bool:
     import httpx
     from huggingface_hub import constants

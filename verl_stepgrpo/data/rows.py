@@ -19,7 +19,7 @@ from verl_stepgrpo.data.prompts import prompt
 from verl_stepgrpo.data.sources import Item
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import parse_key_steps
-from verl_stepgrpo.rewards import score_response
+from verl_stepgrpo.rewards import faults_of_order, missing_parts, score_response
 from verl_stepgrpo.sections import final_answer, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
@@ -99,7 +99,12 @@ def rl_row(item: Item, options: RowOptions, prompt_length: PromptLength | None =
         "prompt": messages,
         "images": images,
         "reward_model": {"style": "rule", "ground_truth": answer},
-        "extra_info": {"index": item.number, "key_steps": key_steps, "solution": item.solution},
+        "extra_info": {
+            "index": item.number,
+            "id": item.id,
+            "key_steps": key_steps,
+            "solution": item.solution,
+        },
     }
 
 
@@ -146,13 +151,17 @@ def _key_steps_of_solution(
     if not item.images:
         reward = dataclasses.replace(reward, image_description="optional")  # the prompt asks for none
     scored = score_response(item.solution, answer, key_steps, reward)
-    wrong = [
-        (not scored.answer.correct, f"its answer is judged wrong ({scored.answer.reason})"),
-        (not scored.complete, "it is not complete"),
-        (not scored.ordered, "it is not in order"),
-    ]
-    if any(is_wrong for is_wrong, _ in wrong):
-        raise DroppedError("solution", "; ".join(said for is_wrong, said in wrong if is_wrong))
+    wrong = [] if scored.answer.correct else [f"its answer is judged wrong ({scored.answer.reason})"]
+    if not scored.complete:
+        needs_description = reward.image_description == "required"
+        missing = missing_parts(scored.sections, needs_description=needs_description)
+        wrong.append(f"it is not complete ({', '.join(missing)})")
+    if not scored.ordered:
+        wrong.append(f"it is not in order ({', '.join(faults_of_order(scored.sections))})")
+    if wrong and not scored.sections:
+        wrong.append("where it is no response in the format, leave the key solution out")
+    if wrong:
+        raise DroppedError("solution", "; ".join(wrong))
     return [list(match.wordings) for match in scored.key_steps if match.matched]
 
 

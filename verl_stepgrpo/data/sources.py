@@ -40,6 +40,7 @@ class Item:
         solution: A whole response in the StepGRPO format, or None.
         answer: The reference answer where the dataset has it apart from the solution, or None.
         key_steps: In any form that ``parse_key_steps`` takes, or None.
+        id: What the dataset calls it, or None.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Item:
     solution: str | None = None
     answer: str | None = None
     key_steps: Any = None
+    id: str | None = None
 
     @property
     def marked_question(self) -> str:
@@ -106,6 +108,7 @@ def item_of(number: int, row: Any) -> Item:
         solution,
         _optional(row, "answer"),
         row.get("key_steps"),
+        _id(row),
     )
 
 
@@ -123,7 +126,8 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         raise DataError(f"{path} cannot be read: {error}") from error
     except ijson.JSONError as error:
         raise DataError(
-            f"{path} is not a JSON list of objects: {error}. One object a line is read from a file named .jsonl."
+            f"{path} is not a JSON list of objects: {str(error).splitlines()[0].strip()}. One object a line is read "
+            "from a file named .jsonl."
         ) from error
 
 
@@ -135,7 +139,10 @@ def _check_layout(path: Path, file: BinaryIO) -> None:
     if is_lines and first.startswith(b"["):
         raise DataError(f"{path} holds a JSON list; expected one object a line. A list is named .json.")
     if not is_lines and first.startswith(b"{"):
-        raise DataError(f"{path} holds a JSON object; expected a list. One object a line is named .jsonl.")
+        raise DataError(
+            f"{path} holds a JSON object; expected a list: take it out of the object, or, where each line is an "
+            "object, name the file .jsonl."
+        )
 
 
 def _parsed(line: bytes) -> Any:
@@ -166,6 +173,11 @@ def _images(row: Mapping[str, Any]) -> tuple[str, ...]:
             raise DataError(f"{key} is {value!r:.60}; expected a path or a list of paths")
         return tuple(paths)
     return ()
+
+
+def _id(row: Mapping[str, Any]) -> str | None:
+    value = row.get("id")
+    return str(value) if isinstance(value, (str, int, float)) else None
 
 
 def _text(row: Mapping[str, Any], *keys: str) -> str:

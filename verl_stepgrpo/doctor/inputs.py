@@ -43,7 +43,10 @@ def data_lines(file: Path) -> Iterator[Line]:
     try:
         questions = list(itertools.islice(read_questions(file), SAMPLE))
     except DataError as error:
-        yield line(where, "rows", error, "can be read", False, "verl-stepgrpo prepare writes such files.")
+        remedy = (
+            "verl-stepgrpo prepare writes such files; its --val-share says how many rows are for validation."
+        )
+        yield line(where, "rows", error, "can be read", False, remedy)
         return
     yield line(where, "rows", f"{len(questions)} read", "can be read", True, "")
     wanting = [question.row for question in questions if not _scores_full_marks(question)]
