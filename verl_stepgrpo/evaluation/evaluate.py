@@ -98,12 +98,12 @@ def evaluate(
     begin(out / "options.json", file, options, has_begun=responses.exists() and responses.stat().st_size > 0)
     done = _done(responses, options.samples)
     asked = range(min(n_rows(file), sys.maxsize if limit is None else limit))
-    is_open = [row for row in asked if str(row) not in done]
-    reused(len(asked) - len(is_open))
+    open_rows = [row for row in asked if str(row) not in done]
+    reused(len(asked) - len(open_rows))
     failed = 0
-    if is_open:
+    if open_rows:
         with serving as server:
-            failed = asyncio.run(_ask(file, out, options, server, api_key, set(is_open), progress))
+            failed = asyncio.run(_ask(file, out, options, server, api_key, set(open_rows), progress))
     rows = (row for row in read_trace(responses) if limit is None or int(row["uid"]) < limit)
     # StepRVR is a share where a valid response is paid 1.
     shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
