@@ -409,7 +409,7 @@ class TestCommand:
     def test_a_file_that_is_not_there_is_named_before_a_server_starts(self, tmp_path: Path) -> None:
         done = self.run(tmp_path / "none.parquet", "--model", "no-such-model", "--out", tmp_path / "out")
         assert done.returncode == 2
-        assert "none.parquet cannot be read" in done.stderr
+        assert "none.parquet is not a file" in done.stderr
         assert not (tmp_path / "out").exists()
 
     def test_a_model_that_vllm_cannot_serve_ends_with_the_end_of_its_log(self, tmp_path: Path) -> None:
@@ -424,7 +424,10 @@ class TestCommand:
 
     @pytest.mark.parametrize(
         ("model", "said"),
-        [("/no/model", "/no/model is not a folder"), ("nobody/nothing", "We couldn't connect to")],
+        [
+            ("/no/model", "/no/model is not a folder"),
+            ("nobody/nothing", "there is no folder nobody/nothing, and: "),
+        ],
     )
     def test_a_model_that_is_not_there_is_said_before_a_server_starts(
         self, tmp_path: Path, model: str, said: str

@@ -29,6 +29,10 @@ def checks(tmp_path: Path, table: list[dict], **options: object) -> list[tuple[i
     return [(finding.row, finding.check) for finding in lint(Path(path), **options)]  # type: ignore[arg-type]
 
 
+def test_an_index_that_stands_twice_is_found(tmp_path: Path) -> None:
+    assert checks(tmp_path, [row(0), row(1, index=0), row(2)]) == [(1, "index")]
+
+
 def test_a_good_dataset_has_no_findings(tmp_path: Path) -> None:
     assert checks(tmp_path, [row(i) for i in range(30)]) == []
 
@@ -54,6 +58,7 @@ def test_a_key_step_that_stands_in_other_rows_solutions_is_found(tmp_path: Path)
     [
         ({"reward_model": {"ground_truth": ""}}, "unreadable"),
         ({"extra_info": {"index": 0, "key_steps": []}}, "no_key_steps"),
+        ({"extra_info": {"key_steps": [["3 + 5 = 8"]]}}, "index"),
         ({"extra_info": {"index": 0, "key_steps": [["3 + 5 = 8", " "]]}}, "empty_key_step"),
         ({"extra_info": {"index": 0, "key_steps": [["3 + 5 = 8"], ["8", "3 + 5 = 8"]]}}, "repeated_key_step"),
         ({"reward_model": {"ground_truth": "one two three four five six seven eight nine"}}, "answer_kind"),
@@ -64,7 +69,7 @@ def test_a_row_that_pays_for_nothing_or_twice_is_found(tmp_path: Path, change: d
 
 
 def test_the_same_question_with_the_same_image_is_found(tmp_path: Path) -> None:
-    table = [row(0), row(1), row(0)]
+    table = [row(0), row(1), row(0, index=2)]
     assert checks(tmp_path, table) == [(2, "duplicate")]
 
 
@@ -90,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_the_command_shows_each_kind_with_its_meaning(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "data.parquet", [row(0), row(0), row(1, ["..."])])
+    path = parquet(tmp_path / "data.parquet", [row(0), row(0, index=2), row(1, ["..."])])
     command = [sys.executable, "-m", "verl_stepgrpo", "lint", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

@@ -369,7 +369,7 @@ class TestCommand:
         env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
         assert done.returncode == 2
-        assert "--model=nobody/nothing: its processor cannot be loaded: We couldn't connect to" in done.stderr
+        assert "its processor cannot be loaded: there is no folder nobody/nothing, and: " in done.stderr
         assert "Retrying" not in done.stderr
 
     @pytest.mark.parametrize(

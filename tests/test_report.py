@@ -160,7 +160,17 @@ class TestPage:
         assert point is not None
         opened.page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
         expect(opened.page.locator("#filters").get_by_label("Step")).to_have_value("4")
+        expect(opened.page.locator("#filters").get_by_label("Group")).to_have_value("")
         assert (opened.total(), "training, step 4" in opened.heading()) == (8, True)
+
+    def test_a_click_on_a_curve_of_some_groups_shows_those(self, opened: Opened) -> None:
+        plot = opened.page.locator("#chart-groups_without_variance")
+        plot.scroll_into_view_if_needed()
+        plot.locator(".main-svg").first.wait_for()
+        point = plot.locator(".scatterlayer .trace").first.locator(".points path").nth(1).bounding_box()
+        assert point is not None
+        opened.page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+        expect(opened.page.locator("#filters").get_by_label("Group")).to_have_value("equal")
 
     def test_in_the_dark_the_page_and_its_charts_are_dark(self, browser: Browser, run: Path) -> None:
         seen = []
@@ -416,12 +426,10 @@ class TestHostileText:
 
 
 CODE_UNITS = """nodes => nodes.map(node => {
-    const copy = node.cloneNode(true);
-    copy.querySelectorAll("sup").forEach(number => number.remove());
-    const text = copy.textContent;
+    const text = node.textContent;
     return Array.from({length: text.length}, (_, i) => text.charCodeAt(i));
 })"""
-"""The text of each node without the numbers of key steps, as UTF-16 units: a lone surrogate cannot be sent as text."""
+"""The text of each node as UTF-16 units: a lone surrogate cannot be sent as text."""
 
 
 def utf16(text: str) -> list[int]:

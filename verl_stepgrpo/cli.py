@@ -404,7 +404,10 @@ def doctor(
                 typer.echo(f"      {found.remedy}")
     counts = {verdict: sum(one.verdict == verdict for one in lines) for verdict in ("ok", "warn", "fail")}
     if not as_json:
-        typer.echo(f"{counts['ok']} well, {counts['warn']} to know, {counts['fail']} to mend")
+        looked_at = ", ".join(dict.fromkeys(one.where for one in lines))
+        typer.echo(
+            f"{counts['ok']} well, {counts['warn']} to know, {counts['fail']} to mend, of: {looked_at}"
+        )
     raise typer.Exit(int(counts["fail"] > 0))
 
 
@@ -512,6 +515,11 @@ def _show_replay(found: Replay) -> None:
         typer.echo(
             "The same in all rows: " + ", ".join(f"{name.replace('_', ' ')} {rows[0][name]}" for name in same)
         )
+    for one in found.summaries[1:]:
+        if left_over := found.summaries[0].responses - one.responses:
+            typer.echo(
+                f"{one.label}: without {left_over} responses, too few of a group for one more of that size"
+            )
     for line in found.set_aside[:3]:
         typer.echo(f"set aside: {line.path}:{line.line}: {line.reason}")
     if len(found.set_aside) > 3:

@@ -176,6 +176,8 @@ def trace_files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
     found = [path for pattern in _FILES for path in sorted(source.glob(pattern))]
+    if not source.exists():
+        raise DataError(f"{source} does not exist; expected a file or folder of traces")
     if not found:
         raise DataError(
             f"{source} has no traces; expected a file, or a folder with {' or '.join(_FILES)}, as "

@@ -38,6 +38,7 @@ MAX_DECOY_RATE = 0.2
 
 CHECKS = {
     "unreadable": "the reference answer or the key steps are missing or of a wrong type",
+    "index": "extra_info.index is missing, or stands in an earlier row too: training refuses the file",
     "no_key_steps": "the row has no key steps: its StepRAR is its answer alone",
     "empty_key_step": "a key step is blank",
     "never_matched": "a key step is not found in its own solution, or, without one, in its own words",
@@ -69,6 +70,7 @@ def lint(
         DataError: The file cannot be read, has no rows, or is the warm-up's.
     """
     seen: dict[bytes, int] = {}
+    indices: dict[str, int] = {}
     sampled: list[tuple[int, tuple[KeyStep, ...], str]] = []
     file = open_rl_parquet(path)
     every = max(1, file.metadata.num_rows // DECOY_ROWS)
@@ -80,6 +82,7 @@ def lint(
         except DataError as error:
             yield Finding(number, "unreadable", str(error))
             continue
+        yield from _of_index(number, extra_info.get("index"), indices)
         solution = extra_info.get("solution") or _pasted(key_steps)
         if not key_steps:
             has = f"has {', '.join(extra_info) or 'nothing'}"
@@ -149,6 +152,14 @@ def _of_images(number: int, row: Mapping[str, Any]) -> Iterator[Finding]:
             continue
         if width * height < MIN_PIXELS:
             yield Finding(number, "tiny_image", f"{width} x {height}")
+
+
+def _of_index(number: int, index: Any, seen: dict[str, int]) -> Iterator[Finding]:
+    first = None if index is None else seen.setdefault(repr(index), number)
+    if first is None:
+        yield Finding(number, "index", "it is missing")
+    elif first != number:
+        yield Finding(number, "index", f"{index!r}, as in row {first}")
 
 
 def _of_duplicates(number: int, row: Mapping[str, Any], seen: dict[bytes, int]) -> Iterator[Finding]:

@@ -15,6 +15,10 @@ def open_rl_parquet(file: Path) -> pq.ParquetFile:
     Raises:
         DataError: The file cannot be read, has no rows, or is the warm-up's.
     """
+    if not file.is_file():
+        raise DataError(
+            f"{file} is not a file; expected verl's parquet for RL, as rl-train.parquet of prepare"
+        )
     try:
         opened = pq.ParquetFile(file)
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors

@@ -25,7 +25,11 @@ def load(auto: Any, model: str) -> Any:
     try:
         return auto.from_pretrained(model, local_files_only=not Path(model).is_dir() and not _hub_answers())
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        said = str(error).splitlines()[0]
+        # What looks like a name of the hub may be a folder that was misspelt.
+        raise ConfigError(
+            said if Path(model).is_dir() else f"there is no folder {model}, and: {said}"
+        ) from error
 
 
 def check_model(model: str) -> None:

@@ -84,8 +84,11 @@ def _is_healthy(port: int) -> bool:
 def _said(log: Path, last: int = 10) -> str:
     """Return the first error of the log, which is the cause of those behind it, and its last lines."""
     lines = log.read_text(errors="replace").splitlines()
-    first = next((line for line in lines if _ERROR.search(line) and "WARNING" not in line), "none")
-    return f"The first error in {log}:\n{first}\nIts last lines:\n" + "\n".join(lines[-last:])
+    first = [line for line in lines if _ERROR.search(line) and "WARNING" not in line][:1]
+    said = (
+        [f"The first error in {log}:", *first, "Its last lines:"] if first else [f"The last lines of {log}:"]
+    )
+    return "\n".join([*said, *lines[-last:]])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

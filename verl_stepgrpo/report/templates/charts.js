@@ -8,12 +8,14 @@
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
+  const isShare = (chart) => chart.unit === "share" && chart.kind === "lines";
+
   // A run's first steps are few; dots show where the points are until there are too many to tell apart.
   function mode(series) {
     return series.steps.length > 60 ? "lines" : "lines+markers";
   }
 
-  function line(series) {
+  function line(series, chart) {
     const own = colour(series.role);
     const isValidation = series.role === "val";
     return {
@@ -26,13 +28,13 @@
       // Shape tells them apart where colour does not.
       marker: { color: own, size: isValidation || series.steps.length === 1 ? 9 : 4, symbol: isValidation ? "diamond" : "circle" },
       cliponaxis: false,
-      hovertemplate: `%{y:.4~g}<extra>${series.name}</extra>`,
+      hovertemplate: `%{y:${isShare(chart) ? ".1%" : ".4~g"}}<extra>${series.name}</extra>`,
     };
   }
 
-  function layer(series) {
+  function layer(series, chart) {
     return {
-      ...line(series),
+      ...line(series, chart),
       mode: series.steps.length > 1 ? "lines" : "markers",
       stackgroup: "parts",
       line: { color: colour(series.role), width: 0.5 },
@@ -58,7 +60,7 @@
 
   function traces(chart) {
     if (chart.kind === "heat") return heat(chart);
-    return chart.series.map(chart.kind === "stack" ? layer : line);
+    return chart.series.map((series) => (chart.kind === "stack" ? layer : line)(series, chart));
   }
 
   // A share keeps its whole range unless it stays small: a jump from 0.1% to 0.3% is not to look like one to 100%,
@@ -82,7 +84,6 @@
       tickfont: { size: 11, color: colour("muted") },
       fixedrange: true,
     };
-    const isShare = chart.unit === "share" && chart.kind === "lines";
     return {
       height,
       // Fixed: plotly would fit them to the labels by drawing again and again.
@@ -94,7 +95,7 @@
       yaxis: {
         ...axis,
         nticks: 6,
-        ...(isShare ? { range: shareRange(chart), tickformat: ".0%" } : { rangemode: "tozero", exponentformat: "e" }),
+        ...(isShare(chart) ? { range: shareRange(chart), tickformat: ".0%" } : { rangemode: "tozero", exponentformat: "e" }),
       },
       showlegend: false, // the page has its own, which wraps
       hovermode: chart.kind === "heat" ? "closest" : "x unified",
@@ -113,11 +114,18 @@
     });
   }
 
+  // Of curves about some groups alone, those groups.
+  const OUTCOMES = {
+    advantage_from_all_wrong: "moving",
+    groups_all_wrong_moving: "moving",
+    groups_without_variance: "equal",
+  };
+
   // What a point stands for is in the browser of rollouts below.
   function choose(chart, point) {
     const series = chart.series[point.curveNumber];
     const split = series && series.role === "val" ? "val" : "train";
-    document.dispatchEvent(new CustomEvent("choose-step", { detail: { split, step: point.x } }));
+    document.dispatchEvent(new CustomEvent("choose-step", { detail: { split, step: point.x, outcome: OUTCOMES[chart.id] } }));
   }
 
   // Twenty charts at once keep a phone busy for seconds; each is drawn when it comes near the window.

@@ -103,11 +103,12 @@
     fields.step.value = steps.includes(Number(chosen)) ? chosen : "";
   }
 
-  function chooseStep({ split, step }) {
+  function chooseStep({ split, step, outcome }) {
     form.reset();
     fields.split.value = split;
     fillSteps();
     fields.step.value = step;
+    fields.outcome.value = outcome ?? "";
     applyFilters();
     document.getElementById("rollouts").scrollIntoView();
   }
@@ -133,7 +134,8 @@
     if (!found) return text;
     const labels = found.map((one) => one + 1).join(", ");
     const mark = element("mark", { title: `key step ${labels}` }, text);
-    return element("span", {}, mark, element("sup", { "aria-label": `key step ${labels}` }, labels));
+    // The number is no text of the response: who copies that does not get it.
+    return element("span", {}, mark, element("sup", { role: "img", "aria-label": `key step ${labels}`, "data-numbers": labels }));
   }
 
   function sectionNode(section) {
