@@ -515,10 +515,10 @@ def _show_replay(found: Replay) -> None:
         typer.echo(
             "The same in all rows: " + ", ".join(f"{name.replace('_', ' ')} {rows[0][name]}" for name in same)
         )
-    for one in found.summaries[1:]:
-        if left_over := found.summaries[0].responses - one.responses:
+    for one in found.summaries:
+        if one.left_out:
             typer.echo(
-                f"{one.label}: without {left_over} responses, too few of a group for one more of that size"
+                f"{one.label}: without {one.left_out} responses, too few of a group for one more of that size"
             )
     for line in found.set_aside[:3]:
         typer.echo(f"set aside: {line.path}:{line.line}: {line.reason}")
@@ -528,12 +528,12 @@ def _show_replay(found: Replay) -> None:
 
 def _measures(one: Summary) -> dict[str, str]:
     """Return what the table says of a setting, by column."""
+    from verl_stepgrpo.curves import GROUP_CURVES
     from verl_stepgrpo.rewards import SCORE_KEYS
 
     components = [key for key in SCORE_KEYS if key not in ("verifier_timeout", "unparseable")]
-    groups = ["groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong"]
     numbers = {key: one.components.get(key) for key in components} | {
-        key: one.groups.get(key) for key in groups
+        key: one.groups.get(key) for key in GROUP_CURVES
     }
     numbers["rank_correlation"] = one.rank_correlation
     return {

@@ -13,6 +13,9 @@ from verl_stepgrpo.key_steps import KeyStep, match_key_steps
 from verl_stepgrpo.rewards import SCORE_KEYS
 from verl_stepgrpo.sections import parse_sections
 
+GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong")
+"""What ``curves`` says of groups."""
+
 MAX_DECOY_RESPONSES = 256
 """Responses of a step, evenly spread, in which decoys are looked for: about a third of a second."""
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from verl_stepgrpo.data.index import check_index
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import parse_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
@@ -64,7 +65,7 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]]
             check_ground_truth(_mapping(row, "reward_model").get("ground_truth"))
             extra_info = _mapping(row, "extra_info")
             without_key_steps += not parse_key_steps(extra_info.get("key_steps"))
-            _check_index(extra_info.get("index"), number, seen)
+            check_index(extra_info.get("index"), number, seen)
         except DataError as error:
             problems.append((number, str(error)))
     return problems, without_key_steps, n
@@ -84,17 +85,6 @@ def _mapping(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DataError(f"{column} is {value!r} ({type(value).__name__}); expected an object")
     return value
-
-
-def _check_index(index: object, number: int, seen: dict[str, int]) -> None:
-    if index is None:
-        raise DataError(
-            "extra_info.index is missing; it names the row in traces and has to be unique in its file"
-        )
-    name = repr(index)  # an index of any type, one that cannot be hashed too
-    if name in seen:
-        raise DataError(f"extra_info.index={name} stands in row {seen[name]} already; it has to be unique")
-    seen[name] = number
 
 
 def _rows(path: str) -> Iterator[Mapping[str, Any]]:

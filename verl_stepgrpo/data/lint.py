@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
+from verl_stepgrpo.data.index import check_index
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.errors import DataError
@@ -155,11 +156,10 @@ def _of_images(number: int, row: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _of_index(number: int, index: Any, seen: dict[str, int]) -> Iterator[Finding]:
-    first = None if index is None else seen.setdefault(repr(index), number)
-    if first is None:
-        yield Finding(number, "index", "it is missing")
-    elif first != number:
-        yield Finding(number, "index", f"{index!r}, as in row {first}")
+    try:
+        check_index(index, number, seen)
+    except DataError as error:
+        yield Finding(number, "index", str(error))
 
 
 def _of_duplicates(number: int, row: Mapping[str, Any], seen: dict[bytes, int]) -> Iterator[Finding]:

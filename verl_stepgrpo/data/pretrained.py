@@ -20,16 +20,15 @@ def load(auto: Any, model: str) -> Any:
     Raises:
         ConfigError: There is no such thing; the message is one line, for a caller to say what it was for.
     """
-    if model.startswith(("/", "./", "../", "~")) and not Path(model).is_dir():
+    is_folder = Path(model).is_dir()
+    if model.startswith(("/", "./", "../", "~")) and not is_folder:
         raise ConfigError(f"{model} is not a folder")
     try:
-        return auto.from_pretrained(model, local_files_only=not Path(model).is_dir() and not _hub_answers())
+        return auto.from_pretrained(model, local_files_only=not is_folder and not _hub_answers())
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0]
         # What looks like a name of the hub may be a folder that was misspelt.
-        raise ConfigError(
-            said if Path(model).is_dir() else f"there is no folder {model}, and: {said}"
-        ) from error
+        raise ConfigError(said if is_folder else f"there is no folder {model}, and: {said}") from error
 
 
 def check_model(model: str) -> None:

@@ -20,9 +20,6 @@ from verl_stepgrpo.trace import iter_traces, refuse
 COMPARABLE = ("reward", "samples", "temperature", "max_tokens")
 """Options that have to be the same; models and servers may differ."""
 
-Asked = dict[str, tuple[str, dict[str, float]]]
-"""By question: what was asked, and the mean of each component over its responses."""
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -59,7 +56,7 @@ def check_comparable(before: Path, file: Path, options: Mapping[str, Any]) -> No
                 "difference would not be the model's. Evaluate both alike."
             )
     ours = {str(q.row): _question(q.data_source, q.text, q.ground_truth) for q in read_questions(file)}
-    _shared(before, file, {uid: question for uid, (question, _) in _asked(before).items()}, ours)
+    _shared(before, file, _asked(before)[0], ours)
 
 
 def compare(before: Path, after: Path) -> Comparison:
@@ -71,12 +68,10 @@ def compare(before: Path, after: Path) -> Comparison:
     Raises:
         DataError: The folders are of other questions.
     """
-    theirs, ours = _asked(before), _asked(after)
-    shared = _shared(
-        before, after, *({uid: question for uid, (question, _) in one.items()} for one in (theirs, ours))
-    )
+    (questions_before, theirs), (questions_after, ours) = _asked(before), _asked(after)
+    shared = _shared(before, after, questions_before, questions_after)
     differences = {
-        key: estimate([[ours[uid][1][key] - theirs[uid][1][key]] for uid in shared]) for key in SCORE_KEYS
+        key: estimate([[ours[uid][key] - theirs[uid][key]] for uid in shared]) for key in SCORE_KEYS
     }
     return Comparison(len(shared), len(ours.keys() ^ theirs.keys()), differences)
 
@@ -95,13 +90,15 @@ def _question(data_source: str | None, prompt: str, ground_truth: str) -> str:
     return json.dumps([data_source, prompt, ground_truth])
 
 
-def _asked(folder: Path) -> Asked:
+def _asked(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
+    """Return, by row, what was asked, and the mean of each component over its responses."""
     questions: dict[str, str] = {}
     values: dict[str, list[dict[str, float]]] = {}
     for row in iter_traces([folder / RESPONSES], set_aside=refuse):
         questions[row["uid"]] = _question(row["data_source"], row["prompt"], row["ground_truth"])
         values.setdefault(row["uid"], []).append(row["components"])
-    return {
-        uid: (questions[uid], {key: float(np.mean([one[key] for one in own])) for key in SCORE_KEYS})
+    means = {
+        uid: {key: float(np.mean([one[key] for one in own])) for key in SCORE_KEYS}
         for uid, own in values.items()
     }
+    return questions, means

@@ -15,13 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from verl_stepgrpo.curves import Outcome, curve_name, curves
+from verl_stepgrpo.curves import GROUP_CURVES, Outcome, curve_name, curves
 from verl_stepgrpo.rewards import SCORE_KEYS
 from verl_stepgrpo.trace import SetAside, iter_traces, stands_twice
 
 TRAIN, VAL = "train", "val"
-
-GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong")
 
 T = TypeVar("T")
 

@@ -67,6 +67,8 @@ def rollout_view(row: Mapping[str, Any], facts: Rollout) -> dict[str, Any]:
 
 def _faults(response: str, components: Mapping[str, float]) -> dict[str, list[str]]:
     """Return why a response was judged incomplete or out of order; nothing where the run's rules were others."""
+    if components["complete"] and components["ordered"]:
+        return {}
     sections = parse_sections(response)
     faults = {}
     if not components["complete"]:
