@@ -570,13 +570,9 @@ def main() -> None:
     except (ConfigError, DataError) as error:
         typer.echo(f"verl-stepgrpo: {error}", err=True)
         raise SystemExit(2) from None
-    except (
-        FileExistsError,
-        FileNotFoundError,
-        IsADirectoryError,
-        NotADirectoryError,
-        PermissionError,
-    ) as error:
+    except OSError as error:
+        if error.filename is None:  # not about a file
+            raise
         typer.echo(f"verl-stepgrpo: {error.filename} cannot be used: {error.strerror}", err=True)
         raise SystemExit(2) from None
     except WorkerDiedError as error:

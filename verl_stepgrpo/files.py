@@ -1,0 +1,195 @@
+"""Write files whole, add lines to a file, and read lines back that a killed run may have torn.
+
+What is written with ``write_whole`` or ``open_whole`` stands beside the file until all of it is on the disk, and takes
+the file's name in one step: whatever ends the process or the machine, a reader finds the older file or the new one.
+Errors of the disk name the file, as those of ``open`` do. Pure but for the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, TypeVar
+
+Row = TypeVar("Row")
+
+_BLOCK = 1 << 16
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A line that is no row, and why."""
+
+    path: Path
+    line: int
+    reason: str
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write ``content``, text as UTF-8, to ``path``, or leave there what is there.
+
+    Raises:
+        OSError: It cannot be written; ``filename`` is ``path``.
+    """
+    with open_whole(path, "w" if isinstance(content, str) else "wb") as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def open_whole(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Open a file that becomes ``path`` when the block ends, and nothing at all where the block raises.
+
+    A lone surrogate, which JSON may hold and UTF-8 may not, is written as JSON's escape of it.
+
+    Raises:
+        OSError: It cannot be written; ``filename`` is ``path``.
+    """
+    path = Path(os.path.realpath(path))  # a link stays one
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a device or a pipe has no older contents
+        with naming(path), path.open(mode, **_text(mode)) as file:
+            yield file
+        return
+    begun = path.with_name(f".{path.name}.begun")
+    with naming(path, begun), os.fdopen(_begin(begun), mode, **_text(mode)) as file:
+        try:
+            yield file
+            _sync(file)
+            begun.replace(path)
+        except BaseException:
+            begun.unlink(missing_ok=True)
+            raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def open_lines(path: Path) -> Iterator[IO[str]]:
+    """Open a file for more lines of text, behind the last whole one; what a killed run left of a line goes.
+
+    Raises:
+        OSError: It cannot be written; ``filename`` is ``path``.
+    """
+    with naming(path):
+        with path.open("ab+") as file:
+            end = _end_of_lines(file)
+            if end < file.seek(0, os.SEEK_END):
+                file.truncate(end)
+        with path.open("a", **_text("a")) as lines:
+            yield lines
+            _sync(lines)
+
+
+def read_lines(
+    path: Path, parse: Callable[[bytes], Row], *, set_aside: Callable[[SetAside], None]
+) -> Iterator[Row]:
+    """Yield what ``parse`` makes of each line of ``path``, one at a time.
+
+    A line for which it raises ValueError is handed to ``set_aside`` with its place: a killed run leaves a torn one, a
+    power cut one of zeros, and other JSONL may lie beside ours.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = parse(line)
+            except ValueError as error:
+                set_aside(SetAside(path, number, str(error)))
+            else:
+                yield row
+
+
+def json_line(line: bytes | str) -> Any:
+    """Return the JSON value of a line or a file.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return json.loads(line)
+    except ValueError as error:  # of JSON or of UTF-8
+        raise ValueError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("not JSON: nested too deeply") from None
+
+
+@contextlib.contextmanager
+def naming(path: Path, begun: Path | None = None) -> Iterator[None]:
+    """Have an OSError of the disk name ``path``: those of a write name no file, and ``begun`` is none of the user's."""
+    try:
+        yield
+    except OSError as error:
+        unnamed = error.filename is None and error.errno in _OF_THE_DISK
+        if error.errno is not None and (unnamed or error.filename == os.fspath(begun or "")):
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
+
+
+def _begin(begun: Path) -> int:
+    """Return the descriptor of an empty file, whose name this process alone has until it closes it.
+
+    One that a killed run left is taken over.
+    """
+    while True:
+        descriptor = os.open(begun, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        try:
+            _lock(descriptor, begun)
+            if _is_at(descriptor, begun):
+                os.ftruncate(descriptor, 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # of a writer that was done with it in this moment
+
+
+def _lock(descriptor: int, begun: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(error.errno, "another process is writing it", os.fspath(begun)) from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _text(mode: str) -> dict[str, Any]:
+    return {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+
+
+def _sync(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk keep the names in a folder; some file systems cannot be asked."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _end_of_lines(file: IO[bytes]) -> int:
+    """Return where the last line that ends with a newline ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
