@@ -45,8 +45,8 @@ stage rl 2400 "$PYTHON_BIN" -m verl.trainer.main_ppo +stepgrpo=digits_cpu \
     actor_rollout_ref.rollout.seed="$SEED" actor_rollout_ref.actor.data_loader_seed="$SEED" \
     algorithm.stepgrpo.trace_dir="$OUT/trace" \
     "trainer.logger=[console,tensorboard]" \
-    trainer.total_training_steps="$RL_STEPS" trainer.test_freq="$RL_STEPS" trainer.save_freq="$RL_STEPS" \
-    trainer.project_name=digits trainer.experiment_name=rl trainer.default_local_dir="$OUT/rl"
+    trainer.total_training_steps="$RL_STEPS" trainer.test_freq="$RL_STEPS" trainer.save_freq=4 \
+    trainer.max_actor_ckpt_to_keep=2 trainer.project_name=digits trainer.experiment_name=rl trainer.default_local_dir="$OUT/rl"
 
 stage export 600 "$PYTHON_BIN" -m verl.model_merger merge --backend fsdp \
     --local_dir "$OUT/rl/global_step_$RL_STEPS/actor" --target_dir "$OUT/model-rl"

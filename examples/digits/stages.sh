@@ -14,14 +14,41 @@ stage() {
         return
     fi
     echo "[$name] started, log: $log"
-    local began=$SECONDS
+    local began=$SECONDS status
     if ! timeout --kill-after=30 "$limit" "$@" 2>&1 | tee "$log" | "$PYTHON_BIN" "$DIGITS/progress.py" "$name"; then
-        echo "[$name] failed. The first error in $log:" >&2
-        grep -m 1 -n -A 12 -E "Error|Traceback" "$log" >&2 || tail -n 20 "$log" >&2
+        status="${PIPESTATUS[0]}"
+        # 137: killed, since it did not end when it was asked to. Before its time it was killed by another.
+        if [ "$status" = 124 ] || { [ "$status" = 137 ] && [ $((SECONDS - began)) -ge "$limit" ]; }; then
+            out_of_time "$name" "$limit" "$@"
+        else
+            failed "$name" "$log" "$status"
+        fi
         exit 1
     fi
     touch "$OUT/.$name.done"
     echo "[$name] done in $((SECONDS - began)) s"
+}
+
+# out_of_time NAME SECONDS COMMAND...: what a stage that was cut goes on from.
+out_of_time() {
+    local name="$1" limit="$2" word folder="" step
+    for word in "${@:3}"; do
+        case "$word" in trainer.default_local_dir=*) folder="${word#*=}" ;; esac
+    done
+    echo "[$name] ran into its time limit of $limit s; its log is $OUT/logs/$name.log" >&2
+    if [ -n "$folder" ] && step="$(cat "$folder/latest_checkpointed_iteration.txt" 2>/dev/null)"; then
+        echo "[$name] Run the same again: it goes on from its checkpoint of step $step." >&2
+    else
+        echo "[$name] It has no checkpoint: run again, it starts from its beginning." >&2
+    fi
+}
+
+# failed NAME LOG STATUS: the last traceback of the log and what follows it; warnings before it may name errors too.
+failed() {
+    local line
+    line="$(grep -n "Traceback (most recent call last)" "$2" | tail -n 1 | cut -d : -f 1)" || line=1
+    echo "[$1] failed with status $3. From $2:" >&2
+    tail -n "+$line" "$2" | tail -n 50 >&2
 }
 
 # Warm the model up with verl's own SFT trainer, on the same images and through the same processor as the RL job.
