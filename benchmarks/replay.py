@@ -24,7 +24,9 @@ from rewards import GROUP, KINDS, samples
 
 from verl_stepgrpo.advantage import group_relative
 from verl_stepgrpo.rewards import score_response
-from verl_stepgrpo.trace import describe
+from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.traces.files import TraceWriter
+from verl_stepgrpo.traces.rows import TRAIN, Credit, TraceRow, judgement_of
 
 STEP = 64 * GROUP
 SETTINGS = ["alpha=0,0.1,0.5", "match_threshold=0.8,1", "credit=trajectory,step"]
@@ -33,6 +35,7 @@ SETTINGS = ["alpha=0,0.1,0.5", "match_threshold=0.8,1", "credit=trajectory,step"
 def write_run(folder: Path, rollouts: int) -> None:
     """Write training steps of ``rollouts`` rollouts in all, as training traces them."""
     drawn = samples(rollouts, KINDS, seed=0)
+    writer = TraceWriter(folder)
     for step in itertools.count(1):
         batch = list(itertools.islice(drawn, STEP))
         if not batch:
@@ -40,21 +43,25 @@ def write_run(folder: Path, rollouts: int) -> None:
         scored = [score_response(one.response, one.gold, one.key_steps) for one in batch]
         rewards_B = torch.tensor([one.total for one in scored], dtype=torch.float64)
         advantages = group_relative(rewards_B, torch.arange(len(batch)) // GROUP).tolist()
-        with (folder / f"step-{step:06d}.jsonl").open("w", encoding="utf-8") as file:
-            for i, (one, result, advantage) in enumerate(zip(batch, scored, advantages, strict=True)):
-                row = {
-                    "step": step,
-                    "uid": f"{step}-{i // GROUP}",
-                    "session": i % GROUP,
-                    **describe(result),
-                    "index": i // GROUP,
-                    "data_source": one.kind,
-                    "ground_truth": one.gold,
-                    "prompt": "",
-                    "response": one.response,
-                    "advantage": advantage,
-                }
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        rows = (
+            TraceRow.of(
+                judgement_of(
+                    result,
+                    RewardSettings(),
+                    index=i // GROUP,
+                    data_source=one.kind,
+                    ground_truth=one.gold,
+                    prompt="",
+                    response=one.response,
+                ),
+                step=step,
+                uid=f"{step}-{i // GROUP}",
+                session=i % GROUP,
+                credit=Credit(advantage, (advantage,), abs(advantage)),
+            )
+            for i, (one, result, advantage) in enumerate(zip(batch, scored, advantages, strict=True))
+        )
+        writer.write(TRAIN, step, rows)
 
 
 def main() -> None:

@@ -20,7 +20,10 @@ from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
 from verl_stepgrpo.bridge.judged import Judged, provided
 from verl_stepgrpo.bridge.trainer_hooks import TokenAdvantages, training_row, validation_rows
 from verl_stepgrpo.rewards import score_response
-from verl_stepgrpo.trace import TraceWriter, describe
+from verl_stepgrpo.settings import AdvantageSettings, RewardSettings, RunSettings
+from verl_stepgrpo.traces.files import TraceWriter
+from verl_stepgrpo.traces.header import Start
+from verl_stepgrpo.traces.rows import TraceRow, judgement_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "digits"))
 import build_data
@@ -50,27 +53,29 @@ def respond(row: dict[str, Any], rng: np.random.Generator, skill: float) -> str:
 def judged(row: dict[str, Any], response: str, name: str) -> Judged:
     """Return what the reward manager and the trainer make of a response; a token is a character."""
     result = score_response(response, row["reward_model"]["ground_truth"], row["extra_info"].get("key_steps"))
-    trace = {
-        **describe(result, step_token_ends=[step.end for step in result.steps]),
-        "index": row["extra_info"]["index"],
-        "data_source": row["data_source"],
-        "ground_truth": row["reward_model"]["ground_truth"],
-        "prompt": row["prompt"][0]["content"],
-        "response": response,
-    }
-    return Judged(name, result.components(), trace)
+    judgement = judgement_of(
+        result,
+        RewardSettings(),
+        step_token_ends=[step.end for step in result.steps],
+        index=row["extra_info"]["index"],
+        data_source=row["data_source"],
+        ground_truth=row["reward_model"]["ground_truth"],
+        prompt=row["prompt"][0]["content"],
+        response=response,
+    )
+    return Judged(name, result.components(), judgement)
 
 
 def training_rows(
     rows: Sequence[dict[str, Any]], responses: Sequence[Sequence[str]], step: int, credit: str = "step"
-) -> list[dict[str, Any]]:
+) -> list[TraceRow]:
     """Return the trace rows of a training step: ``responses`` has those to each row."""
     own = [
         judged(row, text, f"prompt-{step}-{i}_{session}_0")
         for i, (row, texts) in enumerate(zip(rows, responses, strict=True))
         for session, text in enumerate(texts)
     ]
-    lengths = [len(one.trace["response"]) for one in own]
+    lengths = [len(one.judgement.response) for one in own]
     mask = (torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)).long()
     rewards = torch.zeros(mask.shape, dtype=torch.float64)
     rewards[:, 0] = torch.tensor([one.components["score"] for one in own])
@@ -89,6 +94,8 @@ def write_run(
 ) -> None:
     """Write a run that learns: its traces, its data, and verl's log of it as the logger ``file`` has it."""
     rng = np.random.default_rng(0)
+    settings = RunSettings(advantage=AdvantageSettings(credit=credit))
+    Start(0, settings.to_mapping(), "python -m verl.trainer.main_ppo ...", "model").write(folder / "trace")
     writer = TraceWriter(folder / "trace")
     train, heldout = data(steps * prompts, 1), data(questions, 2)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +104,10 @@ def write_run(
     for step in range(steps + 1):
         skill = 0.35 + 0.5 * step / steps
         if step in (0, steps // 2, steps):
-            traces = [json.dumps(judged(row, respond(row, rng, skill), "u_0_0").trace) for row in heldout]
+            traces = [
+                json.dumps(judged(row, respond(row, rng, skill), "u_0_0").judgement.to_json())
+                for row in heldout
+            ]
             uids = [f"question-{step}-{i}" for i in range(len(traces))]
             writer.write("val", step, validation_rows(uids, traces, step))
         if step:

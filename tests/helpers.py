@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.rewards import score_response
-from verl_stepgrpo.trace import describe
+from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.traces.rows import Credit, TraceRow, judgement_of
 
 
 def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -39,14 +40,26 @@ def parquet(path: Path, table: list[dict]) -> str:
     return str(path)
 
 
-def trace_row(response: str = "", **place: object) -> dict:
+NO_ADVANTAGE = Credit(0.0, (0.0,), 0.0)
+
+
+def trace_row(
+    response: str = "",
+    *,
+    credit: Credit | None = NO_ADVANTAGE,
+    settings: RewardSettings | None = None,
+    key_steps: object = (("3 + 5 = 8",),),
+    **place: object,
+) -> TraceRow:
     """Return a row as training traces it: ``response`` judged, at the given ``step``, ``uid`` and so on."""
-    result = score_response(response, "8", [["3 + 5 = 8"]])
-    facts = {
-        "index": 0,
-        "data_source": "digits",
-        "ground_truth": "8",
-        "prompt": "3 + 5?",
-        "response": response,
-    }
-    return {"step": 1, "uid": "a", "session": 0, **describe(result), **facts, "advantage": 0.0} | place
+    settings = settings or RewardSettings()
+    judgement = judgement_of(
+        score_response(response, "8", key_steps, settings),
+        settings,
+        index=0,
+        data_source="digits",
+        ground_truth="8",
+        prompt="3 + 5?",
+        response=response,
+    )
+    return TraceRow.of(judgement, **{"step": 1, "uid": "a", "session": 0} | place, credit=credit)

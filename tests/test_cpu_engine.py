@@ -135,14 +135,14 @@ def check_curves(log: str, out: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from verl_stepgrpo import SCORE_KEYS
-    from verl_stepgrpo.trace import read_trace
+    from verl_stepgrpo.traces.files import read_trace
 
     (events,) = (out / "tensorboard").glob("events*")
     drawn = EventAccumulator(str(events)).Reload()
     for step in (1, 2):
         rows = read_trace(out / "trace" / "train" / f"step-{step:06d}.jsonl")
         for name in set(SCORE_KEYS) - {"score"}:
-            mean = statistics.fmean(row["components"][name] for row in rows)
+            mean = statistics.fmean(row.components[name] for row in rows)
             assert drawn.Scalars(f"stepgrpo/{name}/mean")[step - 1].value == pytest.approx(mean, abs=1e-6)
     for name in (
         "groups_without_variance",
@@ -169,31 +169,30 @@ def check_a_replay_gives_the_run_back(folder: Path) -> None:
 
 
 def check_traces(folder: Path) -> None:
-    from verl_stepgrpo.trace import read_trace
+    from verl_stepgrpo.traces.files import read_trace
 
     for step in (1, 2):
         rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
         assert len(rows) == 32 * 8
-        groups: dict[str, list[dict]] = {}
+        groups: dict[str, list] = {}
         for row in rows:
-            assert row["components"]["score"] == pytest.approx(row["total"])
-            groups.setdefault(row["uid"], []).append(row)
-        assert all(sorted(r["session"] for r in g) == list(range(8)) for g in groups.values())
-        assert all(len({r["index"] for r in g}) == 1 for g in groups.values())
+            groups.setdefault(row.uid, []).append(row)
+        assert all(sorted(r.session for r in g) == list(range(8)) for g in groups.values())
+        assert all(len({r.index for r in g}) == 1 for g in groups.values())
         for group in groups.values():
-            assert sum(r["advantage"] for r in group) == pytest.approx(0, abs=1e-4)
+            assert sum(r.credit.first for r in group) == pytest.approx(0, abs=1e-4)
 
 
 def check_components_agree_with_verl(log: str, folder: Path) -> None:
     import re
     import statistics
 
-    from verl_stepgrpo.trace import read_trace
+    from verl_stepgrpo.traces.files import read_trace
 
     logged = {int(s): float(v) for s, v in re.findall(r"step:(\d+) - .*?critic/score/mean:([\d.e-]+)", log)}
     for step in (1, 2):
         rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
-        assert statistics.fmean(r["total"] for r in rows) == pytest.approx(logged[step], abs=1e-4)
+        assert statistics.fmean(r.total for r in rows) == pytest.approx(logged[step], abs=1e-4)
 
 
 @pytest.mark.engine

@@ -35,7 +35,7 @@ from verl_stepgrpo.evaluation.evaluate import (
 )
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.serving.client import ServerOptions
-from verl_stepgrpo.trace import read_trace
+from verl_stepgrpo.traces.files import read_trace
 
 RESPONSE = """### Image Description:
 A number.
@@ -115,12 +115,12 @@ class TestEvaluate:
     def test_every_response_is_a_row_of_a_trace(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path, samples=2)
         rows = read_trace(tmp_path / "out" / RESPONSES)
-        assert [(r["uid"], r["session"], r["index"]) for r in rows[:3]] == [
+        assert [(r.uid, r.session, r.index) for r in rows[:3]] == [
             ("0", 0, 100),
             ("0", 1, 100),
             ("1", 0, 101),
         ]
-        assert rows[0]["response"] == RESPONSE.format(n=0, answer=1)
+        assert rows[0].response == RESPONSE.format(n=0, answer=1)
         assert rows[0]["steps"][0]["token_end"] is None
         assert rows[0]["components"]["score"] == pytest.approx(2.1)
 

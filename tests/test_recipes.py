@@ -19,7 +19,7 @@ from provenance import provenance
 from raw_dataset import write_raw_dataset
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from verl_stepgrpo.trace import read_trace
+from verl_stepgrpo.traces.files import read_trace
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.sh"))
@@ -216,7 +216,7 @@ class Run:
         (difference,) = re.findall(r"rollout_probs_diff_mean:([\d.e-]+)", log)[-1:]
         config = AutoConfig.from_pretrained(self.folder / "model")
         rows = read_trace(self.folder / "out" / "rl" / "trace" / "train" / "step-000001.jsonl")
-        prompts = len({row["uid"] for row in rows})
+        prompts = len({row.uid for row in rows})
         facts = {
             "architecture": config.architectures[0],
             "parameters": AutoModelForImageTextToText.from_config(config).num_parameters(),

@@ -23,7 +23,9 @@ from verl_stepgrpo.replay.replay import FLIPPED, RESULTS, SET_ASIDE, replay
 from verl_stepgrpo.replay.tally import Summary
 from verl_stepgrpo.replay.variants import variants
 from verl_stepgrpo.rewards import paid
-from verl_stepgrpo.trace import TraceWriter, describe
+from verl_stepgrpo.traces.files import TraceWriter
+from verl_stepgrpo.traces.header import Start
+from verl_stepgrpo.traces.rows import Credit
 
 KEY_STEPS = [["3 apples"], ["5 pears"], ["3 + 5 = 8"]]
 HEAD = "### Image Description:\nFruit.\n### Rationales:\nAdd them.\n### Let's think step by step.\n"
@@ -66,15 +68,12 @@ def train(
     ):
         spans = [*values[: len(one.steps)], values[-1]] if len(values) > 1 else values * (len(one.steps) + 1)
         spans = spans if one.steps else values[:1]
-        place = {
-            "step": step,
-            "uid": uid,
-            "session": session,
-            "advantage": values[0],
-            "step_advantages": spans,
-        }
-        rows.append(trace_row(text) | describe(one) | place)
-    return TraceWriter(folder).write("train", step, rows)
+        credit = Credit(values[0], tuple(spans), abs(values[0]))
+        place = {"step": step, "uid": uid, "session": session}
+        rows.append(trace_row(text, credit=credit, settings=run.reward, key_steps=KEY_STEPS, **place))
+    path = TraceWriter(folder).write("train", step, rows)
+    assert path is not None
+    return path
 
 
 def one(folder: Path, **values: object) -> tuple[Summary, Summary]:
@@ -125,6 +124,28 @@ def test_a_replay_under_the_runs_own_settings_gives_the_run_back(values: dict, t
     assert (replayed.flipped, replayed.responses) == (0, 2 * 19)
 
 
+def test_a_replay_starts_from_what_the_run_was_started_with(tmp_path: Path) -> None:
+    """Of a run with alpha=2, its own gate changes nothing; by the default of alpha a quarter would flip."""
+    chosen = RunSettings.from_mapping({"alpha": 2.0, "outcome_gate": 1.0})
+    train(tmp_path, [ALL, ALL[::-1]], chosen)
+    _, by_defaults = one(tmp_path, outcome_gate=1)
+    assert by_defaults.components["step_rar"] != pytest.approx(one(tmp_path)[0].components["step_rar"])
+    Start(0, chosen.to_mapping(), None, None).write(tmp_path)
+    logged, replayed = one(tmp_path, outcome_gate=1)
+    assert replayed.components == pytest.approx(logged.components)
+    assert (replayed.flipped, replayed.rank_correlation) == (0, pytest.approx(1.0))
+
+
+def test_each_side_of_a_resume_is_replayed_under_its_own_settings(tmp_path: Path) -> None:
+    sides = [RunSettings(), RunSettings.from_mapping({"alpha": 0.5, "rvr_weight": 0.0, "credit": "step"})]
+    for step, side in enumerate(sides, start=1):
+        train(tmp_path, [ALL, ALL[::-1]], side, step)
+        Start(step - 1, side.to_mapping(), None, None).write(tmp_path)
+    logged, replayed = one(tmp_path)
+    assert replayed.components == pytest.approx(logged.components)
+    assert (replayed.flipped, replayed.rank_correlation) == (0, pytest.approx(1.0))
+
+
 def test_means_are_those_of_scoring_each_response(tmp_path: Path) -> None:
     train(tmp_path, [ALL])
     _, replayed = one(tmp_path, alpha=0.7, mode="reference")
@@ -142,7 +163,7 @@ def test_every_combination_is_a_row_in_the_order_given() -> None:
         "alpha=0.1 credit=trajectory",
         "alpha=0.1 credit=step",
     ]
-    assert [v.label for v in variants({})] == ["defaults"]
+    assert [v.label for v in variants({})] == ["nothing set"]
 
 
 def test_what_flips_is_written_with_its_place_and_both_advantages(tmp_path: Path) -> None:
@@ -198,6 +219,16 @@ class TestGroupsOfM:
         assert replayed.components == replayed.groups == {}
 
 
+def test_what_an_older_version_did_not_judge_is_in_no_mean(tmp_path: Path) -> None:
+    path = train(tmp_path, [ALL])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        del row["components"]["unparseable"]
+    path.write_text("".join(json.dumps(row | {"schema": 1}) + "\n" for row in rows))
+    logged, replayed = one(tmp_path)
+    assert replayed.components.keys() - logged.components.keys() == {"unparseable"}
+
+
 def test_lines_that_are_no_rows_are_set_aside_with_their_place_and_the_rest_is_replayed(
     tmp_path: Path,
 ) -> None:
@@ -219,7 +250,7 @@ def test_lines_that_are_no_rows_are_set_aside_with_their_place_and_the_rest_is_r
 
 
 def test_a_validation_has_means_but_no_advantages_to_flip(tmp_path: Path) -> None:
-    TraceWriter(tmp_path).write("val", 0, [trace_row(text) | {"advantage": None} for text in ALL])
+    TraceWriter(tmp_path).write("val", 0, [trace_row(text, credit=None) for text in ALL])
     logged, replayed = one(tmp_path, alpha=0.5)
     assert replayed.flipped is None
     assert set(logged.groups) == set(replayed.groups) == {"groups_without_variance"}
@@ -227,7 +258,7 @@ def test_a_validation_has_means_but_no_advantages_to_flip(tmp_path: Path) -> Non
 
 
 def test_responses_that_are_alone_say_nothing_of_groups(tmp_path: Path) -> None:
-    rows = [trace_row(text, uid=str(i)) | {"advantage": None} for i, text in enumerate(ALL)]
+    rows = [trace_row(text, uid=str(i), credit=None) for i, text in enumerate(ALL)]
     TraceWriter(tmp_path).write("val", 0, rows)
     logged, replayed = one(tmp_path, alpha=0.5)
     assert logged.groups == replayed.groups == {}

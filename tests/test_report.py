@@ -28,7 +28,8 @@ from verl_stepgrpo.report.images import MAX_SIDE, thumbnail
 from verl_stepgrpo.report.outcome import compare
 from verl_stepgrpo.report.rollouts import group_view, pieces, sections_view
 from verl_stepgrpo.report.verl_log import read_log
-from verl_stepgrpo.trace import SetAside, TraceWriter, read_trace, trace_files
+from verl_stepgrpo.traces.files import SetAside, TraceWriter, read_trace, trace_files
+from verl_stepgrpo.traces.rows import TraceRow
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -54,7 +55,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(run: Path) -> list[dict[str, Any]]:
-    return [row for file in trace_files(run / "trace") for row in read_trace(file)]
+    return [facts_of(row) for file in trace_files(run / "trace") for row in read_trace(file)]
+
+
+def facts_of(row: TraceRow) -> dict[str, Any]:
+    return row.to_json() | {"total": row.total}
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -385,7 +390,9 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = digit_runs.training_rows([row], [list(HOSTILE.values())], 1)
     (folder / "trace").mkdir()
     # As escapes, which is how a lone surrogate can stand in a file.
-    (folder / "trace" / "step-000001.jsonl").write_text("".join(json.dumps(one) + "\n" for one in own))
+    (folder / "trace" / "step-000001.jsonl").write_text(
+        "".join(json.dumps(one.to_json()) + "\n" for one in own)
+    )
     report(folder)
     return folder
 
@@ -410,7 +417,7 @@ class TestHostileText:
         self, browser: Browser, hostile: Path, number: int
     ) -> None:
         opened = Opened(browser, hostile / "report.html")
-        row = read_trace(hostile / "trace" / "step-000001.jsonl")[number]
+        row = facts_of(read_trace(hostile / "trace" / "step-000001.jsonl")[number])
         assert all(one["matched"] for one in row["key_steps"])
         card = opened.page.locator(f"#response-{number + 1}")
         expected = [row["response"][one["start"] : one["end"]] for one in row["key_steps"]]
@@ -500,7 +507,12 @@ class TestNumbers:
             }
             assert summary.means["score"] == pytest.approx(statistics.fmean(row["total"] for row in own))
 
-    def test_settings_are_told_from_what_was_paid(self, run: Path) -> None:
+    def test_settings_come_from_the_header(self, run: Path) -> None:
+        page = (run / "report.html").read_text()
+        assert "<dt>credit</dt>" in page
+        assert "as rewards show" not in page
+
+    def test_without_a_header_settings_are_told_from_what_was_paid(self, run: Path) -> None:
         read = read_run(trace_files(run / "trace"), set_aside=pytest.fail)
         assert (read.alphas, read.rvr_weights, read.has_step_credit) == ({0.1}, {1.0}, True)
 
@@ -524,7 +536,8 @@ class TestNumbers:
             (tmp_path / "trace" / "val" / "step-000000.jsonl").unlink(missing_ok=True)
 
     def test_a_response_alone_has_no_variance_to_lack(self, rows: list[dict]) -> None:
-        alone, pair = group_view([rows[0]]), group_view([rows[0], rows[0]])
+        row = TraceRow.from_json(rows[0])
+        alone, pair = group_view([row]), group_view([row, row])
         assert (alone["isEqual"], pair["isEqual"]) == (False, True)
 
     def test_an_evaluation_alone_has_its_means_and_no_curves(self, run: Path, tmp_path: Path) -> None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 from helpers import trace_row
+from hypothesis import given
+from hypothesis import strategies as st
 
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.trace import SCHEMA, SetAside, TraceWriter, iter_traces, read_trace, trace_files
+from verl_stepgrpo.settings import RunSettings
+from verl_stepgrpo.traces.files import (
+    HEADER,
+    SetAside,
+    TraceWriter,
+    iter_traces,
+    read_trace,
+    set_aside_later_steps,
+    trace_files,
+)
+from verl_stepgrpo.traces.header import DataFile, SettingsByStep, Start, read_header
+from verl_stepgrpo.traces.rows import Credit, parse_row
 
 
 class TestWriting:
@@ -27,9 +42,9 @@ class TestWriting:
         writer = TraceWriter(tmp_path)
         writer.write("train", 1, [trace_row(session=1)])
         path = writer.write("train", 1, [trace_row(session=2)])
-        assert [row["session"] for row in read_trace(path)] == [1, 2]
+        assert [row.session for row in read_trace(path)] == [1, 2]
         TraceWriter(tmp_path).write("train", 1, [trace_row(session=3)])
-        assert [row["session"] for row in read_trace(path)] == [3]
+        assert [row.session for row in read_trace(path)] == [3]
 
 
 LINES = {
@@ -39,8 +54,8 @@ LINES = {
     b"[" * 100_000: "not JSON",
     b"[1]": "no schema",
     b'{"step": 1, "data": {"loss": 1}}': "no schema",
-    b'{"schema": 2}': f"schema 2; this version reads {SCHEMA}",
-    b'{"schema": 1, "step": 1}': "it lacks uid, session",
+    b'{"schema": 3}': "schema 3; this version reads 1, 2",
+    b'{"schema": 1, "step": 1}': "it lacks uid",
 }
 
 
@@ -53,14 +68,14 @@ class TestReading:
         TraceWriter(tmp_path / "behind").write("train", 1, [trace_row(session=1)])
         path.write_bytes(path.read_bytes() + (tmp_path / "behind/train/step-000001.jsonl").read_bytes())
         aside: list[SetAside] = []
-        assert [row["session"] for row in iter_traces([path], set_aside=aside.append)] == [0, 1]
+        assert [row.session for row in iter_traces([path], set_aside=aside.append)] == [0, 1]
         assert [(a.path, a.line) for a in aside] == [(path, 2)]
         assert LINES[line] in aside[0].reason
 
     def test_reading_one_file_whole_refuses_it(self, tmp_path: Path) -> None:
         path = tmp_path / "t.jsonl"
-        path.write_text('{"schema": 2}\n')
-        with pytest.raises(ValueError, match=r"t\.jsonl:1: schema 2"):
+        path.write_text('{"schema": 3}\n')
+        with pytest.raises(ValueError, match=r"t\.jsonl:1: schema 3"):
             read_trace(path)
 
     def test_files_are_found_in_the_order_of_training(self, tmp_path: Path) -> None:
@@ -73,3 +88,135 @@ class TestReading:
     def test_a_folder_without_traces_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="has no traces; expected"):
             trace_files(tmp_path)
+
+
+class TestHeader:
+    def start(self, step: int, **settings: object) -> Start:
+        run = RunSettings.from_mapping(settings)
+        return Start(step, run.to_mapping(), "python -m verl.trainer.main_ppo", "model")
+
+    def test_it_is_found_from_wherever_the_traces_are_named(self, tmp_path: Path) -> None:
+        start = self.start(0, alpha=0.3)
+        start.write(tmp_path)
+        path = TraceWriter(tmp_path).write("train", 1, [trace_row()])
+        assert path is not None
+        for source in (tmp_path, tmp_path / "train", path):
+            assert read_header(source) == [start]
+        assert read_header(tmp_path / "another" / "train" / "step-000001.jsonl") == []
+        assert start.versions["verl-stepgrpo"]
+
+    def test_the_data_has_the_digest_of_its_contents(self, tmp_path: Path) -> None:
+        (tmp_path / "a.parquet").write_bytes(b"abc")
+        file = DataFile.of(str(tmp_path / "a.parquet"))
+        assert file.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        assert DataFile.of("hdfs://host/a.parquet").sha256 is None
+        dataclasses.replace(self.start(0), data={"train": [file]}).write(tmp_path)
+        assert read_header(tmp_path)[0].data == {"train": [file]}
+
+    def test_each_side_of_a_resume_has_its_own_settings(self) -> None:
+        """Behind step 10 with another alpha; then that was given up, and the run resumed behind step 5."""
+        starts = [self.start(0), self.start(10, alpha=0.2), self.start(5, alpha=0.3)]
+        alphas = [SettingsByStep(starts).at(step).reward.alpha for step in (0, 1, 5, 6, 11)]
+        assert alphas == [0.1, 0.1, 0.1, 0.3, 0.3]
+
+    def test_without_one_the_defaults_stand_and_that_is_known(self) -> None:
+        assert SettingsByStep().at(3) == RunSettings()
+        assert not SettingsByStep().is_known
+
+    @pytest.mark.parametrize(
+        "line", ["", "{", "[]", '{"from_step": 0}', '{"settings": {"aplha": 1}}', "\0\0"]
+    )
+    def test_a_line_that_is_no_start_is_set_aside(self, line: str, tmp_path: Path) -> None:
+        self.start(0).write(tmp_path)
+        with (tmp_path / HEADER).open("a") as file:
+            file.write(line + "\n")
+        self.start(5).write(tmp_path)
+        aside: list[SetAside] = []
+        assert [start.from_step for start in read_header(tmp_path, set_aside=aside.append)] == [0, 5]
+        assert [(one.path.name, one.line) for one in aside] == [(HEADER, 2)]
+
+
+class TestAnotherAttempt:
+    def names(self, folder: Path) -> list[str]:
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jsonl"))
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        writer = TraceWriter(tmp_path)
+        for split, step in (("val", 0), ("train", 1), ("train", 2), ("val", 2), ("train", 3)):
+            writer.write(split, step, [trace_row(step=step)])
+        TestHeader().start(0).write(tmp_path)
+        return tmp_path
+
+    def test_steps_behind_the_one_that_is_resumed_are_set_aside(self, folder: Path) -> None:
+        aside = set_aside_later_steps(folder, 1)
+        assert aside is not None
+        assert self.names(aside) == [
+            "train/step-000002.jsonl",
+            "train/step-000003.jsonl",
+            "val/step-000002.jsonl",
+        ]
+        kept = [path.relative_to(folder).as_posix() for path in trace_files(folder)]
+        assert kept == ["train/step-000001.jsonl", "val/step-000000.jsonl"]
+        assert (folder / HEADER).exists()
+        assert set_aside_later_steps(folder, 1) is None
+
+    def test_a_run_that_begins_sets_aside_all_of_another_one(self, folder: Path) -> None:
+        before = self.names(folder)
+        aside = set_aside_later_steps(folder, 0)
+        assert aside is not None
+        assert self.names(aside) == before
+        with pytest.raises(DataError, match="has no traces"):
+            trace_files(folder)
+
+
+class TestAFullDisk:
+    """/dev/full is always full."""
+
+    def test_it_is_said_once_and_training_goes_on(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "train").mkdir()
+        for step in (1, 2):
+            (tmp_path / "train" / f"step-{step:06d}.jsonl").symlink_to("/dev/full")
+        writer = TraceWriter(tmp_path)
+        assert [writer.write("train", step, [trace_row()]) for step in (1, 2)] == [None, None]
+        (message,) = [record.getMessage() for record in caplog.records]
+        assert "step-000001.jsonl cannot be written: No space left on device. Training goes on" in message
+        caplog.clear()
+        assert writer.write("train", 3, [trace_row()]) is not None
+        (message,) = [record.getMessage() for record in caplog.records]
+        assert "written again; those of 2 writes since step 1 are missing" in message
+
+
+class TestSchema1:
+    """Rows as version 0.1.0 wrote them before its traces had a header."""
+
+    OLD = (
+        '{"step": 4, "uid": "u", "session": 1, "schema": 1, "components": {"score": 1.05, "acc": 0.0, "step_rar": 0.05,'
+        ' "step_rvr": 1.0, "key_step_match": 0.5, "complete": 1.0, "ordered": 1.0, "answered": 1.0,'
+        ' "verifier_timeout": 0.0, "unparseable": 0.0}, "key_step_share": 0.05, "answer": {"text": "9", "layer":'
+        ' "number", "reason": "9 is not 8"}, "key_steps": [{"wordings": ["3 + 5 = 8"], "matched": false, "wording":'
+        ' null, "similarity": 0.0, "step": null, "start": null, "end": null}], "steps": [{"number": 1, "start": 0,'
+        ' "end": 9, "token_end": null, "key_step_share": 0.05}], "total": 1.05, "index": 7, "data_source": "digits",'
+        ' "ground_truth": "8", "prompt": "3 + 5?", "response": "### Step 1:"'
+    )
+
+    def test_it_is_read_and_what_it_lacks_is_absent(self) -> None:
+        row = parse_row(self.OLD.encode() + b', "advantage": -1.5, "step_advantages": [-1.5, null]}')
+        assert (row.split, row.step, row.uid, row.session) == ("train", 4, "u", 1)
+        assert row.credit == Credit(-1.5, (-1.5, None), 1.5)
+        assert row.faults is None
+        assert row.components.keys() == json.loads(self.OLD + "}")["components"].keys()
+        assert row.total == 1.05
+
+    def test_a_row_without_an_advantage_is_of_a_validation(self) -> None:
+        assert parse_row(self.OLD.encode() + b', "advantage": null}').split == "val"
+
+
+@given(st.text(), st.none() | st.integers() | st.text() | st.lists(st.integers()), st.booleans())
+def test_a_row_is_the_same_after_json(response: str, index: object, is_trained: bool) -> None:
+    row = trace_row(response, credit=Credit(0.5, (0.5, None), 0.25) if is_trained else None)
+    row = dataclasses.replace(row, index=index, id="a")
+    assert parse_row(json.dumps(row.to_json()).encode()) == row
+    assert hash(row.question)

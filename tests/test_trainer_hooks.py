@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from verl_stepgrpo import SCORE_KEYS, RunSettings
 from verl_stepgrpo.bridge import trainer_hooks
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
-from verl_stepgrpo.trace import SCHEMA, TRACE_KEY
+from verl_stepgrpo.traces.rows import SCHEMA, TRACE_KEY
 
 RESPONSE = (
     "### Image Description:\nTwo digits.\n### Rationales:\nAdd them 🙂.\n### Let's think step by step.\n"
@@ -109,7 +109,7 @@ class TestRewardManager:
 
     def test_without_a_trace_folder_the_texts_are_not_carried(self) -> None:
         trace = json.loads(score(RESPONSE, {}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
-        assert "response" not in trace
+        assert (trace["prompt"], trace["response"]) == (None, None)
 
     @pytest.mark.parametrize("text", ["", "\ufffd", "###" * 1000, "### Step 1:\n" * 50])
     def test_whatever_a_model_wrote_has_the_same_keys(self, text: str) -> None:
@@ -203,7 +203,7 @@ class TestJudgedRows:
         ]
         assert final.key_steps == [("first digit is 3",), ("3 + 5 = 8",)]
         assert (earlier.step_shares, earlier.step_ends) == ([pytest.approx(0.1)], [])
-        assert (without.trace, without.step_shares, without.session) == (None, [], 3)
+        assert (without.judgement, without.step_shares, without.session) == (None, [], 3)
         assert padding.is_padding
 
     def test_they_are_known_only_while_they_are_provided(self) -> None:
@@ -219,7 +219,8 @@ class TestJudgedRows:
         own = trainer_hooks.TokenAdvantages(values, torch.ones_like(values))
         row = trainer_hooks.training_row(final, own, 7)
         assert row is not None
-        assert (row["step"], row["uid"], row["session"]) == (7, "u", 0)
-        assert (row["advantage"], row["step_advantages"]) == (2.0, [2.0, 0.0, 0.0])
-        assert row["mean_absolute_advantage"] == pytest.approx(2.0 * final.step_ends[0] / len(values))
+        assert (row.split, row.step, row.uid, row.session) == ("train", 7, "u", 0)
+        assert row.credit is not None
+        assert (row.credit.first, row.credit.spans) == (2.0, (2.0, 0.0, 0.0))
+        assert row.credit.mean_absolute == pytest.approx(2.0 * final.step_ends[0] / len(values))
         assert trainer_hooks.training_row(without, own, 7) is None

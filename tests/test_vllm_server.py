@@ -18,7 +18,7 @@ from verl_stepgrpo.evaluation.evaluate import RESPONSES, EvalOptions, evaluate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of, question_of
 from verl_stepgrpo.serving.client import ServerOptions
 from verl_stepgrpo.serving.vllm import vllm_server
-from verl_stepgrpo.trace import read_trace
+from verl_stepgrpo.traces.files import read_trace
 
 DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits"
 pytestmark = pytest.mark.engine
@@ -79,7 +79,7 @@ def test_an_evaluation_of_a_served_model_has_every_row(
     results = evaluate(file, tmp_path / "out", options, nullcontext(server))
     assert (results.rows, results.responses, results.failed) == (8, 16, 0)
     rows = read_trace(tmp_path / "out" / RESPONSES)
-    assert len({row["response"] for row in rows}) > 8  # sampled, and not all alike
+    assert len({row.response for row in rows}) > 8  # sampled, and not all alike
 
 
 def test_what_a_tiny_model_writes_for_key_steps_is_set_aside_and_never_believed(

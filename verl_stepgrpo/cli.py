@@ -254,13 +254,14 @@ def evaluate(
     from verl_stepgrpo.evaluation import evaluate as work
     from verl_stepgrpo.evaluation.comparison import check_comparable, compare
     from verl_stepgrpo.evaluation.questions import check_file
+    from verl_stepgrpo.traces.header import weights_of
 
     check_file(file)
     options = work.EvalOptions(
         model,
         processor or model,
         base_url,
-        work.weights_of(model),
+        weights_of(model),
         samples,
         temperature,
         max_tokens,
@@ -320,9 +321,9 @@ def replay(
 ) -> None:
     """Score a run's responses under other settings, without a GPU: what would they have been paid and credited?
 
-    Each --set gives one setting one or more values, and every combination is a row. M=4 splits the logged groups into
-    groups of 4. "flipped" counts responses of which the run raised a part that the setting lowers, or the other way
-    round.
+    Each --set gives one setting one or more values, and every combination is a row; the rest is as the run had it.
+    M=4 splits the logged groups into groups of 4. "flipped" counts responses of which the run raised a part that the
+    setting lowers, or the other way round.
     """
     from verl_stepgrpo.replay import replay as work
     from verl_stepgrpo.replay.variants import variants
@@ -497,6 +498,10 @@ def _show_written(written: Written) -> None:
 
 
 def _show_replay(found: Replay) -> None:
+    if not found.has_header:
+        typer.echo(
+            "These traces have no header, so that what is not set here has its default, not the run's."
+        )
     rows = [_measures(one) for one in found.summaries]
     # What no setting changes would only widen the table.
     same = [name for name in rows[0] if name not in ALWAYS_SHOWN and len({row[name] for row in rows}) == 1]

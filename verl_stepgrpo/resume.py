@@ -25,7 +25,7 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
         ConfigError: The run was begun with another source or other options; says which.
     """
     # As it is read again below: without tuples and paths.
-    ours = json.loads(json.dumps({"source": _digest(source), **asdict(options)}, default=str))
+    ours = json.loads(json.dumps({"source": digest(source), **asdict(options)}, default=str))
     if has_begun and mark.exists():
         theirs = json.loads(mark.read_text())
         if theirs != ours:
@@ -37,12 +37,13 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
     mark.write_text(json.dumps(ours))
 
 
-def _digest(source: Path) -> str:
-    digest = hashlib.sha256()
+def digest(source: Path) -> str:
+    """Return the SHA-256 of a file's contents."""
+    sha = hashlib.sha256()
     with source.open("rb") as file:
         while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+            sha.update(block)
+    return sha.hexdigest()
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], source: Path) -> Iterator[str]:

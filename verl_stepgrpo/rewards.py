@@ -269,6 +269,19 @@ def faults_of_order(sections: Sequence[Section]) -> list[str]:
     return [said for said, is_there in faults.items() if is_there]
 
 
+def faults_of_form(
+    scored: ScoredResponse, settings: RewardSettings
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return why a response is not complete, and why it is not in order; both in words, and empty where it is.
+
+    For the rules of the paper; the authors' (``mode=reference``) name nothing.
+    """
+    needs_description = settings.image_description == "required"
+    missing = () if scored.complete else missing_parts(scored.sections, needs_description=needs_description)
+    disorder = () if scored.ordered else faults_of_order(scored.sections)
+    return tuple(missing), tuple(disorder)
+
+
 def _listed(numbers: Sequence[int | None], most: int = 12) -> str:
     more = ", …" if len(numbers) > most else ""
     return ", ".join(map(str, numbers[:most])) + more

@@ -153,6 +153,11 @@ class RunSettings:
             **{key: values[key] for key in run_keys if key in values},
         )
 
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the node that ``from_mapping`` reads as these settings, with all its keys."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("reward"), **values.pop("advantage"), **values}
+
 
 def check_known(values: Mapping[Any, object], known: Sequence[str], prefix: str = "") -> None:
     """Raise ConfigError where ``values`` has a key that is not ``known``, naming what may have been meant."""

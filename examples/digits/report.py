@@ -25,7 +25,8 @@ from provenance import provenance
 from scipy.stats import bootstrap
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from verl_stepgrpo.trace import read_trace
+from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.rows import TraceRow
 
 MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "step_rvr"}
 """Name in the results by the component that it is the mean of."""
@@ -33,24 +34,24 @@ MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "
 N_EXPORT_CHECKED = 64
 
 
-def by_index(path: Path) -> dict[int, dict[str, Any]]:
+def by_index(path: Path) -> dict[int, TraceRow]:
     """Return the rows of a trace by the index of their dataset row."""
     rows = read_trace(path)
-    indexed = {row["index"]: row for row in rows}
+    indexed = {row.index: row for row in rows}
     if len(indexed) != len(rows):
         raise SystemExit(f"{path}: an index stands in several rows; the validation has one response a row")
     return indexed
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
-    means = {name: float(np.mean([r["components"][key] for r in rows])) for name, key in MEASURES.items()}
+def summary(rows: list[TraceRow]) -> dict[str, float]:
+    means = {name: float(np.mean([r.components[key] for r in rows])) for name, key in MEASURES.items()}
     return {**means, "n": len(rows)}
 
 
-def paired_difference(before: list[dict], after: list[dict], seed: int) -> tuple[float, list[float]]:
+def paired_difference(before: list[TraceRow], after: list[TraceRow], seed: int) -> tuple[float, list[float]]:
     """Return the difference in accuracy and its 95% interval (paired bootstrap over images)."""
     differences = np.array(
-        [a["components"]["acc"] - b["components"]["acc"] for b, a in zip(before, after, strict=True)]
+        [a.components["acc"] - b.components["acc"] for b, a in zip(before, after, strict=True)]
     )
     result = bootstrap((differences,), np.mean, n_resamples=10_000, method="percentile", rng=seed)
     interval = result.confidence_interval
@@ -60,7 +61,7 @@ def paired_difference(before: list[dict], after: list[dict], seed: int) -> tuple
 def draw_curves(trace: Path, path: Path) -> None:
     """Draw the mean of each component of the training responses, step by step."""
     steps = [read_trace(file) for file in sorted((trace / "train").glob("step-*.jsonl"))]
-    numbers = [rows[0]["step"] for rows in steps]
+    numbers = [rows[0].step for rows in steps]
     figure, (rewards, shares) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for key, axis in (
         ("score", rewards),
@@ -70,7 +71,7 @@ def draw_curves(trace: Path, path: Path) -> None:
         ("key_step_match", shares),
     ):
         axis.plot(
-            numbers, [np.mean([r["components"][key] for r in rows]) for rows in steps], marker=".", label=key
+            numbers, [np.mean([r.components[key] for r in rows]) for rows in steps], marker=".", label=key
         )
     for axis, label in ((rewards, "mean reward"), (shares, "share of responses")):
         axis.set(xlabel="training step", ylabel=label)
@@ -80,7 +81,7 @@ def draw_curves(trace: Path, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def exported_model_agrees(model_folder: Path, heldout: Path, after: dict[int, dict]) -> tuple[int, int]:
+def exported_model_agrees(model_folder: Path, heldout: Path, after: dict[int, TraceRow]) -> tuple[int, int]:
     """Return on how many held-out images the exported checkpoint writes what the trained model wrote."""
     processor = AutoProcessor.from_pretrained(model_folder)
     model = AutoModelForImageTextToText.from_pretrained(model_folder, dtype=torch.float32).eval()
@@ -97,7 +98,7 @@ def exported_model_agrees(model_folder: Path, heldout: Path, after: dict[int, di
         with torch.no_grad():
             output = model.generate(**inputs, max_new_tokens=128, do_sample=False)
         text = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        same += text == after[row["extra_info"]["index"]]["response"]
+        same += text == after[row["extra_info"]["index"]].response
     return same, len(rows)
 
 

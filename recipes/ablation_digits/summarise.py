@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
-from verl_stepgrpo.trace import read_trace
+from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.rows import TraceRow
 
 
-def measures(rows: list[dict[str, Any]]) -> dict[str, float]:
+def measures(rows: list[TraceRow]) -> dict[str, float]:
     """Return the means of what a run is compared by; validity is what StepRVR asks for, whether it is paid or not."""
-    parts = [row["components"] for row in rows]
+    parts = [row.components for row in rows]
     return {
         "accuracy": float(np.mean([c["acc"] for c in parts])),
         "validity": float(np.mean([c["complete"] * c["ordered"] for c in parts])),
@@ -31,11 +32,11 @@ def evaluations(trace: Path) -> list[dict[str, Any]]:
     """Return what each validation showed; which were right, and which valid, with a character an image, in order."""
     found = []
     for path in sorted((trace / "val").glob("step-*.jsonl")):
-        rows = sorted(read_trace(path), key=lambda row: row["index"])
-        parts = [row["components"] for row in rows]
+        rows = sorted(read_trace(path), key=lambda row: row.index)
+        parts = [row.components for row in rows]
         right = "".join(str(int(c["acc"])) for c in parts)
         valid = "".join(str(int(c["complete"] * c["ordered"])) for c in parts)
-        found.append({"step": rows[0]["step"], **measures(rows), "right": right, "valid": valid})
+        found.append({"step": rows[0].step, **measures(rows), "right": right, "valid": valid})
     return found
 
 
@@ -44,10 +45,10 @@ def curves(trace: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((trace / "train").glob("step-*.jsonl")):
         rows = read_trace(path)
-        spread = float(np.std([row["advantage"] for row in rows]))
+        spread = float(np.std([row.credit.first for row in rows if row.credit is not None]))
         found.append(
             {
-                "step": rows[0]["step"],
+                "step": rows[0].step,
                 "rollouts": len(rows),
                 **measures(rows),
                 "advantage_std": spread,
@@ -57,7 +58,7 @@ def curves(trace: Path) -> list[dict[str, Any]]:
     return found
 
 
-def answer_share(rows: list[dict[str, Any]]) -> float | None:
+def answer_share(rows: list[TraceRow]) -> float | None:
     """Return the share of what the rewards differ by within groups that is the answer's doing; None where none differ.
 
     The reward is the answer plus what is paid beside it, so that its variance is its covariance with the one plus that
@@ -65,7 +66,7 @@ def answer_share(rows: list[dict[str, Any]]) -> float | None:
     """
     groups: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        groups.setdefault(row["uid"], []).append((row["components"]["acc"], row["total"]))
+        groups.setdefault(row.uid, []).append((row.components["acc"], row.total))
     centred = [np.array(own) - np.mean(own, axis=0) for own in groups.values()]
     variance = sum(float((own[:, 1] ** 2).sum()) for own in centred)
     return sum(float((own[:, 0] * own[:, 1]).sum()) for own in centred) / variance if variance else None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-from verl_stepgrpo.trace import read_trace
+from verl_stepgrpo.traces.files import read_trace
 
 MAX_DIFFERENCE = 0.02
 """Largest mean difference between vLLM's probabilities, in bfloat16 on a GPU, and the actor's."""
@@ -31,11 +31,11 @@ def findings(out: Path, rl_steps: int) -> Iterator[tuple[bool, str]]:
         f"traces of {len(steps)} steps, {n_rows} responses each",
     )
     logged = [float(v) for v in re.findall(r"critic/score/mean:([\d.e-]+)", log)]
-    traced = [fmean(row["total"] for row in rows) for rows in steps]
+    traced = [fmean(row.total for row in rows) for rows in steps]
     same = len(logged) == len(traced) and all(abs(a - b) < 1e-3 for a, b in zip(logged, traced, strict=True))
     yield same, "verl's own logged reward is that of the traces"
     validations = sorted((out / "trace" / "val").glob("*.jsonl"))
-    right = [fmean(row["components"]["acc"] for row in read_trace(path)) for path in validations]
+    right = [fmean(row.components["acc"] for row in read_trace(path)) for path in validations]
     yield len(right) == 2, "held-out accuracy " + " to ".join(f"{share:.1%}" for share in right)
     yield (out / "model-rl" / "config.json").exists(), "the checkpoint was merged"
 

@@ -67,7 +67,7 @@ def compute_stepgrpo_advantage(
 
 def _rows(n: int) -> Sequence[judged.Judged]:
     rows = judged.current()
-    if rows is None or len(rows) != n or any(row.trace is None for row in rows if not row.is_padding):
+    if rows is None or len(rows) != n or any(row.judgement is None for row in rows if not row.is_padding):
         raise ConfigError(
             f"{NODE}.credit=step and {NODE}.outcome_gate below 1 need the components of each reward, and they did "
             "not reach the estimator: they come with reward.reward_manager.name=stepgrpo and verl's v1 trainer "

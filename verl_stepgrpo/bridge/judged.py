@@ -15,7 +15,7 @@ from numbers import Real
 from typing import Any
 
 from verl_stepgrpo.rewards import SCORE_KEYS
-from verl_stepgrpo.trace import TRACE_KEY
+from verl_stepgrpo.traces.rows import TRACE_KEY, Judgement
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Judged:
     Attributes:
         key: verl's name of the row, ``{uid}_{session}_{output}``.
         components: ``SCORE_KEYS`` and their values, as far as the reward gave them.
-        trace: What ``trace.describe`` gave, or None where another reward manager scored the row.
+        judgement: What the reward manager judged, or None where another one scored the row.
         is_final: Whether it is the last output of its session, the one that was scored.
     """
 
     key: str
     components: Mapping[str, float]
-    trace: Mapping[str, Any] | None
+    judgement: Judgement | None
     is_final: bool = True
 
     @property
@@ -49,23 +49,23 @@ class Judged:
     @property
     def key_steps(self) -> list[tuple[str, ...]]:
         """The key steps of its prompt."""
-        return [tuple(key_step["wordings"]) for key_step in self.trace["key_steps"]] if self.trace else []
+        return self.judgement.wordings if self.judgement else []
 
     @property
     def step_ends(self) -> list[int]:
         """Number of leading tokens up to the end of each step; none where they are not this row's."""
-        if self.trace is None or not self.is_final:
+        if self.judgement is None or not self.is_final:
             return []
-        return [step["token_end"] for step in self.trace["steps"]]
+        return [step.token_end or 0 for step in self.judgement.steps]
 
     @property
     def step_shares(self) -> list[float]:
         """The part of the reward that was paid for the key steps of each step; one entry where steps are unknown."""
-        if self.trace is None:
+        if self.judgement is None:
             return []
         if not self.is_final:
-            return [self.trace["key_step_share"]]
-        return [step["key_step_share"] for step in self.trace["steps"]]
+            return [self.judgement.key_step_share]
+        return [step.key_step_share for step in self.judgement.steps]
 
 
 def is_padding(key: str) -> bool:
@@ -89,9 +89,9 @@ def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
         info: Mapping[str, Any] = extra.get("reward_extra_info", {}) if isinstance(extra, dict) else {}
         # A reward function of the user's may use a name for something else.
         components = {name: float(info[name]) for name in SCORE_KEYS if isinstance(info.get(name), Real)}
-        trace = json.loads(info[TRACE_KEY]) if TRACE_KEY in info else None
+        judgement = Judgement.from_json(json.loads(info[TRACE_KEY])) if TRACE_KEY in info else None
         session, _, output = key.rpartition("_")
-        rows.append(Judged(key, components, trace, int(output) == last[session]))
+        rows.append(Judged(key, components, judgement, int(output) == last[session]))
     return rows
 
 

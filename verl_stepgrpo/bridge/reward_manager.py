@@ -14,7 +14,7 @@ from verl.experimental.reward_loop.reward_manager.registry import register as re
 from verl_stepgrpo.bridge.token_ends import token_end
 from verl_stepgrpo.rewards import ScoredResponse, score_response
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
-from verl_stepgrpo.trace import TRACE_KEY, describe
+from verl_stepgrpo.traces.rows import TRACE_KEY, judgement_of
 
 
 @register_manager(NAME)
@@ -59,14 +59,18 @@ class StepGRPORewardManager(RewardManagerBase):
         self, result: ScoredResponse, row: Any, extra_info: Any, response: str, token_ids: Sequence[int]
     ) -> str:
         ends = [token_end(self._decode, token_ids, response, step.end) for step in result.steps]
-        facts = describe(result, step_token_ends=ends)
-        facts["index"] = extra_info.get("index")
-        facts["data_source"] = row.get("data_source")
-        facts["ground_truth"] = str(row["reward_model"]["ground_truth"])
-        if self.settings.trace_dir is not None:
-            facts["prompt"] = _prompt_text(row.get("raw_prompt"))
-            facts["response"] = response
-        return json.dumps(facts, ensure_ascii=False)
+        texts = {"prompt": _prompt_text(row.get("raw_prompt")), "response": response}
+        judgement = judgement_of(
+            result,
+            self.settings.reward,
+            step_token_ends=ends,
+            index=extra_info.get("index"),
+            id=extra_info.get("id"),
+            data_source=row.get("data_source"),
+            ground_truth=str(row["reward_model"]["ground_truth"]),
+            **(texts if self.settings.trace_dir is not None else {}),
+        )
+        return json.dumps(judgement.to_json(), ensure_ascii=False)
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(token_ids, skip_special_tokens=True)

@@ -18,6 +18,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,10 +28,12 @@ from omegaconf import OmegaConf
 from verl_stepgrpo.bridge.judged import Judged, is_padding, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
 from verl_stepgrpo.bridge.preflight import uses_estimator
+from verl_stepgrpo.bridge.run_header import begin_traces
 from verl_stepgrpo.curves import MAX_DECOY_RESPONSES, Outcome, Reasoned, curve_name, curves, decoy_rate
 from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.settings import NODE, RunSettings
-from verl_stepgrpo.trace import TRACE_KEY, TraceWriter
+from verl_stepgrpo.traces.files import TraceWriter
+from verl_stepgrpo.traces.rows import TRACE_KEY, TRAIN, VAL, Credit, Judgement, TraceRow
 
 logger = logging.getLogger("verl_stepgrpo")
 
@@ -70,6 +73,9 @@ def _fit(original: Callable[..., None]) -> Callable[..., None]:
     def fit(self: Any, agent_loop_manager: Any) -> None:
         if uses_estimator(self.config):
             watch_workers(self, agent_loop_manager)
+            settings = RunState.of(self).settings
+            if settings.trace_dir is not None:
+                begin_traces(Path(settings.trace_dir), settings, self.config, self.global_steps)
         original(self, agent_loop_manager)
 
     return fit
@@ -94,7 +100,7 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
                 training_row(row, values, self.global_steps)
                 for row, values in zip(rows, advantages, strict=True)
             )
-            state.writer.write("train", self.global_steps, filter(None, traces))
+            state.writer.write(TRAIN, self.global_steps, filter(None, traces))
         return batch
 
     return compute_advantage
@@ -115,7 +121,7 @@ def _val_metrics_update(original: Callable[..., dict]) -> Callable[..., dict]:
             traces = reward_extra_infos_dict.get(TRACE_KEY)
             if state.writer is not None and traces is not None:
                 rows = validation_rows(sample_uids, traces, self.global_steps)
-                state.writer.write("val", self.global_steps, rows)
+                state.writer.write(VAL, self.global_steps, rows)
         return original(self, data_sources, sample_uids, reward_extra_infos_dict, *args, **kwargs)
 
     return val_metrics_update
@@ -172,7 +178,7 @@ def _outcomes(rows: Sequence[Judged], advantages: Sequence[TokenAdvantages]) -> 
 
 
 def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judged]) -> dict[str, float]:
-    judged = [row for row in rows if row.trace is not None and row.is_final]
+    judged = [row for row in rows if row.judgement is not None and row.is_final]
     chosen = judged[:: max(1, -(-len(judged) // MAX_DECOY_RESPONSES))]
     if not chosen:
         return {}
@@ -185,34 +191,22 @@ def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judg
     return {} if rate is None else {curve_name("decoy_match"): rate}
 
 
-def training_row(row: Judged, advantages: TokenAdvantages, step: int) -> dict[str, Any] | None:
-    """Return the trace row of a response, or None where another reward manager scored it.
-
-    ``advantage`` is that of the first token, which is the whole response's with ``credit=trajectory``;
-    ``step_advantages`` has that of each step, and last that of what follows them; ``mean_absolute_advantage`` is over
-    all tokens.
-    """
-    if row.trace is None:
+def training_row(row: Judged, advantages: TokenAdvantages, step: int) -> TraceRow | None:
+    """Return the trace row of a response, or None where another reward manager scored it."""
+    if row.judgement is None:
         return None
-    place = {"step": step, "uid": row.uid, "session": row.session}
-    return {
-        **place,
-        **row.trace,
-        "advantage": advantages.first,
-        "step_advantages": advantages.of_spans(row.step_ends),
-        "mean_absolute_advantage": advantages.mean_absolute,
-    }
+    credit = advantages.credit(row.step_ends)
+    return TraceRow.of(row.judgement, step=step, uid=row.uid, session=row.session, credit=credit)
 
 
-def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int) -> list[dict[str, Any]]:
+def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int) -> list[TraceRow]:
     """Return one trace row for each response of a validation; sessions of a uid count in their order."""
     seen: Counter[str] = Counter()
     rows = []
     for uid, trace in zip(uids, traces, strict=True):
         if trace is not None:
-            rows.append(
-                {"step": step, "uid": uid, "session": seen[uid], **json.loads(trace), "advantage": None}
-            )
+            judgement = Judgement.from_json(json.loads(trace))
+            rows.append(TraceRow.of(judgement, step=step, uid=uid, session=seen[uid]))
         seen[uid] += 1
     return rows
 
@@ -223,6 +217,10 @@ class TokenAdvantages:
 
     values: torch.Tensor
     mask: torch.Tensor
+
+    def credit(self, step_ends: Sequence[int]) -> Credit:
+        """Return what a response's steps were credited, given the number of leading tokens up to each one's end."""
+        return Credit(self.first, tuple(self.of_spans(step_ends)), self.mean_absolute)
 
     @property
     def first(self) -> float:

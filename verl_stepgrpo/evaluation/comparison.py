@@ -15,7 +15,7 @@ from verl_stepgrpo.evaluation.evaluate import RESPONSES, RESULTS
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.evaluation.questions import read_questions
 from verl_stepgrpo.rewards import SCORE_KEYS
-from verl_stepgrpo.trace import iter_traces, refuse
+from verl_stepgrpo.traces.files import iter_traces, refuse
 
 COMPARABLE = ("reward", "samples", "temperature", "max_tokens")
 """Options that have to be the same; models and servers may differ."""
@@ -86,17 +86,17 @@ def _shared(before: Path, after: Path, theirs: Mapping[str, str], ours: Mapping[
     return shared
 
 
-def _question(data_source: str | None, prompt: str, ground_truth: str) -> str:
+def _question(data_source: str | None, prompt: str | None, ground_truth: str | None) -> str:
     return json.dumps([data_source, prompt, ground_truth])
 
 
 def _asked(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
     """Return, by row, what was asked, and the mean of each component over its responses."""
     questions: dict[str, str] = {}
-    values: dict[str, list[dict[str, float]]] = {}
+    values: dict[str, list[Mapping[str, float]]] = {}
     for row in iter_traces([folder / RESPONSES], set_aside=refuse):
-        questions[row["uid"]] = _question(row["data_source"], row["prompt"], row["ground_truth"])
-        values.setdefault(row["uid"], []).append(row["components"])
+        questions[row.uid] = _question(row.data_source, row.prompt, row.ground_truth)
+        values.setdefault(row.uid, []).append(row.components)
     means = {
         uid: {key: float(np.mean([one[key] for one in own])) for key in SCORE_KEYS}
         for uid, own in values.items()

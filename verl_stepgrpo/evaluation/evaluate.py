@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.evaluation.questions import Question, chat_messages, n_rows, patch_size_of, read_questions
 from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
-from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.trace import describe, open_trace, read_trace, write_rows
+from verl_stepgrpo.settings import RewardSettings, RunSettings
+from verl_stepgrpo.traces.files import open_trace, read_trace, write_rows
+from verl_stepgrpo.traces.header import DataFile, Start
+from verl_stepgrpo.traces.rows import VAL, TraceRow, judgement_of
 
 RESPONSES, RESULTS, FAILED = "responses.jsonl", "results.json", "failed.jsonl"
 
@@ -102,9 +104,12 @@ def evaluate(
     reused(len(asked) - len(open_rows))
     failed = 0
     if open_rows:
+        settings = RunSettings(options.reward).to_mapping()
+        data = {VAL: [DataFile.of(str(file))]}
+        Start(0, settings, shlex.join(sys.argv), options.model, options.weights, data).write(out)
         with serving as server:
             failed = asyncio.run(_ask(file, out, options, server, api_key, set(open_rows), progress))
-    rows = (row for row in read_trace(responses) if limit is None or int(row["uid"]) < limit)
+    rows = (row for row in read_trace(responses) if limit is None or int(row.uid) < limit)
     # StepRVR is a share where a valid response is paid 1.
     shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
     results = summarise(rows, failed=failed, done=done, shares=shares)
@@ -113,14 +118,8 @@ def evaluate(
     return results
 
 
-def weights_of(model: str) -> tuple[tuple[str, int, int], ...]:
-    """Return name, size and time of the weights in a model's folder; nothing where ``model`` is no folder."""
-    paths = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
-
-
 def summarise(
-    rows: Iterable[dict[str, Any]],
+    rows: Iterable[TraceRow],
     *,
     failed: int,
     done: Collection[str],
@@ -130,9 +129,9 @@ def summarise(
 
     ``shares`` names the components that are 0 or 1.
     """
-    by_question: dict[tuple[str | None, str], list[dict[str, float]]] = {}
+    by_question: dict[tuple[str | None, str], list[Mapping[str, float]]] = {}
     for row in rows:
-        by_question.setdefault((row["data_source"], row["uid"]), []).append(row["components"])
+        by_question.setdefault((row.data_source, row.uid), []).append(row.components)
     sources = sorted({str(source) for source, _ in by_question})
     groups = {"all": list(by_question.values())}
     if len(sources) > 1:
@@ -147,7 +146,7 @@ def summarise(
 
 
 def _estimates(
-    questions: Sequence[Sequence[dict[str, float]]], shares: Collection[str]
+    questions: Sequence[Sequence[Mapping[str, float]]], shares: Collection[str]
 ) -> dict[str, Estimate]:
     return {
         key: estimate([[one[key] for one in own] for own in questions], is_share=key in shares)
@@ -187,7 +186,7 @@ class _Work:
         self._options = options
         self._patch_size: int | None = None
 
-    async def responses(self, question: Question) -> list[dict[str, Any]]:
+    async def responses(self, question: Question) -> list[TraceRow]:
         """Return the trace rows of the responses to a question."""
         if question.images and self._patch_size is None:
             self._patch_size = patch_size_of(self._options.processor)
@@ -204,20 +203,18 @@ class _Work:
             lambda: [self._row(question, session, text) for session, text in enumerate(texts)]
         )
 
-    def _row(self, question: Question, session: int, text: str) -> dict[str, Any]:
-        result = score_response(text, question.ground_truth, question.key_steps, self._options.reward)
-        return {
-            "step": 0,
-            "uid": str(question.row),
-            "session": session,
-            **describe(result),
-            "index": question.index,
-            "data_source": question.data_source,
-            "ground_truth": question.ground_truth,
-            "prompt": question.text,
-            "response": text,
-            "advantage": None,
-        }
+    def _row(self, question: Question, session: int, text: str) -> TraceRow:
+        reward = self._options.reward
+        judgement = judgement_of(
+            score_response(text, question.ground_truth, question.key_steps, reward),
+            reward,
+            index=question.index,
+            data_source=question.data_source,
+            ground_truth=question.ground_truth,
+            prompt=question.text,
+            response=text,
+        )
+        return TraceRow.of(judgement, step=0, uid=str(question.row), session=session)
 
 
 def _done(path: Path, samples: int) -> set[str]:

@@ -13,10 +13,11 @@ from itertools import groupby
 from pathlib import Path
 
 from verl_stepgrpo.parallel import in_order
-from verl_stepgrpo.replay.rescoring import Rescored, chunks, rescore
+from verl_stepgrpo.replay.rescoring import Plan, Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
 from verl_stepgrpo.replay.variants import Variant
-from verl_stepgrpo.trace import SetAside, no_rows, stands_twice, trace_files
+from verl_stepgrpo.traces.files import SetAside, no_rows, stands_twice, trace_files
+from verl_stepgrpo.traces.header import SettingsByStep, read_header
 
 RESULTS, FLIPPED, SET_ASIDE = "replay.json", "flipped.jsonl", "set_aside.jsonl"
 
@@ -28,10 +29,12 @@ class Replay:
     Attributes:
         summaries: The run as it was logged, and then each variant.
         set_aside: Lines of the traces that are no rows.
+        has_header: Whether the run's own settings are known; without a header, the defaults stand for them.
     """
 
     summaries: list[Summary]
     set_aside: list[SetAside]
+    has_header: bool
 
 
 def replay(
@@ -44,6 +47,8 @@ def replay(
 ) -> Replay:
     """Score every response of the traces in ``source`` under each of ``variants``, and sum up.
 
+    What a variant does not set is as the run had it, by the header of its traces.
+
     Args:
         source: A ``trace_dir``, whose training steps are replayed, or anything that ``trace_files`` takes.
         variants: The settings to compare.
@@ -55,21 +60,22 @@ def replay(
         DataError: There is no trace, or no row in it, or the traces are of several runs.
     """
     paths = trace_files(source / "train" if (source / "train").is_dir() else source)
-    rewards = list(dict.fromkeys(variant.settings.reward for variant in variants))
+    aside: list[SetAside] = []
+    by_step = SettingsByStep(read_header(source, set_aside=aside.append))
     logged = Tally("as logged", {})
     tallies = [Tally(variant.label, dict(variant.assigned)) for variant in variants]
-    aside: list[SetAside] = []
     with _flipped_file(out) as write:
-        scored = in_order(rescore, chunks(paths, rewards), num_proc=num_proc)
+        scored = in_order(rescore, chunks(paths, Plan(by_step, variants)), num_proc=num_proc)
         for rows in _steps(_rows(scored, aside, progress)):
             logged.add(as_logged(rows), of=len(rows))
-            for tally, variant in zip(tallies, variants, strict=True):
-                step = replayed(rows, variant, rewards.index(variant.settings.reward))
+            run = by_step.at(rows[0].step)
+            for index, (tally, variant) in enumerate(zip(tallies, variants, strict=True)):
+                step = replayed(rows, variant, run, index)
                 tally.add(step, of=len(rows))
                 write(variant, (one for one in step if one.is_flipped))
     if not logged.responses:
         raise no_rows(source, aside)
-    found = Replay([tally.summary() for tally in (logged, *tallies)], aside)
+    found = Replay([tally.summary() for tally in (logged, *tallies)], aside, by_step.is_known)
     if out is not None:
         _write(out, found)
     return found

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
 
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, paid, score_response
-from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.trace import SetAside, parse_row
+from verl_stepgrpo.settings import RewardSettings, RunSettings
+from verl_stepgrpo.traces.files import SetAside
+from verl_stepgrpo.traces.header import SettingsByStep
+from verl_stepgrpo.traces.rows import TraceRow, parse_row
 
 CHUNK = 128
 """Lines that one process scores at a time: about a tenth of a second for each setting."""
@@ -22,6 +26,23 @@ Spans = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What the rows of a run are scored under: by variant, and where a resume changed the run's settings, by step.
+
+    Args:
+        by_step: The run's own settings.
+        variants: What is compared.
+    """
+
+    by_step: SettingsByStep
+    variants: Sequence[Variant]
+
+    def at(self, step: int) -> list[RunSettings]:
+        """Return the settings of each variant for the rows of ``step``."""
+        return [variant.settings(self.by_step.at(step)) for variant in self.variants]
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Consecutive lines of one file.
 
@@ -29,13 +50,13 @@ class Chunk:
         path: The file.
         first: Number of the first line, from 1.
         lines: The lines as they stand there.
-        settings: What each is scored under.
+        plan: What each is scored under, by its step.
     """
 
     path: Path
     first: int
     lines: Sequence[bytes]
-    settings: Sequence[RewardSettings]
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -66,10 +87,10 @@ class Rescored:
     Attributes:
         path, line: Where it stands.
         step, uid, session: verl's names of its place in the run.
-        logged: What it was paid in the run.
+        logged: What it was paid in the run; NaN for a component that it did not have yet.
         advantages: What the run credited; empty where it computed none, as in a validation.
         weights: Share of the response's characters in each of these spans.
-        scores: One for each setting.
+        scores: One for each variant.
     """
 
     path: Path
@@ -83,62 +104,55 @@ class Rescored:
     scores: tuple[Score, ...]
 
 
-def chunks(paths: Iterable[Path], settings: Sequence[RewardSettings]) -> Iterator[Chunk]:
+def chunks(paths: Iterable[Path], plan: Plan) -> Iterator[Chunk]:
     """Yield the lines of ``paths`` in chunks, none of which spans two files."""
     for path in paths:
         with path.open("rb") as file:
             first = 1
             while lines := list(islice(file, CHUNK)):
-                yield Chunk(path, first, lines, settings)
+                yield Chunk(path, first, lines, plan)
                 first += len(lines)
 
 
 def rescore(chunk: Chunk) -> list[Rescored | SetAside]:
     """Return what each line of ``chunk`` holds, scored anew, or why it is set aside."""
-    return [_rescored(chunk, number, line) for number, line in enumerate(chunk.lines, start=chunk.first)]
+    plan = functools.cache(chunk.plan.at)
+    numbered = enumerate(chunk.lines, start=chunk.first)
+    return [_rescored(chunk.path, number, line, plan) for number, line in numbered]
 
 
-def _rescored(chunk: Chunk, number: int, line: bytes) -> Rescored | SetAside:
+def _rescored(
+    path: Path, number: int, line: bytes, plan: Callable[[int], list[RunSettings]]
+) -> Rescored | SetAside:
     try:
         row = parse_row(line)
-    except ValueError as error:
-        return SetAside(chunk.path, number, str(error))
-    try:
-        response, gold = row["response"], row["ground_truth"]
-        key_steps = [key_step["wordings"] for key_step in row["key_steps"]]
-        logged = Score(
-            tuple(float(row["components"].get(key, 0.0)) for key in SCORE_KEYS),
-            tuple(float(step["key_step_share"]) for step in row["steps"]),
-        )
-        place = (chunk.path, number, int(row["step"]), str(row["uid"]), int(row["session"]))
-        advantages = _advantages(row)
-        scored = list(_scored(response, gold, key_steps, chunk.settings))
-    except KeyError as error:
-        return SetAside(chunk.path, number, f"it lacks {error.args[0]}")
-    # A row that says it is of this schema and holds something else: whoever wrote it, the rest can be read.
-    except (DataError, ValueError, TypeError, AttributeError) as error:
-        return SetAside(chunk.path, number, f"not a row of a trace: {error}")
-    scores = tuple(Score(tuple(one.components().values()), one.step_shares) for one in scored)
-    return Rescored(*place, logged, advantages, _weights(response, scored[0]), scores)
+        scored = _scored(row, [settings.reward for settings in plan(row.step)])
+    # A row without its texts, or with an empty reference, is of this schema and cannot be scored.
+    except (DataError, ValueError) as error:
+        return SetAside(path, number, str(error))
+    logged = Score(
+        tuple(row.components.get(key, math.nan) for key in SCORE_KEYS),
+        tuple(step.key_step_share for step in row.steps),
+    )
+    made = {id(one): Score(tuple(one.components().values()), one.step_shares) for one in scored}
+    scores = tuple(made[id(one)] for one in scored)
+    advantages = () if row.credit is None else row.credit.spans
+    weights = _weights(row.response or "", scored[0])
+    return Rescored(path, number, row.step, row.uid, row.session, logged, advantages, weights, scores)
 
 
-def _advantages(row: dict[str, Any]) -> Spans:
-    if row.get("advantage") is None:
-        return ()
-    spans = row.get("step_advantages") or [row["advantage"]]
-    return tuple(None if value is None else float(value) for value in spans)
-
-
-def _scored(
-    response: str, gold: str, key_steps: Sequence[Sequence[str]], settings: Iterable[RewardSettings]
-) -> Iterator[ScoredResponse]:
-    """Yield the response's score under each of ``settings``; what differs in weights alone is judged once."""
+def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredResponse]:
+    """Return the response's score under each of ``settings``; what differs in weights alone is judged once."""
+    if row.response is None or row.ground_truth is None:
+        raise ValueError(f"it lacks {'response' if row.response is None else 'ground_truth'}")
     judged: dict[tuple[object, ...], ScoredResponse] = {}
-    for one in settings:
+    scored: dict[RewardSettings, ScoredResponse] = {}
+    for one in dict.fromkeys(settings):
         rules = (one.mode, one.match_threshold, one.image_description)
         if rules not in judged:
-            judged[rules] = score_response(response, gold, key_steps, one)
-        yield paid(judged[rules], one)
+            judged[rules] = score_response(row.response, row.ground_truth, row.wordings, one)
+        scored[one] = paid(judged[rules], one)
+    return [scored[one] for one in settings]
 
 
 def _weights(response: str, scored: ScoredResponse) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from verl_stepgrpo.curves import Outcome, curve_name, curves
 from verl_stepgrpo.replay.rescoring import Rescored, Score, Spans
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.settings import RunSettings
 
 NO_ADVANTAGE = 1e-6
 """Advantages nearer to 0 than this have no sign: the trainer has them in float32."""
@@ -74,19 +76,20 @@ def as_logged(rows: Sequence[Rescored]) -> list[Credited]:
     return [Credited(row, row.uid, row.logged, row.advantages) for row in rows]
 
 
-def replayed(rows: Sequence[Rescored], variant: Variant, index: int) -> list[Credited]:
+def replayed(rows: Sequence[Rescored], variant: Variant, run: RunSettings, index: int) -> list[Credited]:
     """Return the responses of a step as ``variant`` pays and credits them.
 
     Args:
         rows: All responses of one training step.
         variant: The setting.
-        index: Which of each row's ``scores`` is of its rewards.
+        run: The settings that the run had in this step.
+        index: Which of each row's ``scores`` is the variant's.
     """
     placed = list(split(rows, variant.group_size))
     if not placed:
         return []
     scores = [row.scores[index] for _, row in placed]
-    settings = variant.settings
+    settings = variant.settings(run)
     shares = [torch.tensor(score.step_shares, dtype=torch.float64) for score in scores]
     advantage_BS = credited(
         torch.tensor([score.total for score in scores], dtype=torch.float64),
@@ -145,17 +148,22 @@ class Tally:
             self._groups.setdefault(name, []).append(value)
 
     def summary(self) -> Summary:
-        means = (self._components / max(1, self.responses)).tolist()
         return Summary(
             self.label,
             self.settings,
             self.responses,
             self._left_out,
-            dict(zip(SCORE_KEYS, means, strict=True)) if self.responses else {},
+            self._means(),
             {name: float(np.mean(values)) for name, values in self._groups.items()},
             self._rank_correlation(),
             self._flipped if self._has_advantages else None,
         )
+
+    def _means(self) -> dict[str, float]:
+        """Return the means of the components that every response has."""
+        means = (self._components / max(1, self.responses)).tolist()
+        named = zip(SCORE_KEYS, means, strict=True) if self.responses else ()
+        return {name: mean for name, mean in named if not math.isnan(mean)}
 
     def _rank_correlation(self) -> float | None:
         if not self._totals:

@@ -1,4 +1,4 @@
-"""The settings that a replay compares: every combination of the values that were given. Pure."""
+"""The settings that a replay compares: the run's own, with every combination of the values that were given. Pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,21 @@ class Variant:
     """One way to score and to credit.
 
     Attributes:
-        assigned: What it sets, by name; the rest has its default.
-        settings: All of it.
+        assigned: What it sets, by name; the rest is as the run had it.
         group_size: Into groups of how many responses the logged groups are split, or None for as they are.
     """
 
     assigned: Mapping[str, Any] = field(default_factory=dict)
-    settings: RunSettings = field(default_factory=RunSettings)
     group_size: int | None = None
 
     @property
     def label(self) -> str:
-        return " ".join(f"{key}={value}" for key, value in self.assigned.items()) or "defaults"
+        return " ".join(f"{key}={value}" for key, value in self.assigned.items()) or "nothing set"
+
+    def settings(self, run: RunSettings) -> RunSettings:
+        """Return all of its settings for a step that the run made with ``run``."""
+        own = {key: value for key, value in self.assigned.items() if key != GROUP_SIZE}
+        return RunSettings.from_mapping(run.to_mapping() | own)
 
 
 def variants(values: Mapping[str, Sequence[Any]]) -> list[Variant]:
@@ -50,8 +53,9 @@ def variants(values: Mapping[str, Sequence[Any]]) -> list[Variant]:
 
 
 def _variant(assigned: dict[str, Any]) -> Variant:
-    settings = {key: value for key, value in assigned.items() if key != GROUP_SIZE}
     size = assigned.get(GROUP_SIZE)
     if size is not None and (not isinstance(size, (int, float)) or size < 2 or size != int(size)):
         raise ConfigError(f"{GROUP_SIZE}={size!r} is out of range: it must be a whole number of at least 2.")
-    return Variant(assigned, RunSettings.from_mapping(settings), None if size is None else int(size))
+    variant = Variant(assigned, None if size is None else int(size))
+    variant.settings(RunSettings())  # a value may be out of range
+    return variant

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.report import charts, outcome
 from verl_stepgrpo.report.collect import (
-    TRAIN,
-    VAL,
     GroupKey,
     Question,
     Run,
-    read_rows,
     read_run,
     rollout_of,
     sample,
@@ -24,7 +20,9 @@ from verl_stepgrpo.report.images import Images
 from verl_stepgrpo.report.page import MARK, Page, render
 from verl_stepgrpo.report.rollouts import group_view
 from verl_stepgrpo.report.verl_log import Metrics, read_log
-from verl_stepgrpo.trace import SetAside, no_rows, trace_files
+from verl_stepgrpo.traces.files import SetAside, iter_traces, no_rows, trace_files
+from verl_stepgrpo.traces.header import read_header
+from verl_stepgrpo.traces.rows import TRAIN, VAL, TraceRow
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,7 @@ def write_report(sources: Sources, out: Path, *, max_rollouts: int) -> Written:
     page = Page(
         title=_title(sources.traces),
         run=run,
+        starts=read_header(sources.traces, set_aside=set_aside),
         charts=_charts(run, log),
         comparison=_comparison(run),
         groups=[group_view(own, by_group[key]) for key, own in rows.items()],
@@ -127,31 +126,24 @@ def _title(traces: Path) -> str:
 
 def _rows_of(
     chosen: Set[GroupKey], files: Sequence[Path], set_aside: Callable[[SetAside], None]
-) -> dict[GroupKey, list[dict[str, Any]]]:
+) -> dict[GroupKey, list[TraceRow]]:
     """Return the rows of the chosen groups, in the order in which they stand."""
-
-    def read(row: dict[str, Any]) -> tuple[GroupKey, dict[str, Any]]:
-        key = rollout_of(row).key
-        if key in chosen:
-            group_view([row])  # so that a row which cannot be shown is set aside with its place
-        return key, row
-
-    rows: dict[GroupKey, list[dict[str, Any]]] = {}
-    for key, row in read_rows(files, read, set_aside=set_aside):
-        if key in chosen:
+    rows: dict[GroupKey, list[TraceRow]] = {}
+    for row in iter_traces(files, set_aside=set_aside):
+        if (key := rollout_of(row).key) in chosen:
             rows.setdefault(key, []).append(row)
     return rows
 
 
 def _with_images(
-    images: Images, rows: Mapping[GroupKey, Sequence[dict[str, Any]]], sources: Sources
+    images: Images, rows: Mapping[GroupKey, Sequence[TraceRow]], sources: Sources
 ) -> dict[GroupKey, list[int]]:
     """Return the places in ``images`` of the images of each group, read from the files of its split."""
     found: dict[GroupKey, list[int]] = {}
     for split, files in ((TRAIN, sources.data), (VAL, sources.val_data)):
-        questions = {key: rollout_of(own[0]).question for key, own in rows.items() if key.split == split}
+        questions = {key: own[0].question for key, own in rows.items() if key.split == split}
         wanted: dict[Question, str] = {
-            question: str(rows[key][0].get("ground_truth"))
+            question: str(rows[key][0].ground_truth)
             for key, question in questions.items()
             if question[1] is not None
         }

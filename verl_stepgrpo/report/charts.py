@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from verl_stepgrpo.curves import curve_name
-from verl_stepgrpo.report.collect import TRAIN, VAL, Run, StepSummary
+from verl_stepgrpo.report.collect import Run, StepSummary
 from verl_stepgrpo.report.verl_log import Metrics
+from verl_stepgrpo.traces.rows import TRAIN, VAL
 
 N_BINS = 31
 """Of a distribution. Odd, so that one of the bins of the advantages is around 0."""

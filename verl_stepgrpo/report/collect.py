@@ -7,21 +7,17 @@ first and the last validation. Reads files, and is pure otherwise.
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from verl_stepgrpo.curves import GROUP_CURVES, Outcome, curve_name, curves
 from verl_stepgrpo.rewards import SCORE_KEYS
-from verl_stepgrpo.trace import SetAside, iter_traces, stands_twice
-
-TRAIN, VAL = "train", "val"
-
-T = TypeVar("T")
+from verl_stepgrpo.traces.files import SetAside, iter_traces, stands_twice
+from verl_stepgrpo.traces.rows import TRAIN, VAL, TraceRow
 
 Question = tuple[str | None, Any]
 """``data_source`` and ``index`` of a row of the data."""
@@ -120,7 +116,7 @@ def read_run(files: Sequence[Path], *, set_aside: Callable[[SetAside], None]) ->
     """
     run, seen = Run(), set()
     for file in files:
-        rollouts = read_rows([file], rollout_of, set_aside=set_aside)
+        rollouts = map(rollout_of, iter_traces([file], set_aside=set_aside))
         for (split, step), own in itertools.groupby(rollouts, key=lambda r: r.key[:2]):
             if (split, step) in seen:
                 raise stands_twice(file, f"{step} of {split}")
@@ -129,65 +125,18 @@ def read_run(files: Sequence[Path], *, set_aside: Callable[[SetAside], None]) ->
     return run
 
 
-def read_rows(
-    files: Iterable[Path], read: Callable[[dict[str, Any]], T], *, set_aside: Callable[[SetAside], None]
-) -> Iterator[T]:
-    """Yield what ``read`` makes of each row; a row that it cannot read is set aside like a line that is none."""
-    for path in files:
-        yield from _rows_of(path, read, set_aside)
-
-
-def _rows_of(
-    path: Path, read: Callable[[dict[str, Any]], T], set_aside: Callable[[SetAside], None]
-) -> Iterator[T]:
-    # Every line either comes as a row or is set aside, so that counting both gives the place of a row.
-    lines = itertools.count(1)
-
-    def count(line: SetAside) -> None:
-        next(lines)
-        set_aside(line)
-
-    for row in iter_traces([path], set_aside=count):
-        number = next(lines)
-        try:
-            made = read(row)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            set_aside(SetAside(path, number, f"not laid out as a trace: {error!r}"))
-        else:
-            yield made
-
-
-def rollout_of(row: Mapping[str, Any]) -> Rollout:
-    """Return the numbers of a trace row.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: The row is not laid out as a trace.
-    """
-    components = {name: number_of(row["components"][name]) for name in SCORE_KEYS}
-    # Training gives each response one, validation and evaluation none.
-    advantage = None if row.get("advantage") is None else number_of(row["advantage"])
-    spans = {value for value in row.get("step_advantages") or () if value is not None}
-    key = GroupKey(VAL if advantage is None else TRAIN, int(row["step"]), str(row["uid"]))
-    source = row.get("data_source")
+def rollout_of(row: TraceRow) -> Rollout:
+    """Return the numbers of a trace row."""
+    weight = 0.0 if row.credit is None else row.credit.mean_absolute
     return Rollout(
-        key=key,
-        question=(None if source is None else str(source), row.get("index")),
-        outcome=Outcome(
-            key.uid, components, number_of(row.get("mean_absolute_advantage", abs(advantage or 0.0)))
-        ),
-        key_step_share=number_of(row["key_step_share"]),
-        advantage=advantage,
-        has_step_credit=len(spans) > 1,
-        characters=len(row.get("response") or ""),
+        key=GroupKey(row.split, row.step, row.uid),
+        question=row.question,
+        outcome=Outcome(row.uid, row.components, weight),
+        key_step_share=row.key_step_share,
+        advantage=None if row.credit is None else row.credit.first,
+        has_step_credit=row.credit is not None and row.credit.is_by_step,
+        characters=len(row.response or ""),
     )
-
-
-def number_of(value: Any) -> float:
-    """Return a finite number. Raises TypeError or ValueError where there is none."""
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not a number that can be drawn")
-    return number
 
 
 def _add_step(run: Run, split: str, step: int, rollouts: Sequence[Rollout]) -> None:
@@ -217,7 +166,7 @@ def _means(split: str, rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 
 def _note_settings(run: Run, rollout: Rollout) -> None:
-    """Settings are not in the traces, but a paid key step and a valid response tell what they are paid."""
+    """Traces may have no header, but a paid key step and a valid response tell what they are paid."""
     match, validity = rollout.components["key_step_match"], rollout.components["step_rvr"]
     if match and rollout.components["answered"]:
         run.alphas.add(round(rollout.key_step_share / match, 4))

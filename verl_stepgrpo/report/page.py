@@ -14,15 +14,22 @@ from plotly.offline import get_plotlyjs
 
 from verl_stepgrpo.imports import installed_version
 from verl_stepgrpo.report.charts import Chart
-from verl_stepgrpo.report.collect import TRAIN, VAL, Run
+from verl_stepgrpo.report.collect import Run
 from verl_stepgrpo.report.images import Images
 from verl_stepgrpo.report.outcome import Comparison
-from verl_stepgrpo.trace import SetAside
+from verl_stepgrpo.settings import RunSettings
+from verl_stepgrpo.traces.files import SetAside
+from verl_stepgrpo.traces.header import Start
+from verl_stepgrpo.traces.rows import TRAIN, VAL
 
 MARK = '<meta name="generator" content="verl-stepgrpo report">'
 """Stands in the first lines of every report."""
 
 SCRIPTS = ("charts.js", "rollouts.js")
+
+SETTINGS_ALWAYS_SHOWN = ("alpha", "rvr_weight", "credit")
+SETTINGS_SHOWN = tuple(key for key in RunSettings().to_mapping() if key != "trace_dir")
+"""Settings that the head names: the first ones always, the others where they are not the defaults."""
 
 MAX_LISTED = 100
 """Lines set aside, and troubles with images, that the page lists; their number it always says."""
@@ -35,6 +42,7 @@ class Page:
     Attributes:
         title: Name of the run.
         run: What its traces hold.
+        starts: Their header; empty where there is none.
         charts: By part of the page.
         comparison: The first validation against the last, or None without a validation.
         groups: As ``group_view`` gives them.
@@ -46,6 +54,7 @@ class Page:
 
     title: str
     run: Run
+    starts: Sequence[Start]
     charts: Mapping[str, Sequence[Chart]]
     comparison: Comparison | None
     groups: Sequence[Mapping[str, Any]]
@@ -99,10 +108,32 @@ def facts(page: Page) -> list[tuple[str, str]]:
         name = "Validation" if train else "Evaluation"
         found.append((name, _shortened(f"{judged}, at steps {steps}") if len(val) > 1 else judged))
     found.append(("Data", ", ".join(sorted(run.sources)) or "not named"))
-    for name, values in (("alpha", run.alphas), ("rvr_weight", run.rvr_weights)):
-        if values:
-            found.append((f"{name}, as rewards show", ", ".join(f"{value:g}" for value in sorted(values))))
-    if train:
+    return found + (_from_header(page.starts) if page.starts else _from_rows(run))
+
+
+def _from_header(starts: Sequence[Start]) -> list[tuple[str, str]]:
+    """Return what a run was started with; a setting that a resume changed has each of its values, in order."""
+    defaults = RunSettings().to_mapping()
+    found = [("Model", starts[-1].model or "not named")]
+    for key in SETTINGS_SHOWN:
+        values = list(dict.fromkeys(str(start.settings.get(key, defaults[key])) for start in starts))
+        if key in SETTINGS_ALWAYS_SHOWN or values != [str(defaults[key])]:
+            found.append((key, ", then ".join(values)))
+    resumed = [str(start.from_step) for start in starts if start.from_step]
+    if resumed:
+        found.append(("Resumed behind step", ", ".join(resumed)))
+    versions = (f"{name} {version}" for name, version in starts[-1].versions.items())
+    return [*found, ("Versions", ", ".join(versions)), ("Command", starts[-1].command or "not known")]
+
+
+def _from_rows(run: Run) -> list[tuple[str, str]]:
+    """Return the settings of a run without a header, as its rows tell them."""
+    found = [
+        (f"{name}, as rewards show", ", ".join(f"{value:g}" for value in sorted(values)))
+        for name, values in (("alpha", run.alphas), ("rvr_weight", run.rvr_weights))
+        if values
+    ]
+    if run.of(TRAIN):
         found.append(("credit, as advantages show", "step" if run.has_step_credit else "trajectory"))
     return found
 

@@ -11,15 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from verl_stepgrpo.curves import GroupState, group_states
-from verl_stepgrpo.report.collect import Rollout, number_of, rollout_of
+from verl_stepgrpo.key_steps import KeyStepMatch
+from verl_stepgrpo.report.collect import rollout_of
 from verl_stepgrpo.rewards import faults_of_order, missing_parts
 from verl_stepgrpo.sections import Kind, Section, parse_sections
+from verl_stepgrpo.traces.rows import Faults, TraceRow
 
 Span = tuple[int, int, int]
 """Start, end and number of a key step that was found."""
 
 
-def group_view(rows: Sequence[Mapping[str, Any]], images: Sequence[int] = ()) -> dict[str, Any]:
+def group_view(rows: Sequence[TraceRow], images: Sequence[int] = ()) -> dict[str, Any]:
     """Return a group, of at least one row, with all its responses; ``images`` are the numbers of its images."""
     rollouts = [rollout_of(row) for row in rows]
     first, facts = rows[0], rollouts[0]
@@ -30,53 +32,47 @@ def group_view(rows: Sequence[Mapping[str, Any]], images: Sequence[int] = ()) ->
         "uid": facts.key.uid,
         "source": facts.question[0],
         "index": None if facts.question[1] is None else str(facts.question[1]),
-        "prompt": str(first.get("prompt") or ""),
-        "truth": str(first.get("ground_truth", "")),
+        "prompt": first.prompt or "",
+        "truth": first.ground_truth or "",
         "images": list(images),
         "outcome": _outcome(state),
         "isEqual": state.is_equal and state.size > 1,
         "isMoving": state.is_moving_all_wrong,
-        "keySteps": [list(map(str, key_step["wordings"])) for key_step in first["key_steps"]],
-        "rollouts": [rollout_view(*pair) for pair in zip(rows, rollouts, strict=True)],
+        "keySteps": [list(wordings) for wordings in first.wordings],
+        "rollouts": [rollout_view(row) for row in rows],
     }
 
 
-def rollout_view(row: Mapping[str, Any], facts: Rollout) -> dict[str, Any]:
-    """Return one response: its numbers, the decision on its answer, its key steps, and its text in sections.
-
-    Raises:
-        KeyError, TypeError, ValueError: The row is not laid out as a trace.
-    """
+def rollout_view(row: TraceRow) -> dict[str, Any]:
+    """Return one response: its numbers, the decision on its answer, its key steps, and its text in sections."""
+    response, credit = row.response or "", row.credit
     spans: list[Span] = [
-        (int(key_step["start"]), int(key_step["end"]), number)
-        for number, key_step in enumerate(row["key_steps"])
-        if key_step["matched"] and key_step["start"] is not None
+        (match.start, match.end, number)
+        for number, match in enumerate(row.key_steps)
+        if match.matched and match.start is not None and match.end is not None
     ]
-    credit = row.get("step_advantages") or [] if facts.has_step_credit else []
-    answer = row["answer"]
     return {
-        "session": int(row["session"]),
-        "components": dict(facts.components),
-        "advantage": facts.advantage,
-        "answer": {name: str(answer[name]) for name in ("text", "layer", "reason")},
-        "found": [_found(key_step) for key_step in row["key_steps"]],
-        "faults": _faults(row.get("response") or "", facts.components),
-        "sections": sections_view(row.get("response") or "", spans, credit),
+        "session": row.session,
+        "components": dict(row.components),
+        "advantage": None if credit is None else credit.first,
+        "answer": vars(row.answer),
+        "found": [_found(match) for match in row.key_steps],
+        "faults": vars(row.faults or _guessed_faults(response, row.components)),
+        "sections": sections_view(response, spans, credit.spans if credit and credit.is_by_step else ()),
     }
 
 
-def _faults(response: str, components: Mapping[str, float]) -> dict[str, list[str]]:
-    """Return why a response was judged incomplete or out of order; nothing where the run's rules were others."""
-    if components["complete"] and components["ordered"]:
-        return {}
+def _guessed_faults(response: str, components: Mapping[str, float]) -> Faults:
+    """Return why a response was judged incomplete or out of order, where its trace does not say so.
+
+    That is schema 1, where a run asked for an image description if nothing else is missing, and the rules of
+    ``mode=reference``, which may be others.
+    """
     sections = parse_sections(response)
-    faults = {}
-    if not components["complete"]:
-        # Whether the run asked for an image description is not in its traces: it did, where nothing else is missing.
-        faults["complete"] = missing_parts(sections, needs_description=False) or missing_parts(sections)
-    if not components["ordered"]:
-        faults["ordered"] = faults_of_order(sections)
-    return faults
+    missing = [] if components["complete"] else missing_parts(sections, needs_description=False)
+    if not components["complete"] and not missing:
+        missing = missing_parts(sections)
+    return Faults(tuple(missing), () if components["ordered"] else tuple(faults_of_order(sections)))
 
 
 def sections_view(
@@ -133,9 +129,8 @@ def _outcome(state: GroupState) -> str:
     return "wrong" if state.is_all_wrong else "right" if state.right == state.size else "mixed"
 
 
-def _found(key_step: Mapping[str, Any]) -> dict[str, Any] | None:
+def _found(match: KeyStepMatch) -> dict[str, Any] | None:
     """Return how a key step was found; None where it was missed."""
-    if not key_step["matched"]:
+    if not match.matched:
         return None
-    similarity = number_of(key_step["similarity"])
-    return {"wording": str(key_step["wording"]), "similarity": similarity, "step": key_step["step"]}
+    return {"wording": match.wording, "similarity": match.similarity, "step": match.step}
