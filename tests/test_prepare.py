@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +19,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from verl_stepgrpo import ConfigError, DataError, score_response
+from verl_stepgrpo.data import prepare as prepare_module
+from verl_stepgrpo.data.images import scaled
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare, split_of
 from verl_stepgrpo.data.prompt_length import prompt_length_of
 from verl_stepgrpo.data.prompts import prompt
 from verl_stepgrpo.data.rows import DroppedError, RowOptions, rl_row, sft_row
-from verl_stepgrpo.data.sources import Item, item_of, read_items
+from verl_stepgrpo.data.sources import Item, RowError, item_of, read_items
 from verl_stepgrpo.resume import begin
 
 SOLUTION = """### Image Description:
@@ -83,7 +88,7 @@ class TestSources:
     @pytest.mark.parametrize("name", ["raw.json", "raw.jsonl"])
     def test_lists_and_lines_are_read_alike(self, tmp_path: Path, name: str) -> None:
         items = dict(read_items(source(tmp_path, [R1VL, 5, {"a": 1}, PLAIN], name)))
-        assert [type(item) for item in items.values()] == [Item, DataError, DataError, Item]
+        assert [type(item) for item in items.values()] == [Item, RowError, RowError, Item]
 
     def test_a_line_that_is_no_json_is_set_aside(self, tmp_path: Path) -> None:
         path = tmp_path / "raw.jsonl"
@@ -158,7 +163,7 @@ class TestRows:
             rl_row(item_of(0, R1VL | {"answer": "2", "solution": solution}), options(images).rows)
         assert said in str(error.value)
 
-    @pytest.mark.parametrize("url", ["https://example.org/a.png", "file:///a.png"])
+    @pytest.mark.parametrize("url", ["https://example.org/a.png", "s3://bucket/a.png"])
     def test_a_url_is_no_image_and_it_says_what_to_do(self, url: str, images: Path) -> None:
         with pytest.raises(DroppedError, match="is a URL: download the images") as error:
             rl_row(item_of(0, R1VL | {"image_path": url}), options(images).rows)
@@ -170,6 +175,9 @@ class TestRows:
             ({"image_path": "none.jpg"}, "image"),
             ({"image_path": "broken.jpg"}, "image"),
             ({"problem": "<image><image>How many?"}, "marks"),
+            ({"problem": "Is <video> a mark?"}, "marks"),
+            ({"problem": "Is <|image_pad|> a token?"}, "marks"),
+            ({"problem": "Is <|im_end|> a token?"}, "marks"),
             ({"solution": None}, "answer"),
             ({"solution": SOLUTION.replace("### The final answer is: 2", "")}, "answer"),
             ({"answer": "3"}, "solution"),
@@ -183,6 +191,35 @@ class TestRows:
         with pytest.raises(DroppedError) as error:
             rl_row(item_of(0, R1VL | change), options(images).rows)
         assert error.value.reason == reason
+
+    def test_an_image_may_be_named_as_verl_names_it(self, images: Path) -> None:
+        content = (images / "china.jpg").read_bytes()
+        data = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+        for path in (f"file://{images / 'china.jpg'}", data):
+            assert rl_row(item_of(0, R1VL | {"image_path": path}), options(images).rows)["images"] == [
+                {"bytes": content}
+            ]
+        with pytest.raises(DroppedError) as error:
+            rl_row(item_of(0, R1VL | {"image_path": data[:3000]}), options(images).rows)
+        assert len(str(error.value)) < 200
+
+    def test_an_image_that_a_model_would_see_otherwise_is_redrawn_or_named(self, images: Path) -> None:
+        grey = Image.fromarray(np.arange(0, 65536, 8, dtype=np.uint16).reshape(64, 128))
+        grey.save(images / "grey16.png")
+        item, counts = item_of(0, R1VL | {"image_path": "grey16.png"}), Counter[str]()
+        (image,) = rl_row(item, options(images).rows, counts=counts)["images"]
+        assert np.ptp(np.asarray(scaled(image, patch_size=14))) > 250
+        assert np.mean(np.asarray(scaled(image, patch_size=14))) < 130
+        assert counts == {"images/redrawn": 1}
+        with pytest.raises(DroppedError, match=r"grey16\.png: it has more than 8 bits a channel: save it as"):
+            rl_row(item, options(images, embed_images=False).rows)
+
+    @pytest.mark.parametrize("text", ["The <image> shows apples.", "See <video>.", "It ends.<|im_end|>"])
+    def test_a_mark_in_a_solution_is_for_rl_alone(self, images: Path, text: str) -> None:
+        item = item_of(0, R1VL | {"solution": SOLUTION.replace("Share them out.", text)})
+        with pytest.raises(DroppedError, match=re.escape(re.findall(r"<.*?>", text)[0])) as error:
+            sft_row(item, rl_row(item, options(images).rows))
+        assert error.value.reason == "solution_marks"
 
     def test_a_text_item_needs_no_image_description(self, images: Path) -> None:
         row = rl_row(item_of(0, TEXT), RowOptions("text", images))
@@ -324,6 +361,51 @@ class TestPrepare:
         # Nothing was begun that the next run would have to go on with.
         prepare(source(tmp_path, [R1VL]), out, options(images))
 
+    def test_an_error_that_nobody_foresaw_drops_its_row_alone(
+        self, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In this process, since another could not be made to fail."""
+
+        def rl_row_or_not(item: Item, *arguments: object, **more: object) -> dict:
+            if item.number == 1:
+                raise KeyError("of a processor")
+            return rl_row(item, *arguments, **more)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(prepare_module, "rl_row", rl_row_or_not)
+        chunk = [(i, item_of(i, R1VL | {"id": f"row {i}"})) for i in range(3)]
+        counts = prepare_module._work((0, chunk, tmp_path, options(images)))
+        assert (counts["rl-train"], counts["dropped/failed"]) == (2, 1)
+        (dropped,) = map(json.loads, (tmp_path / "000000-dropped.jsonl").open())
+        assert (dropped["row"], dropped["id"], dropped["reason"]) == (1, "row 1", "failed")
+        assert dropped["detail"] == "KeyError: 'of a processor'"
+
+    def test_what_is_not_read_is_counted_once_a_key(self, tmp_path: Path, images: Path) -> None:
+        rows = [PLAIN | {"file_name": "china.jpg"}] * 2 + [
+            {"conversations": [{"from": "human", "value": "x"}]}
+        ]
+        report = prepare(source(tmp_path, rows), tmp_path / "out", options(images))
+        assert report.unread == {
+            "file_name: it is not read; image is": 2,
+            "conversations: it is not read; messages is": 1,
+        }
+        with pytest.raises(DataError, match="1 have conversations: it is not read; messages is"):
+            prepare(source(tmp_path, rows[2:], "other.json"), tmp_path / "out", options(images))
+
+    def test_reflective_rows_are_for_rl_where_they_are_in_order_and_never_for_the_warm_up(
+        self, tmp_path: Path, images: Path
+    ) -> None:
+        """As the code that made Mulberry's writes them: wherever a wrong part stood, then it goes on from there."""
+        turned = "\n\nI think I have made a mistake. Let me rethink it.\n\n"
+        before, step = SOLUTION.split("### Rationales", 1)[0], "### Step 1:\nThere are 3 children.\n"
+        early = before.replace("Six", "Two") + turned + SOLUTION
+        late = SOLUTION.replace(step, step.replace("3", "4") + turned + step)
+        rows = [R1VL | {"solution": solution} for solution in (early, late)]
+        report = prepare(source(tmp_path, rows), tmp_path / "out", options(images))
+        assert report.written == {"rl-train": 1, "rl-val": 0, "sft-train": 0, "sft-val": 0}
+        assert (report.no_warmup, report.dropped) == ({"reflective": 1}, {"solution": 1})
+        (_, dropped) = map(json.loads, (tmp_path / "out" / "dropped.jsonl").open())
+        assert "it takes a step back: give the answer as answer" in dropped["detail"]
+
     def test_rows_of_text_alone_are_counted(self, tmp_path: Path, images: Path) -> None:
         report = prepare(source(tmp_path, [R1VL, TEXT]), tmp_path / "out", options(images))
         assert report.without_images == 1
@@ -392,6 +474,41 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("model")
     tiny_models.build("Qwen2VL", folder)
     return str(folder)
+
+
+def test_verls_datasets_read_every_row_that_is_kept(model: str, images: Path, tmp_path: Path) -> None:
+    """Each of these rows but the first has ended the warm-up or RL in its middle, or reached the model blank."""
+    from omegaconf import OmegaConf
+    from transformers import AutoProcessor
+    from verl.utils.dataset.rl_dataset import RLHFDataset
+
+    from verl_stepgrpo.bridge.warmup_dataset import WarmupDataset
+
+    Image.new("LA", (64, 64), (0, 0)).save(images / "la.png")
+    Image.new("RGB", (3000, 10)).save(images / "wide.png")
+    video_text = TEXT | {"question": "What does <video> do?", "solution": TEXT["solution"] + " "}
+    rows = [
+        R1VL,
+        R1VL | {"problem": "Is <video> a mark?"},
+        R1VL | {"problem": "Is <|image_pad|> a token?"},
+        R1VL | {"solution": SOLUTION.replace("Share them out.", "The <image> shows apples.")},
+        R1VL | {"solution": SOLUTION.replace("Share them out.", "A <|video_pad|>.")},
+        R1VL | {"image_path": "wide.png"},
+        video_text,
+    ]
+    limits = options(images, model=model, max_prompt_length=2000)
+    report = prepare(source(tmp_path, rows), tmp_path / "out", limits)
+    assert report.dropped == {"image": 1, "marks": 2}
+    assert report.written == {"rl-train": 4, "rl-val": 0, "sft-train": 1, "sft-val": 0}
+    processor = AutoProcessor.from_pretrained(model)
+    config = OmegaConf.create({
+        "cache_dir": str(tmp_path), "max_prompt_length": 2000, "filter_overlong_prompts_workers": None,
+        "max_length": 2048, "train_batch_size": 1, "train_files": "", "pad_mode": "no_padding",
+    })  # fmt: skip
+    files = [str(tmp_path / "out" / f"{name}-train.parquet") for name in ("rl", "sft")]
+    assert len(RLHFDataset(files[0], processor.tokenizer, config, processor)) == 4
+    warm_up = WarmupDataset(files[1], processor.tokenizer, config, processor=processor)
+    assert all(len(warm_up[i]["input_ids"]) > 50 for i in range(len(warm_up)))
 
 
 class TestPromptLength:

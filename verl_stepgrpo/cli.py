@@ -29,6 +29,7 @@ from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.parallel import WorkerDiedError
 
 if TYPE_CHECKING:
+    from verl_stepgrpo.data.prepare import Report
     from verl_stepgrpo.evaluation.comparison import Comparison
     from verl_stepgrpo.evaluation.evaluate import Results
     from verl_stepgrpo.evaluation.intervals import Estimate
@@ -94,7 +95,7 @@ def prepare(
     marks. An interrupted run goes on where it was.
     """
     from verl_stepgrpo.data import prepare as work
-    from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, RowOptions
+    from verl_stepgrpo.data.rows import RowOptions
 
     rows = RowOptions(
         data_source=data_source or source.stem,
@@ -106,29 +107,7 @@ def prepare(
     options = work.PrepareOptions(rows, val_share, seed, model)
     with _progress() as advance:
         report = work.prepare(source, out, options, num_proc=num_proc, progress=advance)
-    typer.echo(f"{report.read} rows read")
-    for name, n in report.written.items():
-        typer.echo(f"{n:8} rows  {out / name}.parquet")
-    if not report.written["rl-val"]:
-        typer.echo("         none for validation, which training wants: raise --val-share, or change --seed")
-    if report.without_images:
-        remedy = (
-            "train and evaluate them with image_description=optional"
-            if report.without_images == report.written["rl-train"] + report.written["rl-val"]
-            else "their StepRVR is 0, unless image_description=optional, which asks no row for a description"
-        )
-        typer.echo(f"{report.without_images:8} rows without images: {remedy}")
-    for reason, n in report.dropped.items():
-        typer.echo(f"{n:8} dropped  {reason}: {REASONS[reason]}")
-    if report.dropped.get("image", 0) > report.read / 2:
-        typer.echo(
-            f"         most images are missing: relative paths start at {rows.image_root} (--image-root)"
-        )
-    for reason, n in report.no_warmup.items():
-        typer.echo(f"{n:8} not in the warm-up  {reason}: {NO_WARMUP[reason]}")
-    if report.key_steps["removed"]:
-        typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
-    typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
+    _show_prepared(report, out, rows.image_root)
     if strict and report.dropped:
         raise typer.Exit(1)
 
@@ -459,6 +438,42 @@ def _value(text: str) -> float | str:
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     return float(text) if re.fullmatch(r"-?(\d+\.\d*|\.\d+)", text) else text
+
+
+def _show_prepared(report: Report, out: Path, image_root: Path) -> None:
+    typer.echo(f"{report.read} rows read")
+    for name, n in report.written.items():
+        typer.echo(f"{n:8} rows  {out / name}.parquet")
+    if not report.written["rl-val"]:
+        typer.echo("         none for validation, which training wants: raise --val-share, or change --seed")
+    if report.without_images:
+        remedy = (
+            "train and evaluate them with image_description=optional"
+            if report.without_images == report.written["rl-train"] + report.written["rl-val"]
+            else "their StepRVR is 0, unless image_description=optional, which asks no row for a description"
+        )
+        typer.echo(f"{report.without_images:8} rows without images: {remedy}")
+    _show_left_out(report, image_root)
+    typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
+
+
+def _show_left_out(report: Report, image_root: Path) -> None:
+    from verl_stepgrpo.data.rows import NO_WARMUP, REASONS
+
+    for name, n in report.unread.items():
+        typer.echo(f"{n:8} rows have {name}")
+    if report.redrawn_images:
+        typer.echo(
+            f"{report.redrawn_images:8} images stored as a viewer shows them: upright, on white, with 8 bits a channel"
+        )
+    for reason, n in report.dropped.items():
+        typer.echo(f"{n:8} dropped  {reason}: {REASONS[reason]}")
+    if report.dropped.get("image", 0) > report.read / 2:
+        typer.echo(f"         most images are missing: relative paths start at {image_root} (--image-root)")
+    for reason, n in report.no_warmup.items():
+        typer.echo(f"{n:8} not in the warm-up  {reason}: {NO_WARMUP[reason]}")
+    if report.key_steps["removed"]:
+        typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
 
 
 def _show_results(results: Results) -> None:

@@ -238,7 +238,9 @@ def parse_key_steps(value: Any) -> tuple[KeyStep, ...]:
         items = _from_json(items)
     if isinstance(items, Mapping):
         if "Steps" not in items:
-            raise DataError(f"key_steps is an object without 'Steps'; it has {sorted(items)}")
+            raise DataError(
+                f"key_steps is an object without 'Steps'; it has {sorted(items)}{_advice(str(items))}"
+            )
         items = _plain(items["Steps"])
     if items is None:
         return ()
@@ -319,8 +321,16 @@ def _from_json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(
-            f"key_steps is text that is not JSON ({error}): {text[:60]!r}. One key step alone is a list of one."
+            f"key_steps is text that is not JSON ({error}): {text[:60]!r}"
+            f"{_advice(text) or '. One key step alone is a list of one.'}"
         ) from None
+
+
+def _advice(text: str) -> str:
+    """Return what to do with the answer of R1-VL's own prompt for key steps (``Step 1: [...], Step 2: [...]``)."""
+    if not re.search(r"\bStep\s*\d+\W*\[", text):
+        return ""
+    return ". Of the answer of R1-VL's prompt take the lists behind its steps, joined into one."
 
 
 def _wordings(item: Any) -> KeyStep:

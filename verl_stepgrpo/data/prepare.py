@@ -21,9 +21,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verl_stepgrpo.data.prompt_length import PromptLength, check_prompt_limit, prompt_length_of
+from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
-from verl_stepgrpo.data.sources import Item, read_items
+from verl_stepgrpo.data.sources import Item, RowError, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.key_steps import parse_key_steps
 from verl_stepgrpo.parallel import in_order
@@ -69,6 +69,8 @@ class Report:
         no_warmup: Rows that RL has and the warm-up has not, by reason.
         key_steps: Key steps kept, and those left out since their own solution lacks them.
         without_images: Rows of text alone, which are not asked for an image description.
+        redrawn_images: Images that are stored as a viewer shows them, since verl would show a model something else.
+        unread: Keys and turns that look as if they were meant and are not read: what is, and in how many rows.
         split: What decided which rows are for validation: ``val_share`` and ``seed``.
     """
 
@@ -78,6 +80,8 @@ class Report:
     no_warmup: dict[str, int]
     key_steps: dict[str, int]
     without_images: int
+    redrawn_images: int
+    unread: dict[str, int]
     split: dict[str, float]
 
 
@@ -129,6 +133,8 @@ def prepare(
         _dropped(counts, NO_WARMUP),
         {name: counts[f"key_steps/{name}"] for name in ("kept", "removed")},
         counts["without_images"],
+        counts["images/redrawn"],
+        _unread(counts),
         split,
     )
     (out / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
@@ -157,9 +163,17 @@ def _dropped(counts: Counter[str], reasons: Iterable[str]) -> dict[str, int]:
     return {reason: counts[f"dropped/{reason}"] for reason in reasons if counts[f"dropped/{reason}"]}
 
 
+def _unread(counts: Counter[str]) -> dict[str, int]:
+    return {name.removeprefix("unread/"): n for name, n in counts.items() if name.startswith("unread/")}
+
+
 def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
     reasons = ", ".join(f"{reason}: {n}" for reason, n in _dropped(counts, REASONS).items())
-    return f"none of the {counts['read']} rows of {source} can be used ({reasons}); {out / 'dropped.jsonl'} says why"
+    unread = "".join(f"; {n} have {name}" for name, n in _unread(counts).items())
+    return (
+        f"none of the {counts['read']} rows of {source} can be used ({reasons}){unread}; {out / 'dropped.jsonl'} says "
+        "why"
+    )
 
 
 def split_of(item: Item, options: PrepareOptions) -> str:
@@ -169,13 +183,13 @@ def split_of(item: Item, options: PrepareOptions) -> str:
     return "val" if place < options.val_share else "train"
 
 
-def _chunks(source: Path) -> Iterator[list[tuple[int, Item | DataError]]]:
+def _chunks(source: Path) -> Iterator[list[tuple[int, Item | RowError]]]:
     items = read_items(source)
     while chunk := list(itertools.islice(items, CHUNK)):
         yield chunk
 
 
-def _work(task: tuple[int, list[tuple[int, Item | DataError]], Path, PrepareOptions]) -> dict[str, int]:
+def _work(task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptions]) -> dict[str, int]:
     """Prepare one chunk, unless that was done before; return its counts."""
     number, chunk, parts, options = task
     done = parts / f"{number:06d}.json"
@@ -184,15 +198,16 @@ def _work(task: tuple[int, list[tuple[int, Item | DataError]], Path, PrepareOpti
     counts: Counter[str] = Counter(read=len(chunk))
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FILES}
     dropped = []
-    prompt_length = prompt_length_of(options.model) if options.model is not None else None
     for index, item in chunk:
         try:
-            for name, row in _rows_of(item, options, prompt_length, counts):
+            for name, row in _rows_of(item, options, counts):
                 rows[name].append(row)
-        except DroppedError as error:
-            counts[f"dropped/{error.reason}"] += 1
-            item_id = item.id if isinstance(item, Item) else None
-            dropped.append({"row": index, "id": item_id, "reason": error.reason, "detail": str(error)})
+        except ConfigError:
+            raise
+        except Exception as error:  # Pillow and a processor raise what they like; one row must not end all
+            reason, detail = _why_dropped(error)
+            counts[f"dropped/{reason}"] += 1
+            dropped.append({"row": index, "id": item.id, "reason": reason, "detail": detail})
     for name in FILES:
         counts[name] = len(rows[name])
         if rows[name]:
@@ -208,18 +223,35 @@ def _work(task: tuple[int, list[tuple[int, Item | DataError]], Path, PrepareOpti
 
 
 def _rows_of(
-    item: Item | DataError, options: PrepareOptions, prompt_length: PromptLength | None, counts: Counter[str]
+    item: Item | RowError, options: PrepareOptions, counts: Counter[str]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    if isinstance(item, DataError):
+    """Yield the rows of an item, each with the name of its file.
+
+    Raises:
+        DroppedError: The item has none, or no more.
+    """
+    counts.update(f"unread/{name}: {hint}" for name, hint in item.unread)
+    if isinstance(item, RowError):
         raise DroppedError("unreadable", str(item))
-    row = rl_row(item, options.rows, prompt_length)
+    prompt_length = prompt_length_of(options.model) if options.model is not None else None
+    tokens = special_tokens_of(options.model)
+    images: Counter[str] = Counter()
+    row = rl_row(item, options.rows, prompt_length, tokens=tokens, counts=images)
     split = split_of(item, options)
     kept = len(row["extra_info"]["key_steps"])
+    counts.update(images)
     counts["key_steps/kept"] += kept
     counts["without_images"] += not row["images"]
     counts["key_steps/removed"] += len(parse_key_steps(item.key_steps)) - kept
     yield f"rl-{split}", row
-    yield f"sft-{split}", sft_row(item, row)
+    yield f"sft-{split}", sft_row(item, row, tokens=tokens)
+
+
+def _why_dropped(error: Exception) -> tuple[str, str]:
+    """Return the reason and the detail; an error that was not foreseen is said with its type."""
+    if isinstance(error, DroppedError):
+        return error.reason, str(error)
+    return "failed", f"{type(error).__name__}: {error}"
 
 
 def _schema(name: str, options: RowOptions) -> pa.Schema:

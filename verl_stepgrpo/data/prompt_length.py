@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from verl_stepgrpo.data.images import parts, scaled
+from verl_stepgrpo.data.marks import TOKENS
 from verl_stepgrpo.data.pretrained import load
+from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.errors import ConfigError
 
 PromptLength = Callable[[list[dict[str, Any]], list[dict[str, Any]]], int]
@@ -21,18 +23,37 @@ def check_prompt_limit(max_prompt_length: int | None, model: str | None) -> None
 
 
 @functools.lru_cache(maxsize=1)
+def _processor_of(model: str) -> Any:
+    from transformers import AutoProcessor
+
+    try:
+        return load(AutoProcessor, model)
+    except ConfigError as error:
+        raise ConfigError(f"--model={model}: its processor cannot be loaded: {error}") from error
+
+
+def special_tokens_of(model: str | None) -> frozenset[str]:
+    """Return the texts that a processor takes for an image or the end of a turn; with a model also those of its own.
+
+    Raises:
+        ConfigError: The model's processor cannot be loaded.
+    """
+    if model is None:
+        return TOKENS
+    processor = _processor_of(model)
+    own = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
+    own += getattr(processor, "tokenizer", processor).all_special_tokens
+    # A mark that is its processor's token too is put into the text by verl.
+    return TOKENS | {token for token in own if token and token != IMAGE_MARK}
+
+
 def prompt_length_of(model: str) -> PromptLength:
     """Return what counts the tokens of prompts for a model (a folder or a name); loaded once a process.
 
     Raises:
         ConfigError: The model's processor cannot be loaded.
     """
-    from transformers import AutoProcessor
-
-    try:
-        processor = load(AutoProcessor, model)
-    except ConfigError as error:
-        raise ConfigError(f"--model={model}: its processor cannot be loaded: {error}") from error
+    processor = _processor_of(model)
     # A model of text alone has a tokenizer in its place.
     tokenizer = getattr(processor, "tokenizer", processor)
     image_processor = getattr(processor, "image_processor", None)

@@ -6,17 +6,18 @@ An item is checked against itself: its own solution has to score full marks, or 
 from __future__ import annotations
 
 import dataclasses
-import io
 import re
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
+from verl_stepgrpo.data.images import content_of, decoded, encoded, mended, name_of
+from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt, wrong_in_warm_up
 from verl_stepgrpo.data.prompt_length import PromptLength
-from verl_stepgrpo.data.prompts import prompt
-from verl_stepgrpo.data.sources import Item
+from verl_stepgrpo.data.prompts import IMAGE_MARK, prompt
+from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import parse_key_steps
 from verl_stepgrpo.rewards import faults_of_order, missing_parts, score_response
@@ -37,18 +38,20 @@ class DroppedError(Exception):
 
 REASONS = {
     "unreadable": "the row is no item: a key is missing or of a wrong type",
-    "image": "an image is missing or cannot be opened",
-    "marks": "the question has another number of <image> marks than there are images",
+    "image": "an image is missing, cannot be opened, or cannot reach the model as a viewer shows it",
+    "marks": "the question's marks do not fit its images, or it has the text of a special token",
     "answer": "there is no reference answer: neither its own key nor a final answer in the solution",
     "key_steps": "the key steps are of a type that cannot be read",
     "solution": "its own solution does not score full marks, so that no response could",
     "length": "the prompt has more tokens than --max-prompt-length, image tokens included",
+    "failed": "what reads the row failed in a way that was not foreseen; the detail has its error",
 }
 """Why an item is dropped."""
 
 NO_WARMUP = {
     "reflective": "the solution takes a step back and tries again",
     "no_solution": "there is no solution to learn from",
+    "solution_marks": "the solution has an <image>, a <video> or the text of a special token",
 }
 """Why an item that RL has is not in the warm-up."""
 
@@ -74,13 +77,29 @@ class RowOptions:
     reward: RewardSettings = field(default_factory=RewardSettings)
 
 
-def rl_row(item: Item, options: RowOptions, prompt_length: PromptLength | None = None) -> dict[str, Any]:
+def rl_row(
+    item: Item,
+    options: RowOptions,
+    prompt_length: PromptLength | None = None,
+    *,
+    tokens: Collection[str] = TOKENS,
+    counts: Counter[str] | None = None,
+) -> dict[str, Any]:
     """Return the row of verl's RL dataset.
+
+    Args:
+        item: The item.
+        options: How.
+        prompt_length: Counts the prompt's tokens, if they are to be counted.
+        tokens: Texts that a processor takes for an image or the end of a turn.
+        counts: Where images are counted that are stored as a viewer shows them: under ``images/redrawn``.
 
     Raises:
         DroppedError: The item fails a check.
     """
-    images = _images(item, options)
+    _check_marks(item, tokens)
+    counts = Counter() if counts is None else counts
+    images = [_image(path, options, counts) for path in item.images]
     answer = reference_answer(item)
     try:
         key_steps = [list(wordings) for wordings in parse_key_steps(item.key_steps)]
@@ -108,16 +127,18 @@ def rl_row(item: Item, options: RowOptions, prompt_length: PromptLength | None =
     }
 
 
-def sft_row(item: Item, row: dict[str, Any]) -> dict[str, Any]:
+def sft_row(item: Item, row: dict[str, Any], *, tokens: Collection[str] = TOKENS) -> dict[str, Any]:
     """Return the row of verl's SFT dataset, made of the RL row.
 
     Raises:
-        DroppedError: The item has no solution, or a reflective one.
+        DroppedError: The item has no solution, or one that is reflective or that the warm-up cannot read.
     """
     if item.solution is None:
         raise DroppedError("no_solution", "no solution")
     if item.is_reflective:
         raise DroppedError("reflective", "the solution takes a step back")
+    if wrong := list(wrong_in_warm_up(item.question, item.solution, tokens)):
+        raise DroppedError("solution_marks", "; ".join(wrong))
     return {
         "messages": [*row["prompt"], {"role": "assistant", "content": item.solution.strip()}],
         "images": row["images"],
@@ -134,7 +155,7 @@ def reference_answer(item: Item) -> str:
     if answer is None and item.solution is not None:
         answer = final_answer(parse_sections(item.solution))
     if answer is None or not answer.strip():
-        raise DroppedError("answer", "no answer, and no final answer in the solution")
+        raise DroppedError("answer", f"no answer, and no final answer in the solution{said_of(item.unread)}")
     return answer.strip()
 
 
@@ -158,6 +179,8 @@ def _key_steps_of_solution(
         wrong.append(f"it is not complete ({', '.join(missing)})")
     if not scored.ordered:
         wrong.append(f"it is not in order ({', '.join(faults_of_order(scored.sections))})")
+    if wrong and item.is_reflective:
+        wrong.append("it takes a step back: give the answer as answer, and leave the key solution out")
     if wrong and not scored.sections:
         wrong.append("where it is no response in the format, leave the key solution out")
     if wrong:
@@ -165,23 +188,34 @@ def _key_steps_of_solution(
     return [list(match.wordings) for match in scored.key_steps if match.matched]
 
 
-def _images(item: Item, options: RowOptions) -> list[dict[str, Any]]:
-    if item.n_marks is not None and item.n_marks != len(item.images):
-        raise DroppedError("marks", f"{item.n_marks} marks for {len(item.images)} images")
-    return [_image(path, options) for path in item.images]
+def _check_marks(item: Item, tokens: Collection[str]) -> None:
+    n_images = len(item.images)
+    text = item.marked_question if item.n_marks is not None else IMAGE_MARK * n_images + item.question
+    if wrong := list(wrong_in_prompt(text, n_images, tokens)):
+        raise DroppedError("marks", "; ".join(wrong))
 
 
-def _image(path: str, options: RowOptions) -> dict[str, Any]:
-    """Return an image as verl takes it, once it has been decoded whole."""
-    if re.match(r"\w+://", path):
+def _image(path: str, options: RowOptions, counts: Counter[str]) -> dict[str, Any]:
+    """Return an image as verl takes it, once it has been decoded whole; one that it would show otherwise, redrawn."""
+    if re.match(r"(?!file:)\w+://", path):
         # A row has to be the same every time it is read; pages go away.
         raise DroppedError("image", f"{path} is a URL: download the images, and name the files")
-    place = options.image_root / path
+    source = path if path.startswith("data:") else str(options.image_root / path.removeprefix("file://"))
     try:
-        content = place.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise DroppedError("image", f"{place}: {type(error).__name__}: {error}") from None
+        content = content_of(source)
+        image = decoded(content)
+        redrawn = mended(image)
+    except (OSError, ValueError) as error:  # a DataError is a ValueError; so is what a path with a NUL raises
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DroppedError("image", f"{name_of({'image': source})}: {said}") from None
+    if redrawn is not None:
+        if not options.embed_images:
+            raise DroppedError(
+                "image",
+                f"{name_of({'image': source})}: {redrawn.why}: save it as it is shown, or let prepare put the images "
+                "into the rows",
+            )
+        content = encoded(redrawn.image, image.format)
+        counts["images/redrawn"] += 1
     bound = {} if options.max_pixels is None else {"max_pixels": options.max_pixels}
-    return ({"bytes": content} if options.embed_images else {"image": str(place)}) | bound
+    return ({"bytes": content} if options.embed_images else {"image": source}) | bound
