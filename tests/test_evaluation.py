@@ -121,7 +121,7 @@ class TestEvaluate:
             ("1", 0, 101),
         ]
         assert rows[0].response == RESPONSE.format(n=0, answer=1)
-        assert rows[0]["steps"][0]["token_end"] is None
+        assert rows[0].steps[0].token_end is None
         assert rows[0]["components"]["score"] == pytest.approx(2.1)
 
     def test_what_is_asked_is_what_was_set(self, server: Server, tmp_path: Path) -> None:

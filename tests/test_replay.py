@@ -22,10 +22,10 @@ from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.replay.replay import FLIPPED, RESULTS, SET_ASIDE, replay
 from verl_stepgrpo.replay.tally import Summary
 from verl_stepgrpo.replay.variants import variants
-from verl_stepgrpo.rewards import paid
+from verl_stepgrpo.rewards import SCORE_KEYS, paid
 from verl_stepgrpo.traces.files import TraceWriter
 from verl_stepgrpo.traces.header import Start
-from verl_stepgrpo.traces.rows import Credit
+from verl_stepgrpo.traces.rows import FIRST_COMPONENTS, Credit
 
 KEY_STEPS = [["3 apples"], ["5 pears"], ["3 + 5 = 8"]]
 HEAD = "### Image Description:\nFruit.\n### Rationales:\nAdd them.\n### Let's think step by step.\n"
@@ -223,10 +223,11 @@ def test_what_an_older_version_did_not_judge_is_in_no_mean(tmp_path: Path) -> No
     path = train(tmp_path, [ALL])
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows:
-        del row["components"]["unparseable"]
+        row["components"] = {key: row["components"][key] for key in FIRST_COMPONENTS}
     path.write_text("".join(json.dumps(row | {"schema": 1}) + "\n" for row in rows))
     logged, replayed = one(tmp_path)
-    assert replayed.components.keys() - logged.components.keys() == {"unparseable"}
+    assert logged.components.keys() == set(FIRST_COMPONENTS)
+    assert replayed.components.keys() == set(SCORE_KEYS)
 
 
 def test_lines_that_are_no_rows_are_set_aside_with_their_place_and_the_rest_is_replayed(

@@ -21,6 +21,20 @@ SCHEMA = 2
 READABLE = (1, 2)
 """Versions that are read. Schema 1 had no ``split``, ``faults`` and ``id``, and fewer components."""
 
+FIRST_COMPONENTS = (
+    "score",
+    "acc",
+    "step_rar",
+    "step_rvr",
+    "key_step_match",
+    "complete",
+    "ordered",
+    "answered",
+    "verifier_timeout",
+    "unparseable",
+)
+"""Those of schema 1, which every row has; the others of ``SCORE_KEYS`` are in the rows of later versions."""
+
 TRAIN, VAL = "train", "val"
 """Splits: training steps, and validations; an evaluation is a validation at step 0."""
 
@@ -254,7 +268,11 @@ def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
     components, answer, faults = facts["components"], facts["answer"], facts.get("faults")
     return {
-        "components": {key: _number(components[key]) for key in SCORE_KEYS if key in components},
+        "components": {
+            key: _number(components[key])
+            for key in SCORE_KEYS
+            if key in FIRST_COMPONENTS or key in components
+        },
         "key_step_share": _number(facts["key_step_share"]),
         "answer": Decision(str(answer["text"]), str(answer["layer"]), str(answer["reason"])),
         "key_steps": tuple(map(_match, facts["key_steps"])),
