@@ -4,14 +4,17 @@ a fresh Python process that imports verl."""
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import itertools
 import json
 import logging
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import parquet, python, rows
 from hydra import compose, initialize_config_module
@@ -277,6 +280,11 @@ class TestDatasetCheck:
             ({"extra_info": "x"}, "extra_info is 'x'"),
             ({"reward_model": "x"}, "reward_model is 'x'"),
             ({"extra_info": {"index": [1], "key_steps": [["x"]]}}, "stands in row 0 already"),
+            ({"extra_info": {"index": np.int64(1), "key_steps": [["x"]]}}, "index=1 stands in row 0 already"),
+            ({"extra_info": {"index": b"a", "key_steps": [["x"]]}}, "index=b'a' (bytes) cannot be written"),
+            ({"extra_info": {"index": datetime.date(2026, 1, 2)}}, "(date) cannot be written to a trace"),
+            ({"extra_info": {"index": uuid.UUID(int=7)}}, "(UUID) cannot be written to a trace"),
+            ({"extra_info": {"index": float("nan")}}, "index=nan (float) cannot be written to a trace"),
         ],
     )
     def test_a_mistake_names_its_row_and_reason(self, changes: dict, said: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import io
 import json
 import os
@@ -91,6 +92,13 @@ def never() -> Iterator[ServerOptions]:
 
 
 class TestEvaluate:
+    def test_a_row_whose_index_json_has_not_is_evaluated_and_named(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        dated = row(0) | {"extra_info": {"index": datetime.date(2026, 1, 2), "key_steps": [["0 + 1 = 1"]]}}
+        assert run(server, tmp_path, [dated]).failed == 0
+        assert [r["index"] for r in read_trace(tmp_path / "out" / RESPONSES)] == ["2026-01-02"]
+
     def test_the_means_are_those_of_the_responses(self, server: Server, tmp_path: Path) -> None:
         server.weak = (0, 5, 6)
         results = run(server, tmp_path)

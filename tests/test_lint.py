@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import subprocess
 import sys
@@ -31,6 +32,11 @@ def checks(tmp_path: Path, table: list[dict], **options: object) -> list[tuple[i
 
 def test_an_index_that_stands_twice_is_found(tmp_path: Path) -> None:
     assert checks(tmp_path, [row(0), row(1, index=0), row(2)]) == [(1, "index")]
+
+
+def test_an_index_that_no_trace_can_hold_is_found(tmp_path: Path) -> None:
+    days = [datetime.date(2026, 1, day) for day in (1, 2)]
+    assert checks(tmp_path, [row(i, index=day) for i, day in enumerate(days)]) == [(0, "index"), (1, "index")]
 
 
 def test_a_good_dataset_has_no_findings(tmp_path: Path) -> None:

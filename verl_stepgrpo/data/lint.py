@@ -39,7 +39,7 @@ MAX_DECOY_RATE = 0.2
 
 CHECKS = {
     "unreadable": "the reference answer or the key steps are missing or of a wrong type",
-    "index": "extra_info.index is missing, or stands in an earlier row too: training refuses the file",
+    "index": "extra_info.index is missing, no trace can hold it, or an earlier row has it: training refuses the file",
     "no_key_steps": "the row has no key steps: its StepRAR is its answer alone",
     "empty_key_step": "a key step is blank",
     "never_matched": "a key step is not found in its own solution, or, without one, in its own words",
