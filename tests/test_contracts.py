@@ -110,11 +110,43 @@ class TestVerl:
             trainer = trainer_base.get_trainer_cls(mode)
             assert not {"_compute_advantage", "_val_metrics_update"} & set(vars(trainer))
 
+    def test_every_agent_loop_is_scored_in_the_method_that_is_wrapped(self) -> None:
+        from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+        from verl.trainer.ppo.v1 import agent_loop_tq
+
+        method = AgentLoopWorker._compute_score
+        assert method._verl_stepgrpo
+        assert list(inspect.signature(inspect.unwrap(method)).parameters)[:3] == ["self", "outputs", "kwargs"]
+        source = inspect.getsource(inspect.unwrap(method))
+        assert '"tool_extra_fields": np.array([o.extra_fields for o in outputs]' in source
+        assert '"response_len"' in source
+        for module in (inspect.getmodule(AgentLoopWorker), agent_loop_tq):
+            assert "await self._compute_score(" in inspect.getsource(module)
+
+    def test_a_response_keeps_the_mask_of_its_agent_loop_beside_the_one_that_verl_rewrites(self) -> None:
+        from verl.trainer.ppo.v1 import agent_loop_tq
+
+        assert 'field["loss_mask"] = field["response_mask"]' in inspect.getsource(agent_loop_tq)
+
     def test_the_sampler_waits_in_the_method_that_is_guarded(self) -> None:
         from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
         for method in (ReplayBuffer.sample, ReplayBufferAsync.wait_for_sampleable):
             assert "self._wait_for_next_poll(" in inspect.getsource(inspect.unwrap(method))
+
+    def test_each_poll_of_a_sampler_passes_the_method_that_counts(self) -> None:
+        from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+        arguments = ["self", "global_steps", "partition_id", "eviction_reasons"]
+        assert list(inspect.signature(ReplayBuffer._evict_terminal_groups).parameters) == arguments
+        for method in (ReplayBuffer.sample, ReplayBufferAsync.wait_for_sampleable):
+            source = inspect.getsource(inspect.unwrap(method))
+            loop = source[source.index("while True:") :]
+            first, then = (
+                loop.index("self._sync_metadata_from_transfer_queue()"),
+                loop.index("_evict_terminal"),
+            )
+            assert first < then < loop.index("refill_fn(")
 
     def test_the_driver_validates_before_ray_starts(self) -> None:
         from verl.trainer import main_ppo

@@ -97,7 +97,7 @@ class TestEvaluate:
     ) -> None:
         dated = row(0) | {"extra_info": {"index": datetime.date(2026, 1, 2), "key_steps": [["0 + 1 = 1"]]}}
         assert run(server, tmp_path, [dated]).failed == 0
-        assert [r["index"] for r in read_trace(tmp_path / "out" / RESPONSES)] == ["2026-01-02"]
+        assert [r.index for r in read_trace(tmp_path / "out" / RESPONSES)] == ["2026-01-02"]
 
     def test_the_means_are_those_of_the_responses(self, server: Server, tmp_path: Path) -> None:
         server.weak = (0, 5, 6)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
+import uuid
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,7 +44,9 @@ class ByteTokenizer:
         return self.inner.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
 
-def score(response: str, node: dict, extra_info: object, ground_truth: object = "8") -> dict:
+def score(
+    response: str, node: dict, extra_info: object, ground_truth: object = "8", use_v1: bool = True
+) -> dict:
     from verl import DataProto
     from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 
@@ -65,7 +69,7 @@ def score(response: str, node: dict, extra_info: object, ground_truth: object = 
     )
 
     async def run() -> dict:
-        config = OmegaConf.create({"algorithm": {"stepgrpo": node}})
+        config = OmegaConf.create({"algorithm": {"stepgrpo": node}, "trainer": {"use_v1": use_v1}})
         manager = get_reward_manager_cls("stepgrpo")(config=config, tokenizer=tokenizer, compute_score=None)
         manager.loop = asyncio.get_running_loop()
         return await manager.run_single(data)
@@ -106,6 +110,31 @@ class TestRewardManager:
         for step in trace["steps"]:
             # One token a byte: the emoji before the steps has four.
             assert step["token_end"] == len(RESPONSE[: step["end"]].encode())
+
+    @pytest.mark.parametrize(
+        ("index", "traced"),
+        [
+            ("a-1", "a-1"),
+            (None, None),
+            (np.int64(7), 7),
+            (np.str_("a"), "a"),
+            (datetime.datetime(2026, 1, 2), "2026-01-02 00:00:00"),
+            (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+            (b"a", "b'a'"),
+            (["a", b"b"], "['a', b'b']"),
+            ({1: "a"}, {"1": "a"}),
+            (float("nan"), "nan"),
+        ],
+    )
+    def test_a_row_that_nothing_checked_is_scored_and_named_whatever_its_index_is(
+        self, index: object, traced: object
+    ) -> None:
+        info = score(RESPONSE, {}, {"index": index, "key_steps": []})["reward_extra_info"]
+        assert json.loads(info[TRACE_KEY])["index"] == traced
+
+    def test_verls_legacy_trainer_is_not_given_a_trace_that_it_would_not_write(self) -> None:
+        info = score(RESPONSE, {}, self.EXTRA, use_v1=False)["reward_extra_info"]
+        assert set(info) == set(SCORE_KEYS)
 
     def test_without_a_trace_folder_the_texts_are_not_carried(self) -> None:
         trace = json.loads(score(RESPONSE, {}, self.EXTRA)["reward_extra_info"][TRACE_KEY])

@@ -43,6 +43,12 @@ def _preflight(config_module: ModuleType) -> None:
     preflight.wrap(config_module)
 
 
+def _written_tokens(agent_loop: ModuleType) -> None:
+    from verl_stepgrpo.bridge import written_tokens
+
+    written_tokens.wrap(agent_loop)
+
+
 def _trainer_hooks(trainer_base: ModuleType) -> None:
     from verl_stepgrpo.bridge import trainer_hooks
 
@@ -60,5 +66,6 @@ _EXTENSIONS = {
     "verl.utils.config": _preflight,
     "verl.trainer.ppo.core_algos": _estimator,
     "verl.experimental.reward_loop.reward_manager": _reward_manager,
+    "verl.experimental.agent_loop.agent_loop": _written_tokens,
     "verl.trainer.ppo.v1.trainer_base": _trainer_hooks,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +12,19 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.experimental.reward_loop.reward_manager.registry import register as register_manager
 
-from verl_stepgrpo.bridge.token_ends import token_end
+from verl_stepgrpo.bridge.token_ends import Written
+from verl_stepgrpo.bridge.written_tokens import WRITTEN_SPANS
+from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.rewards import ScoredResponse, score_response
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
 from verl_stepgrpo.traces.rows import TRACE_KEY, judgement_of
 
+logger = logging.getLogger("verl_stepgrpo")
+
 
 @register_manager(NAME)
 class StepGRPORewardManager(RewardManagerBase):
-    """Scores responses with StepRAR and StepRVR.
+    """Scores responses with StepRAR and StepRVR: of several turns what the model wrote, not what tools answered.
 
     Decoding and scoring run in the event loop's thread pool, so that other responses are served meanwhile.
     Settings come from ``algorithm.stepgrpo``, which the driver validated before anything was started.
@@ -35,52 +40,77 @@ class StepGRPORewardManager(RewardManagerBase):
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
         self.settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
+        # The legacy trainer writes no traces, and makes an array as wide as the longest of all.
+        self._carries_traces = bool(OmegaConf.select(config, "trainer.use_v1", default=True))
+        self._knows_turns = True
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Return ``reward_score`` and ``reward_extra_info`` (all components, and the trace as one string)."""
         return await self.loop.run_in_executor(None, self._score, data[-1:][0])
 
     def _score(self, item: Any) -> dict[str, Any]:
-        token_ids = _response_tokens(item)
-        response = self._decode(token_ids)
+        written = self._written(item)
         row = item.non_tensor_batch
         extra_info = row.get("extra_info") or {}
         result = score_response(
-            response,
+            written.text,
             row["reward_model"]["ground_truth"],
             extra_info.get("key_steps"),
             self.settings.reward,
         )
-        components = result.components()
-        trace = self._trace(result, row, extra_info, response, token_ids)
-        return {"reward_score": components["score"], "reward_extra_info": {**components, TRACE_KEY: trace}}
+        components: dict[str, Any] = result.components()
+        info = components | ({TRACE_KEY: self._trace(result, row, written)} if self._carries_traces else {})
+        return {"reward_score": components["score"], "reward_extra_info": info}
 
-    def _trace(
-        self, result: ScoredResponse, row: Any, extra_info: Any, response: str, token_ids: Sequence[int]
-    ) -> str:
-        ends = [token_end(self._decode, token_ids, response, step.end) for step in result.steps]
-        texts = {"prompt": _prompt_text(row.get("raw_prompt")), "response": response}
+    def _trace(self, result: ScoredResponse, row: Any, written: Written) -> str:
+        extra_info = row.get("extra_info") or {}
+        texts = {"prompt": _prompt_text(row.get("raw_prompt")), "response": written.text}
         judgement = judgement_of(
             result,
             self.settings.reward,
-            step_token_ends=ends,
-            index=extra_info.get("index"),
-            id=extra_info.get("id"),
-            data_source=row.get("data_source"),
+            step_token_ends=[written.token_end(step.end) for step in result.steps],
+            index=traced(extra_info.get("index")),
+            id=traced(extra_info.get("id")),
+            data_source=traced(row.get("data_source")),
             ground_truth=str(row["reward_model"]["ground_truth"]),
             **(texts if self.settings.trace_dir is not None else {}),
         )
         return json.dumps(judgement.to_json(), ensure_ascii=False)
+
+    def _written(self, item: Any) -> Written:
+        """Return what the model wrote of the response; all of it where verl does not say."""
+        token_ids = _response_tokens(item)
+        row = item.non_tensor_batch
+        spans = (row.get("tool_extra_fields") or {}).get(WRITTEN_SPANS)
+        if spans is None:
+            if row.get("__num_turns__", 2) > 2:
+                self._warn_of_turns()
+            spans = [[0, len(token_ids)]]
+        return Written.of(self._decode, token_ids, spans)
+
+    def _warn_of_turns(self) -> None:
+        if self._knows_turns:
+            self._knows_turns = False
+            logger.warning(
+                "The agent loop does not say which tokens of its responses the model wrote: what tools answered is "
+                "scored as if it were the model's. Let its worker call AgentLoopWorker._compute_score, as verl's does."
+            )
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(token_ids, skip_special_tokens=True)
 
 
 def _response_tokens(item: Any) -> list[int]:
+    """Return the tokens of a response without padding.
+
+    verl pads the outputs of a session to one length, prompt and response together, so that the mask's end is not the
+    response's; there it says the response's length.
+    """
     responses = item.batch["responses"]
-    width = responses.shape[-1]
-    length = int(item.batch["attention_mask"][-width:].sum())
-    return responses[:length].tolist()
+    length = item.non_tensor_batch.get("response_len")
+    if length is None:
+        length = item.batch["attention_mask"][-responses.shape[-1] :].sum()
+    return responses[: int(length)].tolist()
 
 
 def _prompt_text(messages: Any) -> str:

@@ -29,6 +29,7 @@ from verl_stepgrpo.bridge.judged import Judged, is_padding, judged_rows, provide
 from verl_stepgrpo.bridge.liveness import watch_workers
 from verl_stepgrpo.bridge.preflight import uses_estimator
 from verl_stepgrpo.bridge.run_header import begin_traces
+from verl_stepgrpo.bridge.token_ends import Written, written_spans
 from verl_stepgrpo.curves import MAX_DECOY_RESPONSES, Outcome, Reasoned, curve_name, curves, decoy_rate
 from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.settings import NODE, RunSettings
@@ -182,10 +183,12 @@ def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judg
     chosen = judged[:: max(1, -(-len(judged) // MAX_DECOY_RESPONSES))]
     if not chosen:
         return {}
-    tokens = _fetch(batch, [row.key for row in chosen], ["responses"])["responses"]
+    # verl may rewrite response_mask (rollout correction); loss_mask stays that of the agent loop.
+    data = _fetch(batch, [row.key for row in chosen], ["responses", "loss_mask"])
+    decode = functools.partial(trainer.tokenizer.decode, skip_special_tokens=True)
     responses = [
-        Reasoned(row.uid, trainer.tokenizer.decode(ids, skip_special_tokens=True), row.key_steps)
-        for row, ids in zip(chosen, tokens, strict=True)
+        Reasoned(row.uid, Written.of(decode, ids, written_spans(mask)).text, row.key_steps)
+        for row, ids, mask in zip(chosen, data["responses"], data["loss_mask"], strict=True)
     ]
     rate = decoy_rate(responses, state.settings.reward.match_threshold)
     return {} if rate is None else {curve_name("decoy_match"): rate}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -36,12 +37,12 @@ def check_index(index: object, number: int, seen: dict[str, int]) -> None:
     seen[name] = number
 
 
-def traced_index(index: object) -> object:
-    """Return ``index`` as a trace has it: a value that JSON has as it is, any other as its text. Never raises.
+def traced(value: object) -> Any:
+    """Return what names a row as a trace has it: a value that JSON has as it is, any other as its text. Never raises.
 
-    For rows that nothing has checked, those of a dataset class of the user's.
+    For rows that nothing has checked, as those of a dataset class of the user's.
     """
-    value = _own_value(index)
+    value = _own_value(value)
     return value if _is_json(value) else str(value)
 
 

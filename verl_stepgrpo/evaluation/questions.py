@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.data.images import parts, scaled
-from verl_stepgrpo.data.index import traced_index
+from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.pretrained import load
 from verl_stepgrpo.errors import ConfigError, DataError
@@ -94,7 +94,7 @@ def question_of(number: int, row: Mapping[str, Any]) -> Question:
         images=images,
         ground_truth=check_ground_truth((row.get("reward_model") or {}).get("ground_truth")),
         key_steps=parse_key_steps(extra_info.get("key_steps")),
-        index=traced_index(extra_info.get("index")),
+        index=traced(extra_info.get("index")),
         data_source=row.get("data_source"),
     )
 

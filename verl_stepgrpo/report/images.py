@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from verl_stepgrpo.data.index import traced_index
+from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.report.collect import Question
 
@@ -104,7 +104,7 @@ def _source(image: Mapping[str, Any]) -> io.BytesIO | str:
 
 def _question(row: Mapping[str, Any]) -> Question:
     source = row.get("data_source")
-    return None if source is None else str(source), traced_index((row.get("extra_info") or {}).get("index"))
+    return None if source is None else str(source), traced((row.get("extra_info") or {}).get("index"))
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
