@@ -111,6 +111,7 @@ def test_the_main_job_runs_for_real(tmp_path: Path) -> None:
     assert results["before"]["n"] == results["after"]["n"] == 32
     assert results["exported_model"]["n"] == 32
     check_traces(out / "trace")
+    check_header(out)
     check_components_agree_with_verl(log, out / "trace")
     check_curves(log, out)
     check_a_replay_gives_the_run_back(out / "trace")
@@ -181,6 +182,22 @@ def check_traces(folder: Path) -> None:
         assert all(len({r.index for r in g}) == 1 for g in groups.values())
         for group in groups.values():
             assert sum(r.credit.first for r in group) == pytest.approx(0, abs=1e-4)
+
+
+def check_header(out: Path) -> None:
+    """The trainer's process, which Ray started, knows what was typed."""
+    from verl_stepgrpo.resume import digest
+    from verl_stepgrpo.traces.header import read_header
+
+    (start,) = read_header(out / "trace")
+    assert start.from_step == 0
+    assert start.command is not None
+    assert "verl.trainer.main_ppo" in start.command
+    assert "+stepgrpo=digits_cpu" in start.command
+    assert start.weights
+    assert start.settings["trace_dir"]
+    for files in (start.data["train"], start.data["val"]):
+        assert [file.sha256 for file in files] == [digest(Path(file.path)) for file in files]
 
 
 def check_components_agree_with_verl(log: str, folder: Path) -> None:

@@ -35,8 +35,10 @@ from verl_stepgrpo.evaluation.evaluate import (
     summarise,
 )
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.resume import digest
 from verl_stepgrpo.serving.client import ServerOptions
 from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.header import read_header
 
 RESPONSE = """### Image Description:
 A number.
@@ -130,7 +132,14 @@ class TestEvaluate:
         ]
         assert rows[0].response == RESPONSE.format(n=0, answer=1)
         assert rows[0].steps[0].token_end is None
-        assert rows[0]["components"]["score"] == pytest.approx(2.1)
+        assert rows[0].components["score"] == pytest.approx(2.1)
+
+    def test_the_header_says_how_it_was_asked(self, server: Server, tmp_path: Path) -> None:
+        run(server, tmp_path, reward=RewardSettings(alpha=0.2))
+        (start,) = read_header(tmp_path / "out")
+        assert (start.from_step, start.model, start.settings["alpha"]) == (0, "m", 0.2)
+        (file,) = start.data["val"]
+        assert file.sha256 == digest(Path(file.path))
 
     def test_what_is_asked_is_what_was_set(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path, samples=2, temperature=0.7, max_tokens=99)

@@ -22,13 +22,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from verl_stepgrpo import SCORE_KEYS, ConfigError, DataError
 from verl_stepgrpo.curves import Outcome, curve_name, curves
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.report.build import Sources, Written, write_report
 from verl_stepgrpo.report.collect import GroupKey, read_run, sample
 from verl_stepgrpo.report.images import MAX_SIDE, thumbnail
 from verl_stepgrpo.report.outcome import compare
 from verl_stepgrpo.report.rollouts import group_view, pieces, sections_view
 from verl_stepgrpo.report.verl_log import read_log
-from verl_stepgrpo.traces.files import SetAside, TraceWriter, read_trace, trace_files
+from verl_stepgrpo.traces.files import TraceWriter, read_trace, trace_files
 from verl_stepgrpo.traces.rows import TraceRow
 
 DESKTOP = {"width": 1280, "height": 900}

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.settings import RunSettings
 from verl_stepgrpo.traces.files import (
     HEADER,
-    SetAside,
     TraceWriter,
     iter_traces,
     read_trace,

@@ -6,18 +6,22 @@ import asyncio
 import datetime
 import json
 import uuid
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import trace_row
 from omegaconf import OmegaConf
 from tensordict import TensorDict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from verl_stepgrpo import SCORE_KEYS, RunSettings
-from verl_stepgrpo.bridge import trainer_hooks
+from verl_stepgrpo.bridge import run_header, trainer_hooks
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
+from verl_stepgrpo.traces.files import TraceWriter, trace_files
+from verl_stepgrpo.traces.header import DataFile, read_header
 from verl_stepgrpo.traces.rows import SCHEMA, TRACE_KEY
 
 RESPONSE = (
@@ -197,6 +201,43 @@ def test_the_state_of_a_run_is_made_once() -> None:
     trainer = SimpleNamespace(config=OmegaConf.create({"algorithm": {}}))
     assert trainer_hooks.RunState.of(trainer) is trainer_hooks.RunState.of(trainer)
     assert trainer_hooks.RunState.of(trainer).settings == RunSettings()
+
+
+class TestBeginningTraces:
+    def begin(self, folder: Path, step: int, **settings: object) -> None:
+        config = OmegaConf.create(
+            {
+                "actor_rollout_ref": {"model": {"path": "model"}},
+                "data": {"train_files": ["a"], "val_files": "b"},
+            }
+        )
+        run_header.begin_traces(folder, RunSettings.from_mapping(settings), config, step).join()
+
+    def test_each_start_is_written_down(self, tmp_path: Path) -> None:
+        self.begin(tmp_path, 0)
+        self.begin(tmp_path, 3, alpha=0.5)
+        first, second = read_header(tmp_path)
+        assert (first.from_step, first.settings["alpha"]) == (0, 0.1)
+        assert (second.from_step, second.settings["alpha"]) == (3, 0.5)
+        assert first.data == {"train": [DataFile("a", None)], "val": [DataFile("b", None)]}
+
+    def test_what_another_attempt_left_is_kept_aside_and_said(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for step in (1, 2):
+            TraceWriter(tmp_path).write("train", step, [trace_row(step=step)])
+        self.begin(tmp_path, 1)
+        assert [path.name for path in trace_files(tmp_path)] == ["step-000001.jsonl"]
+        (message,) = [record.getMessage() for record in caplog.records]
+        assert "had steps behind 1, of another attempt; they are in" in message
+
+    def test_a_folder_that_cannot_be_written_costs_the_header_and_not_the_run(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "header.jsonl").symlink_to("/dev/full")
+        self.begin(tmp_path, 1)
+        (message,) = [record.getMessage() for record in caplog.records]
+        assert "gets no header" in message
 
 
 class TestTokenAdvantages:

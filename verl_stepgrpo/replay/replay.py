@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.replay.rescoring import Plan, Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
 from verl_stepgrpo.replay.variants import Variant
-from verl_stepgrpo.traces.files import SetAside, no_rows, stands_twice, trace_files
+from verl_stepgrpo.traces.files import no_rows, stands_twice, trace_files
 from verl_stepgrpo.traces.header import SettingsByStep, read_header
 
 RESULTS, FLIPPED, SET_ASIDE = "replay.json", "flipped.jsonl", "set_aside.jsonl"

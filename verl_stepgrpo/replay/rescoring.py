@@ -10,10 +10,10 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, paid, score_response
 from verl_stepgrpo.settings import RewardSettings, RunSettings
-from verl_stepgrpo.traces.files import SetAside
 from verl_stepgrpo.traces.header import SettingsByStep
 from verl_stepgrpo.traces.rows import TraceRow, parse_row
 

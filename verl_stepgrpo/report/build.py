@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.report import charts, outcome
 from verl_stepgrpo.report.collect import (
     GroupKey,
@@ -20,7 +21,7 @@ from verl_stepgrpo.report.images import Images
 from verl_stepgrpo.report.page import MARK, Page, render
 from verl_stepgrpo.report.rollouts import group_view
 from verl_stepgrpo.report.verl_log import Metrics, read_log
-from verl_stepgrpo.traces.files import SetAside, iter_traces, no_rows, trace_files
+from verl_stepgrpo.traces.files import iter_traces, no_rows, trace_files
 from verl_stepgrpo.traces.header import read_header
 from verl_stepgrpo.traces.rows import TRAIN, VAL, TraceRow
 

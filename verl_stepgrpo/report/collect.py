@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from verl_stepgrpo.curves import GROUP_CURVES, Outcome, curve_name, curves
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.rewards import SCORE_KEYS
-from verl_stepgrpo.traces.files import SetAside, iter_traces, stands_twice
+from verl_stepgrpo.traces.files import iter_traces, stands_twice
 from verl_stepgrpo.traces.rows import TRAIN, VAL, TraceRow
 
 Question = tuple[str | None, Any]

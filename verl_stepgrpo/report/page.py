@@ -12,13 +12,13 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.imports import installed_version
 from verl_stepgrpo.report.charts import Chart
 from verl_stepgrpo.report.collect import Run
 from verl_stepgrpo.report.images import Images
 from verl_stepgrpo.report.outcome import Comparison
 from verl_stepgrpo.settings import RunSettings
-from verl_stepgrpo.traces.files import SetAside
 from verl_stepgrpo.traces.header import Start
 from verl_stepgrpo.traces.rows import TRAIN, VAL
 

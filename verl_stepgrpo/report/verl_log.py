@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.traces.files import SetAside
+from verl_stepgrpo.files import SetAside
 
 Metrics = dict[str, dict[int, float]]
 """By name, the value at each step."""

@@ -11,12 +11,12 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import SetAside, read_lines
 from verl_stepgrpo.settings import NODE
 from verl_stepgrpo.traces.rows import TraceRow, parse_row
 
@@ -114,15 +114,6 @@ def set_aside_later_steps(folder: Path, step: int) -> Path | None:
     return aside
 
 
-@dataclass(frozen=True)
-class SetAside:
-    """A line of a trace that is no row, and why."""
-
-    path: Path
-    line: int
-    reason: str
-
-
 def read_trace(path: str | Path) -> list[TraceRow]:
     """Return the rows of one trace file.
 
@@ -143,14 +134,7 @@ def iter_traces(paths: Iterable[Path], *, set_aside: Callable[[SetAside], None])
     A killed run leaves a truncated line, and other JSONL may lie beside traces.
     """
     for path in paths:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    row = parse_row(line)
-                except ValueError as error:
-                    set_aside(SetAside(path, number, str(error)))
-                else:
-                    yield row
+        yield from read_lines(path, parse_row, set_aside=set_aside)
 
 
 def trace_files(source: Path) -> list[Path]:

