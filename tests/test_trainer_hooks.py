@@ -151,13 +151,12 @@ class TestRewardManager:
 
 class TestValidationRows:
     def test_sessions_of_a_uid_are_numbered_in_their_order(self) -> None:
-        rows = trainer_hooks.validation_rows(
-            ["a", "b", "a", "b"], ['{"x": 1}', '{"x": 2}', None, '{"x": 3}'], 5
-        )
-        assert [(r["uid"], r["session"], r["x"], r["step"]) for r in rows] == [
-            ("a", 0, 1, 5),
-            ("b", 0, 2, 5),
-            ("b", 1, 3, 5),
+        first, second, third = (json.dumps(trace_row(text).to_json()) for text in "123")
+        rows = trainer_hooks.validation_rows(["a", "b", "a", "b"], [first, second, None, third], 5)
+        assert [(r.split, r.step, r.uid, r.session, r.response) for r in rows] == [
+            ("val", 5, "a", 0, "1"),
+            ("val", 5, "b", 0, "2"),
+            ("val", 5, "b", 1, "3"),
         ]
 
 
