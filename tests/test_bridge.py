@@ -34,6 +34,14 @@ def composed() -> DictConfig:
         return compose("ppo_trainer", overrides=["+stepgrpo=paper"])
 
 
+def without_data(config: DictConfig, key: str = "trainer.use_v1", value: object = True) -> DictConfig:
+    """Return a copy of ``config`` with a setting, and with rows that nobody looks at."""
+    config = config.copy()
+    config.data.custom_cls.path = "own.py"
+    OmegaConf.update(config, key, value)
+    return config
+
+
 class TestDiscovery:
     def test_importing_verl_is_enough_and_stays_light(self) -> None:
         done = python(
@@ -51,6 +59,15 @@ class TestDiscovery:
             "verl_stepgrpo.bridge.estimator",
             "StepGRPORewardManager",
         ], done.stderr
+
+    def test_the_checks_of_the_driver_are_loaded_by_the_driver_alone(self) -> None:
+        done = python(
+            "import sys, verl.utils.config\n"
+            "checks = ('bridge.rules', 'bridge.dataset_check', 'key_steps', 'rewards', 'bridge.reward_manager')\n"
+            "print('verl_stepgrpo.bridge.preflight' in sys.modules)\n"
+            "print([name for name in checks if f'verl_stepgrpo.{name}' in sys.modules])\n"
+        )
+        assert done.stdout.splitlines()[-2:] == ["True", "[]"], done.stderr
 
     def test_registering_twice_changes_nothing(self) -> None:
         done = python(
@@ -79,7 +96,10 @@ class TestDiscovery:
 
     @pytest.mark.parametrize("missing", ["rapidfuzz", "verl_stepgrpo.bridge.extensions"])
     def test_a_plugin_that_fails_says_so(self, missing: str) -> None:
-        code = f"import sys; sys.modules[{missing!r}] = None\nimport verl\n"
+        code = (
+            f"import sys; sys.modules[{missing!r}] = None\n"
+            "import verl, verl.experimental.reward_loop.reward_manager\n"
+        )
         done = python(code)
         assert done.returncode == 0
         assert "WARNING" in done.stderr
@@ -158,6 +178,10 @@ class TestPreflight:
             ("algorithm.stepgrpo.alpha=-1", "algorithm.stepgrpo.alpha=-1 is out of range"),
             ("algorithm.stepgrpo.mode=fast", "one of paper, reference"),
             ("+algorithm.stepgrpo.alhpa=1", "algorithm.stepgrpo.alhpa=1 is not a setting"),
+            (
+                "algorithm.adv_estimator=grpo",
+                "algorithm.adv_estimator=grpo and reward.reward_manager.name=stepgrpo",
+            ),
         ],
     )
     def test_the_stock_command_ends_before_ray_on_a_wrong_setting(self, override: str, said: str) -> None:
@@ -178,21 +202,15 @@ class TestPreflight:
         assert f"{file}, row 2: reward_model.ground_truth is empty" in done.stderr
         assert "ray init kwargs" not in done.stdout
 
-    def test_the_bare_estimator_warns_that_no_step_wise_reward_is_in_use(
-        self, composed: DictConfig, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        config = composed.copy()
-        config.reward.reward_manager.name = "naive"
-        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
-            preflight.check(config)
-        assert "NO STEP-WISE REWARD IS IN USE" in caplog.text
-
     def test_another_verl_is_named_with_both_versions(
-        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self,
+        composed: DictConfig,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(preflight, "installed_version", lambda name: "0.8.0")
         with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
-            preflight.check(OmegaConf.create({"algorithm": {"stepgrpo": {}}}))
+            preflight.check(without_data(composed))
         assert "verl 0.8.0" in caplog.text
         assert "verl 0.9.1" in caplog.text
 
@@ -203,44 +221,49 @@ class TestPreflight:
         with pytest.raises(ConfigError, match="alpha"):
             preflight.check(OmegaConf.create({"algorithm": {"stepgrpo": {"alpha": -1}}}))
 
-    def test_a_group_of_one_is_an_error(self, composed: DictConfig) -> None:
-        config = composed.copy()
-        config.actor_rollout_ref.rollout.n = 1
-        with pytest.raises(ConfigError, match=r"rollout\.n=1.*2 or more"):
+    def test_a_trace_folder_that_cannot_be_written_is_an_error(
+        self, composed: DictConfig, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        config = without_data(composed, "algorithm.stepgrpo.trace_dir", str(tmp_path / "file"))
+        with pytest.raises(ConfigError, match=r"trace_dir=.*cannot be written"):
             preflight.check(config)
 
-    @pytest.mark.parametrize("setting", ["credit=step", "outcome_gate=0.5"])
-    @pytest.mark.parametrize(
-        ("key", "value"), [("reward.reward_manager.name", "naive"), ("trainer.use_v1", False)]
-    )
-    def test_what_needs_the_components_is_refused_where_there_are_none(
-        self, composed: DictConfig, setting: str, key: str, value: object
+    @pytest.mark.parametrize("trace_dir", ["traces", "~/traces", "/{home}/traces"])
+    def test_traces_go_where_the_command_was_started_wherever_the_trainer_runs(
+        self, composed: DictConfig, trace_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        config = OmegaConf.merge(
-            composed, OmegaConf.from_dotlist([f"algorithm.stepgrpo.{setting}", "data.custom_cls.path=x.py"])
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        config = without_data(
+            composed, "algorithm.stepgrpo.trace_dir", trace_dir.replace("/{home}", str(tmp_path))
         )
         preflight.check(config)
-        OmegaConf.update(config, key, value)
-        with pytest.raises(ConfigError, match=rf"need {key}="):
-            preflight.check(config)
+        assert config.algorithm.stepgrpo.trace_dir == str(tmp_path / "traces")
+        assert (tmp_path / "traces").is_dir()
 
-    def test_a_trace_folder_that_cannot_be_written_is_an_error(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
-        node = {"trace_dir": str(tmp_path / "file")}
-        with pytest.raises(ConfigError, match=r"trace_dir=.*cannot be written"):
-            preflight.check(OmegaConf.create({"algorithm": {"stepgrpo": node}}))
-
-    def test_settings_that_do_not_reach_a_reward_function_are_named(
-        self, composed: DictConfig, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        ("source", "said"),
+        [
+            ("", "AttributeError: Object not found in module"),
+            ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+            (None, "FileNotFoundError: Custom module file not found"),
+        ],
+    )
+    def test_a_manager_that_verl_cannot_load_ends_the_command_here(
+        self, composed: DictConfig, source: str | None, said: str, tmp_path: Path
     ) -> None:
-        config = composed.copy()
-        config.reward.reward_manager.name = "naive"
-        config.reward.custom_reward_function.path = "reward_fns/stepgrpo.py"
-        config.algorithm.stepgrpo.rvr_weight = 0.5
-        with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
+        if source is not None:
+            (tmp_path / "own.py").write_text(source)
+        config = without_data(composed, "reward.reward_manager.name", "Own")
+        config.reward.reward_manager.source = "importlib"
+        config.reward.reward_manager.module.path = str(tmp_path / "own.py")
+        with pytest.raises(ConfigError, match=rf"reward_manager\.name=Own: verl cannot load .*{said}"):
             preflight.check(config)
-        assert "reward_kwargs" in caplog.text
-        assert "NO STEP-WISE REWARD" not in caplog.text
+
+    def test_a_manager_that_nobody_registered_is_named(self, composed: DictConfig) -> None:
+        with pytest.raises(ConfigError, match=r"name=stepgrop: .*Unknown reward manager: stepgrop"):
+            preflight.check(without_data(composed, "reward.reward_manager.name", "stepgrop"))
 
 
 class TestDatasetCheck:

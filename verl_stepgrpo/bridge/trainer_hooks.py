@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from verl_stepgrpo.bridge.asked import uses_estimator
 from verl_stepgrpo.bridge.judged import Judged, is_padding, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
-from verl_stepgrpo.bridge.preflight import uses_estimator
 from verl_stepgrpo.bridge.run_header import begin_traces
 from verl_stepgrpo.bridge.token_ends import Written, written_spans
 from verl_stepgrpo.curves import MAX_DECOY_RESPONSES, Outcome, Reasoned, curve_name, curves, decoy_rate

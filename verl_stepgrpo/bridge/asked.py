@@ -1,0 +1,134 @@
+"""What a run's configuration asks of StepGRPO: its estimator, its reward manager, its settings.
+
+verl's names are taken for what verl takes them for: a reward manager counts by its class, not by its name. Light at
+import, since every trainer process asks; a user's own manager is loaded when it is asked for, as verl loads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.settings import NAME, NODE, AdvantageSettings, RewardSettings, RunSettings
+
+ESTIMATOR = "algorithm.adv_estimator"
+MANAGER = "reward.reward_manager.name"
+SOURCE = "reward.reward_manager.source"
+FUNCTION = "reward.custom_reward_function.path"
+
+DEFAULTS: Mapping[str, Any] = {
+    field.name: field.default
+    for part in (RewardSettings, AdvantageSettings, RunSettings)
+    for field in dataclasses.fields(part)
+    if field.default is not dataclasses.MISSING
+}
+"""The keys of the node, and what each is where nobody sets it."""
+
+
+class Manager(Enum):
+    """Whose reward manager a run has."""
+
+    OURS = "StepGRPORewardManager"
+    SUBCLASS = "a subclass of it"
+    OTHER = "another class"
+
+
+def uses_estimator(config: DictConfig) -> bool:
+    """Return whether the advantage estimator is ``stepgrpo``."""
+    return OmegaConf.select(config, ESTIMATOR) == NAME
+
+
+def uses_stepgrpo(config: DictConfig) -> bool:
+    """Return whether any part of StepGRPO is asked for by name: estimator, reward manager or settings."""
+    managers = (MANAGER, "reward_model.reward_manager")
+    return (
+        uses_estimator(config)
+        or any(OmegaConf.select(config, key) == NAME for key in managers)
+        or OmegaConf.select(config, NODE) is not None
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its configuration describes it.
+
+    Attributes:
+        config: The whole of it.
+        manager: Whose reward manager pays.
+    """
+
+    config: DictConfig
+    manager: Manager
+
+    @classmethod
+    def of(cls, config: DictConfig) -> Run:
+        """Return the run that ``config`` describes.
+
+        Raises:
+            ConfigError: verl cannot load the reward manager.
+        """
+        return cls(config, _manager(config))
+
+    def value(self, key: str) -> Any:
+        """Return the value of a key, None where it is not there."""
+        return OmegaConf.select(self.config, key)
+
+    def setting(self, key: str) -> Any:
+        """Return the value of one key of ``algorithm.stepgrpo``."""
+        value = self.value(f"{NODE}.{key}")
+        return DEFAULTS[key] if value is None else value
+
+    def said(self, key: str) -> str:
+        """Return a key with its value, as it is written on the command line."""
+        value = self.value(key)
+        return f"{key}={'null' if value is None else value}"
+
+    @property
+    def estimates(self) -> bool:
+        """Whether StepGRPO's estimator gives the advantages."""
+        return uses_estimator(self.config)
+
+    @property
+    def pays(self) -> bool:
+        """Whether StepGRPO's reward manager, or a subclass of it, gives the rewards."""
+        return self.manager is not Manager.OTHER
+
+    @property
+    def uses_v1(self) -> bool:
+        """Whether verl's v1 trainer runs it."""
+        return bool(self.value("trainer.use_v1"))
+
+    @property
+    def scales(self) -> bool:
+        """Whether StepGRPO's estimator divides by a standard deviation."""
+        return self.estimates and self.value("algorithm.norm_adv_by_std_in_grpo") is not False
+
+
+def _manager(config: DictConfig) -> Manager:
+    name = OmegaConf.select(config, MANAGER)
+    if name is None:
+        return Manager.OTHER
+    if name == NAME and OmegaConf.select(config, SOURCE) == "register":
+        return Manager.OURS  # this package's, by verl's registry; nothing has to be loaded for that
+    from verl.trainer.ppo.reward import resolve_reward_manager_cls
+
+    try:
+        manager = resolve_reward_manager_cls(config)
+    except Exception as error:  # a user's own file may raise anything, and an assertion of verl's may fail
+        reason = error.__cause__ or error
+        raise ConfigError(
+            f"{MANAGER}={name}: verl cannot load this reward manager: {type(reason).__name__}: {reason}. Mend the "
+            f"name, {SOURCE} or reward.reward_manager.module.path."
+        ) from error
+    from verl_stepgrpo.bridge.reward_manager import StepGRPORewardManager
+
+    if manager is StepGRPORewardManager:
+        return Manager.OURS
+    is_subclass = isinstance(manager, type) and issubclass(manager, StepGRPORewardManager)
+    return Manager.SUBCLASS if is_subclass else Manager.OTHER

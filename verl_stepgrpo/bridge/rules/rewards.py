@@ -1,0 +1,175 @@
+"""Rules of who pays and who makes advantages of it. No file of a user's is executed; one may be parsed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from verl_stepgrpo.bridge.asked import ESTIMATOR, FUNCTION, MANAGER, SOURCE, Manager, Run
+from verl_stepgrpo.bridge.rules.rule import Rule, clash
+from verl_stepgrpo.settings import NAME, NODE
+
+VERLS_GRPO = ("grpo", "grpo_vectorized")
+"""verl's names of the advantage that ``stepgrpo`` gives by default."""
+
+FAIL_ON_V1 = ("gdpo", "remax", "optimal_token_baseline", "tir_optimal_token_baseline")
+"""Estimators that need what verl 0.9.1's v1 trainer does not hand them; each ends the run in its first step."""
+
+REWARD_MODEL = "reward.reward_model.enable"
+OLD_GROUPS = ("reward_model", "custom_reward_function", "sandbox_fusion")
+"""Groups of older versions, which verl 0.9.1 still composes."""
+
+
+def imports_package(path: str) -> bool:
+    """Return whether the file of a reward function imports ``verl_stepgrpo``; False where it cannot be read.
+
+    Args:
+        path: As verl takes it: a file, ``file://FILE``, or ``pkg://dotted.module``.
+    """
+    try:
+        tree = ast.parse(_file_of(path).read_bytes())
+    except (OSError, SyntaxError, ValueError, ImportError):
+        return False
+    return any(name.split(".")[0] == "verl_stepgrpo" for name in _imported(tree))
+
+
+def _file_of(path: str) -> Path:
+    if path.startswith("pkg://"):
+        spec = importlib.util.find_spec(path.removeprefix("pkg://").replace("/", "."))
+        return Path(spec.origin if spec and spec.origin else "")
+    return Path(path.removeprefix("file://"))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def _fails_on_v1(run: Run) -> bool:
+    return run.uses_v1 and run.value(ESTIMATOR) in FAIL_ON_V1
+
+
+def _pays_verls_grpo(run: Run) -> bool:
+    return run.pays and run.value(ESTIMATOR) in VERLS_GRPO
+
+
+def _pays_another_estimator(run: Run) -> bool:
+    others = run.estimates or _pays_verls_grpo(run) or _fails_on_v1(run)
+    return run.pays and not others
+
+
+def _other_manager_pays(run: Run) -> bool:
+    return run.estimates and not run.pays and not run.value(FUNCTION)
+
+
+def _other_function_pays(run: Run) -> bool:
+    function = run.value(FUNCTION)
+    return run.estimates and not run.pays and bool(function) and not imports_package(str(function))
+
+
+def _nothing_is_used(run: Run) -> bool:
+    return run.value(NODE) is not None and not run.estimates and not run.pays
+
+
+def _reward_model_pays(run: Run) -> bool:
+    return run.pays and bool(run.value(REWARD_MODEL)) and not run.value(FUNCTION)
+
+
+def _old_keys(run: Run) -> list[str]:
+    nodes = {group: run.value(group) for group in OLD_GROUPS}
+    return [fact for group, node in nodes.items() if node is not None for fact in _set_in(node, group)]
+
+
+def _set_in(node: DictConfig, prefix: str) -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, DictConfig):
+            yield from _set_in(value, f"{prefix}.{key}")
+        elif value is not None:
+            yield f"{prefix}.{key}={value}"
+
+
+RULES = (
+    Rule(
+        when=f"`{ESTIMATOR}=grpo` or `grpo_vectorized` beside the manager `{NAME}`",
+        why="verl's GRPO would train on StepGRPO's rewards, without the traces, curves, guards and limits of StepGRPO",
+        remedy=f"Take {ESTIMATOR} off the command line where +stepgrpo=... is on it, or set it to {NAME}, whose "
+        "advantages are GRPO's by default",
+        facts=clash(_pays_verls_grpo, ESTIMATOR, MANAGER),
+    ),
+    Rule(
+        when=f"another `{ESTIMATOR}` beside the manager `{NAME}`",
+        why="THE ADVANTAGES ARE NOT StepGRPO's; there are no traces, no curves of stepgrpo/, no watch on the workers "
+        "and no limit on missing sessions",
+        remedy=f"Set {ESTIMATOR}={NAME}, unless that is meant",
+        facts=clash(_pays_another_estimator, ESTIMATOR, MANAGER),
+        refused=False,
+    ),
+    Rule(
+        when=f"`{ESTIMATOR}={NAME}` beside another manager, and no reward function",
+        why="NO STEP-WISE REWARD IS IN USE, and this is plain GRPO on that manager's reward",
+        remedy=f"Set {MANAGER}={NAME} for StepRAR and StepRVR, unless that is meant",
+        facts=clash(_other_manager_pays, ESTIMATOR, MANAGER),
+        refused=False,
+    ),
+    Rule(
+        when=f"`{ESTIMATOR}={NAME}` beside another manager, and a reward function whose file does not import "
+        "`verl_stepgrpo`",
+        why="DOES THIS FUNCTION PAY FOR STEPS? Its file does not import verl_stepgrpo; if nothing that it calls does, "
+        "this is plain GRPO on its reward",
+        remedy=f"Call verl_stepgrpo.compute_score in it, or set {MANAGER}={NAME} and no function, unless that is meant",
+        facts=clash(_other_function_pays, FUNCTION, MANAGER),
+        refused=False,
+    ),
+    Rule(
+        when=f"`{NODE}` without the estimator and without the manager `{NAME}`",
+        why=f"NOTHING OF StepGRPO IS IN USE, and nobody reads {NODE}",
+        remedy=f"Take both off the command line where +stepgrpo=... is on it, or set both to {NAME}, unless that is "
+        "meant",
+        facts=clash(_nothing_is_used, ESTIMATOR, MANAGER),
+        refused=False,
+    ),
+    Rule(
+        when=f"`{SOURCE}=importlib` with `{MANAGER}={NAME}`, and a class that is no `StepGRPORewardManager`",
+        why="there this name means a class of that file, which is neither StepGRPORewardManager nor a subclass of it",
+        remedy=f"Take {SOURCE} off the command line for this package's, or give the class another name",
+        facts=clash(
+            lambda run: run.value(MANAGER) == NAME and not run.pays,
+            MANAGER,
+            SOURCE,
+            "reward.reward_manager.module.path",
+        ),
+    ),
+    Rule(
+        when=f"`{FUNCTION}` beside the manager `{NAME}`",
+        why="this manager never calls a reward function",
+        remedy="Leave the path out, or let a subclass of StepGRPORewardManager call it (docs/from-grpo.md)",
+        facts=clash(lambda run: run.manager is Manager.OURS and bool(run.value(FUNCTION)), FUNCTION, MANAGER),
+    ),
+    Rule(
+        when=f"`{REWARD_MODEL}=True` beside the manager `{NAME}`",
+        why="verl would pay the reward model's score and never call the manager",
+        remedy=f"Set {REWARD_MODEL}=False, or another manager",
+        facts=clash(_reward_model_pays, REWARD_MODEL, MANAGER),
+    ),
+    Rule(
+        when=f"a key of verl's old groups {', '.join(f'`{group}`' for group in OLD_GROUPS)}",
+        why="verl 0.9.1 composes this key of older versions and does not read it",
+        remedy="Leave it out, or set its place today: reward.reward_manager.name, reward.custom_reward_function.path, "
+        "reward.reward_model.enable and so on",
+        facts=_old_keys,
+    ),
+    Rule(
+        when=f"`{ESTIMATOR}` is {', '.join(f'`{name}`' for name in FAIL_ON_V1)} on verl's v1 trainer",
+        why="verl 0.9.1's v1 trainer does not hand this estimator what it needs, and the run would end in its first "
+        "step",
+        remedy=f"Set {ESTIMATOR}={NAME}",
+        facts=clash(_fails_on_v1, ESTIMATOR, "trainer.use_v1"),
+    ),
+)

@@ -1,0 +1,97 @@
+"""Rules of the node's own settings: what each needs around it to have an effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from verl_stepgrpo.bridge.asked import DEFAULTS, ESTIMATOR, MANAGER, Run
+from verl_stepgrpo.bridge.rules.rule import Rule
+from verl_stepgrpo.settings import NAME, NODE
+
+BY_STD = "algorithm.norm_adv_by_std_in_grpo"
+FUNCTION_SETTINGS = "reward.custom_reward_function.reward_kwargs"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a setting needs to have an effect.
+
+    Attributes:
+        setting: As it stands on the command line, ``key=value``.
+        met: Whether a run has it; the estimator and the manager count by what they are.
+    """
+
+    setting: str
+    met: Callable[[Run], bool]
+
+    @property
+    def key(self) -> str:
+        return self.setting.partition("=")[0]
+
+
+_ESTIMATOR = Need(f"{ESTIMATOR}={NAME}", lambda run: run.estimates)
+_MANAGER = Need(f"{MANAGER}={NAME}", lambda run: run.pays)
+_V1 = Need("trainer.use_v1=True", lambda run: run.uses_v1)
+_STD = Need(f"{BY_STD}=True", lambda run: run.value(BY_STD) is not False)
+
+NEEDS: Mapping[str, Sequence[Need]] = {
+    "alpha": (_MANAGER,),
+    "rvr_weight": (_MANAGER,),
+    "match_threshold": (_MANAGER,),
+    "image_description": (_MANAGER,),
+    "credit": (_ESTIMATOR, _MANAGER, _V1),
+    "outcome_gate": (_ESTIMATOR, _MANAGER, _V1),
+    "std_floor": (_ESTIMATOR, _STD),
+    "trace_dir": (_ESTIMATOR, _MANAGER, _V1),
+    "max_missing_sessions": (_ESTIMATOR, _V1),
+}
+"""By key of the node. ``mode`` is not here: it has two halves, and rules of its own."""
+
+
+def _without_effect(key: str, needs: Sequence[Need]) -> Rule:
+    default = "null" if DEFAULTS[key] is None else DEFAULTS[key]
+    elsewhere = (
+        f". A reward function gets its settings by {FUNCTION_SETTINGS}" if needs == (_MANAGER,) else ""
+    )
+    return Rule(
+        when=f"`{NODE}.{key}` other than {default}, unless {' and '.join(f'`{need.setting}`' for need in needs)}",
+        why="it would have no effect",
+        remedy=f"Set {' and '.join(need.setting for need in needs)}, or leave it at {default}{elsewhere}",
+        facts=lambda run: _unmet(run, key, needs),
+    )
+
+
+def _unmet(run: Run, key: str, needs: Sequence[Need]) -> list[str]:
+    unmet = [run.said(need.key) for need in needs if not need.met(run)]
+    return [run.said(f"{NODE}.{key}"), *unmet] if unmet and run.setting(key) != DEFAULTS[key] else []
+
+
+def _missing_halves(run: Run, n: int) -> list[str]:
+    """Return the settings that keep ``n`` halves of ``mode=reference`` from having an effect, if it is as many."""
+    scores = run.pays or run.value(f"{FUNCTION_SETTINGS}.mode") == "reference"
+    if run.setting("mode") != "reference" or scores + run.scales != 2 - n:
+        return []
+    keys = [f"{NODE}.mode", *([] if scores else [MANAGER]), *([] if run.scales else [ESTIMATOR, BY_STD])]
+    return [run.said(key) for key in keys]
+
+
+_MODE = (
+    Rule(
+        when=f"`{NODE}.mode=reference` without the estimator and without the manager `{NAME}`",
+        why="it would have no effect",
+        remedy=f"Set {ESTIMATOR}={NAME} and {MANAGER}={NAME}, or leave it at paper",
+        facts=lambda run: _missing_halves(run, 2),
+    ),
+    Rule(
+        when=f"`{NODE}.mode=reference` without the estimator, without the manager, or with `{BY_STD}=False`",
+        why="ONE HALF OF THIS MODE HAS NO EFFECT: the manager scores by its rules, and the estimator adds 1e-4 to the "
+        "standard deviation that it divides by",
+        remedy=f"Set {ESTIMATOR}={NAME}, {MANAGER}={NAME} and {BY_STD}=True, unless that is meant. A reward function "
+        f"gets its mode by {FUNCTION_SETTINGS}",
+        facts=lambda run: _missing_halves(run, 1),
+        refused=False,
+    ),
+)
+
+RULES = (*(_without_effect(key, needs) for key, needs in NEEDS.items()), *_MODE)

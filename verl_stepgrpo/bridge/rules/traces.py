@@ -1,0 +1,47 @@
+"""Rules of the folder of traces."""
+
+from __future__ import annotations
+
+from verl_stepgrpo.bridge import checkpoints, trace_folder
+from verl_stepgrpo.bridge.asked import Run
+from verl_stepgrpo.bridge.rules.rule import Rule, clash
+from verl_stepgrpo.settings import NODE
+from verl_stepgrpo.traces.files import later_steps
+
+TRACE_DIR = f"{NODE}.trace_dir"
+
+
+def _has_scheme(run: Run) -> bool:
+    return trace_folder.has_scheme(str(run.setting("trace_dir")))
+
+
+def _later_steps(run: Run) -> list[str]:
+    trace_dir = run.setting("trace_dir")
+    if trace_dir is None or _has_scheme(run):
+        return []
+    start = checkpoints.start_step(run.config)
+    steps = sorted(
+        int(path.stem.rpartition("-")[2]) for path in later_steps(trace_folder.absolute(trace_dir), start)
+    )
+    if not steps:
+        return []
+    return [
+        f"{run.said(TRACE_DIR)} holds steps {steps[0]} to {steps[-1]}, and the run goes on from step {start}"
+    ]
+
+
+RULES = (
+    Rule(
+        when=f"`{TRACE_DIR}` with a scheme, as in `hdfs://` and `s3://`",
+        why="traces are written to a file system alone, and a folder of that name would be made where the run starts",
+        remedy="Name a folder, on several machines one that they share, or null",
+        facts=clash(_has_scheme, TRACE_DIR),
+    ),
+    Rule(
+        when=f"`{TRACE_DIR}` holds steps of another run, or later ones than the checkpoint that is gone on from",
+        why="THEY ARE OF ANOTHER ATTEMPT, and are moved into a folder abandoned-... in it before the first step",
+        remedy="Name another folder to keep them where they are",
+        facts=_later_steps,
+        refused=False,
+    ),
+)
