@@ -49,7 +49,12 @@ class ByteTokenizer:
 
 
 def score(
-    response: str, node: dict, extra_info: object, ground_truth: object = "8", use_v1: bool = True
+    response: str,
+    node: dict,
+    extra_info: object,
+    ground_truth: object = "8",
+    use_v1: bool = True,
+    manager: type | None = None,
 ) -> dict:
     from verl import DataProto
     from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
@@ -74,9 +79,11 @@ def score(
 
     async def run() -> dict:
         config = OmegaConf.create({"algorithm": {"stepgrpo": node}, "trainer": {"use_v1": use_v1}})
-        manager = get_reward_manager_cls("stepgrpo")(config=config, tokenizer=tokenizer, compute_score=None)
-        manager.loop = asyncio.get_running_loop()
-        return await manager.run_single(data)
+        made = (manager or get_reward_manager_cls("stepgrpo"))(
+            config=config, tokenizer=tokenizer, compute_score=None
+        )
+        made.loop = asyncio.get_running_loop()
+        return await made.run_single(data)
 
     return asyncio.run(run())
 
