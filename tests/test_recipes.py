@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import tiny_models  # makes examples/digits importable, too
+from helpers import python
 from omegaconf import DictConfig, OmegaConf
 from provenance import provenance
 from raw_dataset import write_raw_dataset
@@ -83,6 +84,8 @@ class TestRecipe:
         actor, rollout = (built(config, f"actor_rollout_ref.{part}") for part in ("actor", "rollout"))
         assert actor.kl_loss_coef == 0.04
         assert rollout.n >= 4
+        # vLLM reserves cache for a sequence of this length; null would be the model's whole context.
+        assert rollout.max_model_len == config.data.max_prompt_length + config.data.max_response_length
         # What is left over after a step would go nowhere.
         assert (config.data.train_batch_size * rollout.n) % (
             config.trainer.n_gpus_per_node * config.trainer.nnodes
@@ -132,6 +135,22 @@ class TestRecipe:
         assert "rl/checkpoints/global_step_7/actor" in merge
         assert evaluate.startswith("verl-stepgrpo eval prepared/rl-val.parquet --model ")
         assert all(call.endswith(" last=word") for call in (warmup, train, merge, evaluate))
+
+
+def test_the_longest_sequence_follows_lengths_on_the_command_line() -> None:
+    config = composed("ppo_trainer", "+stepgrpo=paper", "data.max_response_length=8192")
+    assert built(config, "actor_rollout_ref.rollout").max_model_len == 1024 + 8192
+    config = composed("ppo_trainer", "+stepgrpo=qwen3_vl_8b", "actor_rollout_ref.rollout.max_model_len=32768")
+    assert built(config, "actor_rollout_ref.rollout").max_model_len == 32768
+
+
+def test_a_process_that_imports_verl_alone_resolves_the_longest_sequence() -> None:
+    """As the one that Ray starts for the trainer, which gets the configuration as it stands and resolves it."""
+    told = python(
+        "import verl\nfrom omegaconf import OmegaConf\n"
+        "print(OmegaConf.create({'n': '${stepgrpo.sum:${a},${b}}', 'a': 2, 'b': 3}).n)"
+    )
+    assert told.stdout.split() == ["5"], told.stderr
 
 
 def test_the_smoke_run_composes_for_a_gpu() -> None:

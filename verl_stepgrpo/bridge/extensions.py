@@ -61,7 +61,14 @@ def _config_groups(hydra: ModuleType) -> None:
     search_path.register()
 
 
+def _resolver(omegaconf: ModuleType) -> None:
+    from verl_stepgrpo.bridge import resolver
+
+    resolver.register()
+
+
 _EXTENSIONS = {
+    "omegaconf": _resolver,
     "hydra": _config_groups,
     "verl.utils.config": _preflight,
     "verl.trainer.ppo.core_algos": _estimator,
