@@ -51,28 +51,41 @@ def test_a_dead_worker_is_named_with_the_cause(actor_class: Any) -> None:
     assert isinstance(error.value.__cause__, ray.exceptions.RayActorError)
 
 
-def test_a_busy_worker_is_not_taken_for_dead(actor_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def busy(actor_class: Any) -> Any:
+    """Return a worker that answers nothing for two seconds."""
+
+    class Busy:
+        def work(self, seconds: float = 0.0) -> None:
+            time.sleep(seconds)
+
+    worker = ray.remote(Busy).remote()
+    ray.get(worker.work.remote())
+    worker.work.remote(2.0)
+    return worker
+
+
+def test_a_busy_worker_is_not_taken_for_dead(busy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liveness, "PING_TIMEOUT", 0.2)
-    busy = actor_class.remote()
-    ray.get(busy.work.remote())
-    busy.sleep.remote(2.0)
     liveness.Watch({"reward worker 0": busy}).check(now=True)
 
 
 class Buffer:
-    """The two methods of verl's replay buffer that are guarded."""
+    """What is read of verl's replay buffer, and the two methods that are guarded."""
 
     def __init__(self) -> None:
         self.waits = 0
+        self.failure_keys: dict[str, set[str]] = {"train": set()}
 
     def _wait_for_next_poll(self, partition: str, last: float) -> float:
         self.waits += 1
         return last
 
-    def sample(self, fails: bool = False) -> str:
-        if fails:
+    def sample(self, lost: str = "nothing") -> tuple[str, dict]:
+        self.failure_keys["train"] = {"u"} if lost == "kept" else set()
+        if lost == "all":
             raise RuntimeError("no materializable trajectories")
-        return "batch"
+        return "batch", {"training/rollout_failure/evicted_samples": 1} if lost == "thrown away" else {}
 
 
 @pytest.fixture
@@ -96,13 +109,39 @@ def test_the_polling_loop_ends_when_a_worker_dies(watched: tuple[Buffer, Any]) -
     assert buffer.waits == 1
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_sample_with_a_dead_worker_names_the_worker(watched: tuple[Buffer, Any], fails: bool) -> None:
+@pytest.mark.parametrize("lost", ["kept", "thrown away", "all"])
+def test_a_sample_with_failures_and_a_dead_worker_names_the_worker(
+    watched: tuple[Buffer, Any], lost: str
+) -> None:
     buffer, agent = watched
-    assert buffer.sample() == "batch"
+    assert buffer.sample() == ("batch", {})
     kill(agent)
     with pytest.raises(liveness.WorkerDiedError, match="agent-loop worker 0"):
-        buffer.sample(fails=fails)
+        buffer.sample(lost)
+
+
+def test_only_a_sample_with_failures_waits_for_a_busy_worker(busy: Any) -> None:
+    buffer = Buffer()
+    liveness.guard_sampling(buffer, liveness.Watch({"reward worker 0": busy}))
+    begun = time.monotonic()
+    buffer.sample()
+    assert time.monotonic() - begun < 0.5
+    buffer.sample("kept")
+    assert time.monotonic() - begun > 0.5
+
+
+def test_a_sampler_that_says_nothing_of_its_waiting_is_named_and_looked_at_when_it_has_sampled(
+    actor_class: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = actor_class.remote()
+    ray.get(worker.work.remote())
+    sampler = SimpleNamespace(sample=lambda: "batch")
+    liveness.guard_sampling(sampler, liveness.Watch({"reward worker 0": worker}))
+    assert "SimpleNamespace has no _wait_for_next_poll" in caplog.text
+    assert sampler.sample() == "batch"
+    kill(worker)
+    with pytest.raises(liveness.WorkerDiedError):
+        sampler.sample()
 
 
 def test_rounds_are_spaced(actor_class: Any) -> None:

@@ -167,42 +167,6 @@ class TestValidationRows:
         ]
 
 
-class TestMissingSessions:
-    KEYS = ("u_0_0", "u_1_0", "v_0_0", "v_0_1")
-
-    def test_sessions_are_counted_once_and_padding_not_at_all(self) -> None:
-        assert trainer_hooks.missing_share(self.KEYS, expected=4) == 0.25
-        assert trainer_hooks.missing_share([*self.KEYS, "pad12ab_0_0"], expected=4) == 0.25
-        assert trainer_hooks.missing_share(self.KEYS, expected=3) == 0.0
-
-    def trainer(self, limit: float) -> tuple[SimpleNamespace, trainer_hooks.RunState]:
-        config = {
-            "data": {"train_batch_size": 2},
-            "actor_rollout_ref": {"rollout": {"n": 2}},
-            "algorithm": {"stepgrpo": {"max_missing_sessions": limit}},
-        }
-        trainer = SimpleNamespace(config=OmegaConf.create(config), parameter_sync_step=1, global_steps=3)
-        return trainer, trainer_hooks.RunState.of(trainer)
-
-    def test_they_are_logged_and_shown(self, caplog: pytest.LogCaptureFixture) -> None:
-        trainer, state = self.trainer(limit=0.5)
-        metrics: dict = {}
-        trainer_hooks._count_missing(trainer, state, self.KEYS, metrics)
-        assert metrics == {trainer_hooks.MISSING_SESSIONS: 0.25}
-        assert "step 3: 25.0% of the sessions are missing" in caplog.text
-
-    def test_more_than_the_user_allows_ends_the_run(self) -> None:
-        trainer, state = self.trainer(limit=0.2)
-        with pytest.raises(trainer_hooks.MissingSessionsError, match=r"max_missing_sessions=0\.2"):
-            trainer_hooks._count_missing(trainer, state, self.KEYS, {})
-
-    def test_nothing_is_said_when_none_is_missing(self, caplog: pytest.LogCaptureFixture) -> None:
-        trainer, state = self.trainer(limit=0.0)
-        metrics: dict = {}
-        trainer_hooks._count_missing(trainer, state, [*self.KEYS, "v_1_0"], metrics)
-        assert (metrics[trainer_hooks.MISSING_SESSIONS], caplog.text) == (0.0, "")
-
-
 def test_the_state_of_a_run_is_made_once() -> None:
     trainer = SimpleNamespace(config=OmegaConf.create({"algorithm": {}}))
     assert trainer_hooks.RunState.of(trainer) is trainer_hooks.RunState.of(trainer)

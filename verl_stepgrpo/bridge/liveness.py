@@ -62,26 +62,53 @@ class Watch:
 
 
 def guard_sampling(replay_buffer: Any, watch: Watch) -> None:
-    """Let ``replay_buffer`` (this instance alone) check ``watch`` while it waits and when it has sampled.
+    """Let ``replay_buffer`` (this instance alone) check ``watch`` while it waits, and when what it gives has failures.
 
     The second is for groups that failed because a worker died: they count as finished, and verl would go on
     with what is left or end with an error that does not name the cause.
     """
-    wait: Callable[..., float] = replay_buffer._wait_for_next_poll
     sample: Callable[..., Any] = replay_buffer.sample
+
+    def sample_and_check(*args: Any, **kwargs: Any) -> Any:
+        try:
+            sampled = sample(*args, **kwargs)
+        except Exception:
+            watch.check(now=True)
+            raise
+        if _may_have_failures(replay_buffer, sampled):
+            watch.check(now=True)
+        return sampled
+
+    replay_buffer.sample = sample_and_check
+    _guard_waiting(replay_buffer, watch)
+
+
+def _guard_waiting(replay_buffer: Any, watch: Watch) -> None:
+    wait: Callable[..., float] | None = getattr(replay_buffer, "_wait_for_next_poll", None)
+    if wait is None:
+        logger.warning(
+            "%s has no _wait_for_next_poll: while it waits for responses, no death of a worker is noticed.",
+            type(replay_buffer).__name__,
+        )
+        return
 
     def wait_for_next_poll(*args: Any, **kwargs: Any) -> float:
         watch.check()
         return wait(*args, **kwargs)
 
-    def sample_and_check(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return sample(*args, **kwargs)
-        finally:
-            watch.check(now=True)
-
     replay_buffer._wait_for_next_poll = wait_for_next_poll
-    replay_buffer.sample = sample_and_check
+
+
+def _may_have_failures(replay_buffer: Any, sampled: Any) -> bool:
+    """Return whether a group failed while ``sampled`` was waited for; yes where the sampler does not tell.
+
+    verl keeps failed groups (``sync``, validation), or throws them away and counts them in a metric.
+    """
+    kept = getattr(replay_buffer, "failure_keys", None)
+    if kept is None:
+        return True
+    _, metrics = sampled
+    return any(kept.values()) or any("/rollout_failure/" in name for name in metrics)
 
 
 def watch_workers(trainer: Any, agent_loop_manager: Any) -> Watch:

@@ -5,7 +5,7 @@ that are wrapped here, once each, and no configured extension point sees what th
 
 - ``_compute_advantage``: all rows of a training step, their tags and the metrics that get logged;
 - ``_val_metrics_update``: the rows of a whole validation;
-- ``fit``: the workers that the job depends on.
+- ``fit``: the sampler, and the workers that the job depends on.
 
 A run with another estimator goes through them untouched.
 """
@@ -26,8 +26,16 @@ import torch
 from omegaconf import OmegaConf
 
 from verl_stepgrpo.bridge.asked import uses_estimator
-from verl_stepgrpo.bridge.judged import Judged, is_padding, judged_rows, provided
+from verl_stepgrpo.bridge.judged import Judged, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
+from verl_stepgrpo.bridge.missing_sessions import (
+    TRAINING,
+    SessionCount,
+    missing_share,
+    too_many,
+    warning,
+    watch_sampling,
+)
 from verl_stepgrpo.bridge.run_header import begin_traces
 from verl_stepgrpo.bridge.token_ends import Written, written_spans
 from verl_stepgrpo.curves import MAX_DECOY_RESPONSES, Outcome, Reasoned, curve_name, curves, decoy_rate
@@ -41,9 +49,8 @@ logger = logging.getLogger("verl_stepgrpo")
 MISSING_SESSIONS = curve_name("missing_sessions")
 """Metric: share of the step's sessions that came back without a response, in [0, 1]."""
 
-
-class MissingSessionsError(RuntimeError):
-    """More sessions of a step are missing than the user allows."""
+UNTRAINED = "untrained"
+"""Folder of a ``trace_dir`` for a step that no advantages were computed for: it is none that a report may draw."""
 
 
 def wrap(trainer_base: ModuleType) -> None:
@@ -60,6 +67,8 @@ class RunState:
     def __init__(self, trainer: Any) -> None:
         self.settings = RunSettings.from_mapping(OmegaConf.select(trainer.config, NODE))
         self.writer = TraceWriter(self.settings.trace_dir) if self.settings.trace_dir else None
+        per_prompt = OmegaConf.select(trainer.config, "actor_rollout_ref.rollout.n", default=1)
+        self.sessions = SessionCount(per_prompt, self.settings.max_missing_sessions)
 
     @classmethod
     def of(cls, trainer: Any) -> RunState:
@@ -73,8 +82,10 @@ def _fit(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def fit(self: Any, agent_loop_manager: Any) -> None:
         if uses_estimator(self.config):
+            state = RunState.of(self)
+            watch_sampling(self.replay_buffer, state.sessions, functools.partial(_write_uncredited, state))
             watch_workers(self, agent_loop_manager)
-            settings = RunState.of(self).settings
+            settings = state.settings
             if settings.trace_dir is not None:
                 begin_traces(Path(settings.trace_dir), settings, self.config, self.global_steps)
         original(self, agent_loop_manager)
@@ -88,10 +99,9 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
         if not uses_estimator(self.config):
             return original(self, batch, metrics)
         state = RunState.of(self)
-        rows = judged_rows(batch.keys, _fetch(batch, batch.keys, ["extra_fields"])["extra_fields"])
+        rows = _judged(batch.partition_id, batch.keys)
         with provided(rows):
             batch = original(self, batch, metrics)
-        _count_missing(self, state, batch.keys, metrics)
         rows = [row for row in rows if not row.is_padding]
         advantages = _token_advantages(batch, rows)
         metrics.update(curves(_outcomes(rows, advantages)))
@@ -102,6 +112,8 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
                 for row, values in zip(rows, advantages, strict=True)
             )
             state.writer.write(TRAIN, self.global_steps, filter(None, traces))
+        # Last: the rows of a step that ends the run are written before.
+        _count_missing(self, state, batch.keys, metrics)
         return batch
 
     return compute_advantage
@@ -130,36 +142,38 @@ def _val_metrics_update(original: Callable[..., dict]) -> Callable[..., dict]:
 
 def _count_missing(trainer: Any, state: RunState, keys: Sequence[str], metrics: dict) -> None:
     """Log the share of missing sessions, and end the run where it is above what the user allows."""
+    step, limit = trainer.global_steps, state.sessions.limit
+    share = state.sessions.share if state.sessions.step == step else _missing_of_batch(trainer, keys)
+    metrics[MISSING_SESSIONS] = share
+    if share > limit:
+        raise too_many(step, share, limit)
+    if share > 0:
+        logger.warning(warning(step, share))
+
+
+def _missing_of_batch(trainer: Any, keys: Sequence[str]) -> float:
+    """Return the share of missing sessions where the sampler could not be watched."""
     config = trainer.config
     prompts = config.data.train_batch_size // trainer.parameter_sync_step
-    share = missing_share(keys, expected=prompts * config.actor_rollout_ref.rollout.n)
-    metrics[MISSING_SESSIONS] = share
-    if share == 0:
-        return
-    limit = state.settings.max_missing_sessions
-    message = (
-        f"step {trainer.global_steps}: {share:.1%} of the sessions are missing; their agent loop or their "
-        "reward failed, and the error stands above (Error in _run_prompt)."
-    )
-    if share > limit:
-        raise MissingSessionsError(f"{message} The run ends because {NODE}.max_missing_sessions={limit}.")
-    logger.warning(message)
+    return missing_share(keys, expected=prompts * config.actor_rollout_ref.rollout.n)
 
 
-def missing_share(keys: Sequence[str], *, expected: int) -> float:
-    """Return the share of ``expected`` sessions that have no row among ``keys``, in [0, 1].
-
-    Keys are ``{uid}_{session}_{index}``; those of verl's padding rows (uid begins with ``pad``) do not count.
-    """
-    sessions = {key.rsplit("_", 1)[0] for key in keys if not is_padding(key)}
-    return max(0.0, 1.0 - len(sessions) / expected)
+def _write_uncredited(state: RunState, step: int, keys: Sequence[str]) -> None:
+    """Write the rows of the responses of a step that ends before it is trained."""
+    if state.writer is not None and keys:
+        traces = (training_row(row, None, step) for row in _judged(TRAINING, keys))
+        state.writer.write(UNTRAINED, step, filter(None, traces))
 
 
-def _fetch(batch: Any, keys: Sequence[str], fields: Sequence[str]) -> dict[str, list[Any]]:
-    """Return fields of some rows of a batch. Needs TransferQueue, which verl's v1 trainer has running."""
+def _judged(partition_id: str, keys: Sequence[str]) -> list[Judged]:
+    return judged_rows(keys, _fetch(partition_id, keys, ["extra_fields"])["extra_fields"])
+
+
+def _fetch(partition_id: str, keys: Sequence[str], fields: Sequence[str]) -> dict[str, list[Any]]:
+    """Return fields of some rows of a partition. Needs TransferQueue, which verl's v1 trainer has running."""
     import transfer_queue as tq
 
-    data = tq.kv_batch_get(keys=list(keys), partition_id=batch.partition_id, select_fields=list(fields))
+    data = tq.kv_batch_get(keys=list(keys), partition_id=partition_id, select_fields=list(fields))
     # What is no tensor comes back as a list or as wrapped items, by TransferQueue's backend.
     return {
         field: [getattr(value, "data", value) if field == "extra_fields" else value for value in data[field]]
@@ -168,7 +182,7 @@ def _fetch(batch: Any, keys: Sequence[str], fields: Sequence[str]) -> dict[str, 
 
 
 def _token_advantages(batch: Any, rows: Sequence[Judged]) -> list[TokenAdvantages]:
-    data = _fetch(batch, [row.key for row in rows], ["advantages", "response_mask"])
+    data = _fetch(batch.partition_id, [row.key for row in rows], ["advantages", "response_mask"])
     return [TokenAdvantages(*pair) for pair in zip(data["advantages"], data["response_mask"], strict=True)]
 
 
@@ -184,7 +198,7 @@ def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judg
     if not chosen:
         return {}
     # verl may rewrite response_mask (rollout correction); loss_mask stays that of the agent loop.
-    data = _fetch(batch, [row.key for row in chosen], ["responses", "loss_mask"])
+    data = _fetch(batch.partition_id, [row.key for row in chosen], ["responses", "loss_mask"])
     decode = functools.partial(trainer.tokenizer.decode, skip_special_tokens=True)
     responses = [
         Reasoned(row.uid, Written.of(decode, ids, written_spans(mask)).text, row.key_steps)
@@ -194,12 +208,17 @@ def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judg
     return {} if rate is None else {curve_name("decoy_match"): rate}
 
 
-def training_row(row: Judged, advantages: TokenAdvantages, step: int) -> TraceRow | None:
-    """Return the trace row of a response, or None where another reward manager scored it."""
+def training_row(row: Judged, advantages: TokenAdvantages | None, step: int) -> TraceRow | None:
+    """Return the trace row of a response, or None where another reward manager scored it.
+
+    ``advantages`` is None where the run ended before there were any.
+    """
     if row.judgement is None:
         return None
-    credit = advantages.credit(row.step_ends)
-    return TraceRow.of(row.judgement, step=step, uid=row.uid, session=row.session, credit=credit)
+    credit = None if advantages is None else advantages.credit(row.step_ends)
+    return TraceRow(
+        **vars(row.judgement), split=TRAIN, step=step, uid=row.uid, session=row.session, credit=credit
+    )
 
 
 def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int) -> list[TraceRow]:
