@@ -6,6 +6,7 @@
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
+#   - two runs of the engine in an asynchronous mode whose rewards fail, 4 minutes, each time
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"
 cd "$ROOT"
@@ -28,4 +29,4 @@ for script in recipes/*/train.sh; do
     RECORD=1 "$PYTHON_BIN" -m pytest -m "slow or engine" tests/test_recipes.py -k "$recipe and not TestRecipe"
 done
 
-"$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py tests/test_adapters.py
+"$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from helpers import python
+
+from verl_stepgrpo.traces.files import read_trace
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -136,7 +139,6 @@ def check_curves(log: str, out: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     from verl_stepgrpo import SCORE_KEYS
-    from verl_stepgrpo.traces.files import read_trace
 
     (events,) = (out / "tensorboard").glob("events*")
     drawn = EventAccumulator(str(events)).Reload()
@@ -170,8 +172,6 @@ def check_a_replay_gives_the_run_back(folder: Path) -> None:
 
 
 def check_traces(folder: Path) -> None:
-    from verl_stepgrpo.traces.files import read_trace
-
     for step in (1, 2):
         rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
         assert len(rows) == 32 * 8
@@ -201,15 +201,30 @@ def check_header(out: Path) -> None:
 
 
 def check_components_agree_with_verl(log: str, folder: Path) -> None:
-    import re
     import statistics
-
-    from verl_stepgrpo.traces.files import read_trace
 
     logged = {int(s): float(v) for s, v in re.findall(r"step:(\d+) - .*?critic/score/mean:([\d.e-]+)", log)}
     for step in (1, 2):
         rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
         assert statistics.fmean(r.total for r in rows) == pytest.approx(logged[step], abs=1e-4)
+
+
+CPU = os.environ | {"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+
+
+def small_job(folder: Path, *overrides: str) -> list[str]:
+    """Return verl's command for a job of 8 prompts a step with an untrained model, whose data and model it makes."""
+    for script, options in (("build_data.py", ["--sft", "1", "--heldout", "8"]), ("build_model.py", [])):
+        target = str(folder / script.split("_")[1][:-3])
+        subprocess.run(
+            [sys.executable, f"examples/digits/{script}", "--out", target, *options], cwd=ROOT, check=True
+        )
+    files = folder / "data"
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", "+stepgrpo=digits_cpu"]
+    command += [f"data.train_files={files}/train.parquet", f"data.val_files={files}/heldout.parquet"]
+    command += [f"actor_rollout_ref.model.path={folder}/model", "data.train_batch_size=8"]
+    command += ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.val_before_train=False"]
+    return [*command, f"trainer.default_local_dir={folder}/rl", *overrides]
 
 
 @pytest.mark.engine
@@ -219,25 +234,12 @@ def test_a_killed_reward_worker_ends_the_job_with_the_cause(tmp_path: Path) -> N
 
     import psutil
 
-    for script, options in (("build_data.py", ["--sft", "1", "--heldout", "8"]), ("build_model.py", [])):
-        target = str(tmp_path / script.split("_")[1][:-3])
-        subprocess.run(
-            [sys.executable, f"examples/digits/{script}", "--out", target, *options], cwd=ROOT, check=True
-        )
-    files = tmp_path / "data"
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", "+stepgrpo=digits_cpu"]
-    command += [f"data.train_files={files}/train.parquet", f"data.val_files={files}/heldout.parquet"]
-    command += [f"actor_rollout_ref.model.path={tmp_path}/model", "data.train_batch_size=8"]
-    command += ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.total_training_steps=60"]
-    command += [
-        "algorithm.stepgrpo.credit=step",
-        "algorithm.stepgrpo.outcome_gate=0.5",
-    ]  # these run for real too
-    command += ["trainer.val_before_train=False", f"trainer.default_local_dir={tmp_path}/rl"]
-    env = os.environ | {"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    # Credit by step and the gate run for real too.
+    command = small_job(tmp_path, "algorithm.stepgrpo.credit=step", "algorithm.stepgrpo.outcome_gate=0.5")
+    command += ["trainer.total_training_steps=60"]
     log = tmp_path / "log"
     with log.open("w") as out:
-        job = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True)
+        job = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=CPU, start_new_session=True)
     try:
         deadline = time.monotonic() + 400
         while "step:1 - " not in log.read_text():
@@ -256,3 +258,61 @@ def test_a_killed_reward_worker_ends_the_job_with_the_cause(tmp_path: Path) -> N
             process.kill()
         job.kill()
     assert "reward worker 0 died" in log.read_text()
+
+
+UNSCORABLE = """
+import numpy as np
+from verl.utils.dataset.rl_dataset import RLHFDataset
+
+
+class Unscorable(RLHFDataset):
+    def __getitem__(self, item):
+        row = super().__getitem__(item)
+        extra_info = row["extra_info"]
+        if extra_info["index"] % 10 < self.config.unscorable_tenths:
+            row["reward_model"] = {"ground_truth": ""}
+        return {**row, "extra_info": {**extra_info, "index": np.int64(extra_info["index"])}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+class TestMissingSessionsInAnAsynchronousMode:
+    """verl evicts the groups that failed and asks for others; a dataset class of the user's is not checked before."""
+
+    def run(self, folder: Path, tenths: int) -> subprocess.CompletedProcess[str]:
+        (folder / "unscorable.py").write_text(UNSCORABLE)
+        command = small_job(
+            folder,
+            "trainer.v1.trainer_mode=colocate_async",
+            "trainer.total_training_steps=2",
+            f"data.custom_cls.path={folder}/unscorable.py",
+            "data.custom_cls.name=Unscorable",
+            f"+data.unscorable_tenths={tenths}",
+            f"algorithm.stepgrpo.trace_dir={folder}/trace",
+        )
+        return subprocess.run(command, env=CPU, capture_output=True, text=True, timeout=600)
+
+    def test_a_reward_that_always_fails_ends_the_run(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, tenths=10)
+        said = done.stdout + done.stderr
+        assert done.returncode != 0
+        assert "MissingSessionsError: step 1: " in said, said[-3000:]
+        assert "of the sessions are missing" in said
+        assert "max_missing_sessions=0.5" in said
+        assert "reward_model.ground_truth is empty" in said
+        # Sixteen prompts are asked at a time, and as many are asked again before so many have failed.
+        assert said.count("Error in _run_prompt") <= 8 * 64
+
+    def test_a_reward_that_fails_for_a_share_is_drawn(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, tenths=3)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said[-3000:]
+        shares = [float(share) for share in re.findall(r"stepgrpo/missing_sessions/mean:([0-9.e-]+)", said)]
+        assert len(shares) == 2
+        assert 0 < max(shares) < 0.5
+        for step in (1, 2):
+            rows = read_trace(tmp_path / "trace" / "train" / f"step-{step:06d}.jsonl")
+            assert len(rows) == 8 * 8
+            assert all(isinstance(row.index, int) and row.index % 10 >= 3 for row in rows)
+        assert not (tmp_path / "trace" / "untrained").exists()

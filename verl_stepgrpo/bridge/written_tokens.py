@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from verl_stepgrpo.bridge.preflight import uses_stepgrpo
+from verl_stepgrpo.bridge.asked import uses_stepgrpo
 from verl_stepgrpo.bridge.token_ends import written_spans
 from verl_stepgrpo.imports import apply_once
 
