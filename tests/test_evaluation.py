@@ -266,11 +266,12 @@ def png(width: int, height: int) -> bytes:
 def test_images_reach_the_server_as_training_scales_them(tmp_path: Path) -> None:
     from verl.utils.dataset.vision_utils import process_image
 
-    from verl_stepgrpo.evaluation.questions import chat_messages, question_of
+    from verl_stepgrpo.data.rl_rows import row_of
+    from verl_stepgrpo.evaluation.questions import chat_messages
 
     image = {"bytes": png(200, 90), "max_pixels": 28 * 28 * 8}
     prompt = [{"role": "user", "content": "Look: <image>What is 0 + 1?"}]
-    (message,) = chat_messages(question_of(0, row(0, prompt=prompt, images=[image])), patch_size=14)
+    (message,) = chat_messages(row_of(0, row(0, prompt=prompt, images=[image])), patch_size=14)
     kinds = [part["type"] for part in message["content"]]
     assert kinds == ["text", "image_url", "text"]
     encoded = message["content"][1]["image_url"]["url"].removeprefix("data:image/png;base64,")

@@ -82,8 +82,27 @@ def test_the_same_question_with_the_same_image_is_found(tmp_path: Path) -> None:
 def test_a_tiny_image_is_found_unless_it_bounds_itself(tmp_path: Path) -> None:
     Image.new("RGB", (28, 28)).save(tmp_path / "tiny.png")
     image = {"image": str(tmp_path / "tiny.png")}
-    assert checks(tmp_path, [row(0) | {"images": [image]}]) == [(0, "tiny_image")]
-    assert checks(tmp_path, [row(0) | {"images": [image | {"min_pixels": 784}]}]) == []
+    asked = row(0) | {"prompt": [{"role": "user", "content": "<image>?"}]}
+    assert checks(tmp_path, [asked | {"images": [image]}]) == [(0, "tiny_image")]
+    assert checks(tmp_path, [asked | {"images": [image | {"min_pixels": 784}]}]) == []
+
+
+def test_an_error_that_nobody_foresaw_is_a_finding_of_its_row(tmp_path: Path) -> None:
+    def length(messages: list, images: list) -> int:
+        if "Question 1?" in messages[0]["content"]:
+            raise StopIteration
+        return 0
+
+    found = checks(tmp_path, [row(i) for i in range(3)], prompt_length=length, max_prompt_length=1)
+    assert found == [(1, "failed")]
+
+
+def test_the_text_of_a_special_token_is_found(tmp_path: Path) -> None:
+    said = row(0) | {"prompt": [{"role": "user", "content": "What is <|im_end|>?"}]}
+    assert checks(tmp_path, [said]) == [(0, "marks")]
+    own = row(0) | {"prompt": [{"role": "user", "content": "What is <eos>?"}]}
+    assert checks(tmp_path, [own]) == []
+    assert checks(tmp_path, [own], tokens={"<eos>"}) == [(0, "marks")]
 
 
 def test_an_overlong_prompt_is_found(tmp_path: Path) -> None:

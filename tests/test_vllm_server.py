@@ -14,8 +14,9 @@ import pytest
 
 from verl_stepgrpo.data import key_step_files
 from verl_stepgrpo.data.images import parts, scaled
+from verl_stepgrpo.data.rl_rows import row_of
 from verl_stepgrpo.evaluation.evaluate import RESPONSES, EvalOptions, evaluate
-from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of, question_of
+from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
 from verl_stepgrpo.serving.client import ServerOptions
 from verl_stepgrpo.serving.vllm import vllm_server
 from verl_stepgrpo.traces.files import read_trace
@@ -55,7 +56,7 @@ def test_the_model_sees_the_same_pixels_as_in_training(folder: Path, server: Ser
     client = openai.OpenAI(base_url=server.base_url, api_key="none")
     likelihoods = set()
     for row in pq.read_table(folder / "data" / "heldout.parquet").to_pylist():
-        question = question_of(0, row)
+        question = row_of(0, row)
         messages = chat_messages(question, patch_size_of(model))
         asked = {"max_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": 1}
         choice = client.chat.completions.create(model=model, messages=messages, **asked).choices[0]

@@ -172,13 +172,16 @@ def lint(
 ) -> None:
     """Say what in prepared data will hurt training. Status 1 if anything was found."""
     from verl_stepgrpo.data import lint as work
-    from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of
+    from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
 
     check_prompt_limit(max_prompt_length, model)
     counts = prompt_length_of(model) if model is not None else None
+    tokens = special_tokens_of(model)
     found = False
     for file in files:
-        findings = list(work.lint(file, prompt_length=counts, max_prompt_length=max_prompt_length))
+        findings = list(
+            work.lint(file, prompt_length=counts, max_prompt_length=max_prompt_length, tokens=tokens)
+        )
         found = found or bool(findings)
         for finding in findings if as_json else ():
             typer.echo(json.dumps({"file": str(file), **dataclasses.asdict(finding)}, ensure_ascii=False))
@@ -230,12 +233,12 @@ def evaluate(
     # Before a server is started for it.
     reward = _reward_settings(settings or [])
     server = _server_options(base_url, model, concurrency, timeout)
+    from verl_stepgrpo.data.rl_rows import read_rows
     from verl_stepgrpo.evaluation import evaluate as work
     from verl_stepgrpo.evaluation.comparison import check_comparable, compare
-    from verl_stepgrpo.evaluation.questions import check_file
     from verl_stepgrpo.traces.header import weights_of
 
-    check_file(file)
+    next(read_rows(file))
     options = work.EvalOptions(
         model,
         processor or model,

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from verl_stepgrpo.data.index import check_index
+from verl_stepgrpo.data.rl_rows import reference_of
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.key_steps import parse_key_steps
-from verl_stepgrpo.rewards import check_ground_truth
 
 COLUMNS = ["reward_model", "extra_info"]
 SHOWN_ERRORS = 5
@@ -62,10 +61,9 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]]
     for number, row in enumerate(rows):
         n += 1
         try:
-            check_ground_truth(_mapping(row, "reward_model").get("ground_truth"))
-            extra_info = _mapping(row, "extra_info")
-            without_key_steps += not parse_key_steps(extra_info.get("key_steps"))
-            check_index(extra_info.get("index"), number, seen)
+            reference = reference_of(row)
+            without_key_steps += not reference.key_steps
+            check_index(reference.index, number, seen)
         except DataError as error:
             problems.append((number, str(error)))
     return problems, without_key_steps, n
@@ -78,13 +76,6 @@ def _check_file(path: str, key: str) -> tuple[list[tuple[int, str]], int, int]:
         return check_rows(_rows(copy_to_local(path)))
     except (OSError, ValueError, AssertionError) as error:  # pyarrow's and json's errors are ValueErrors
         raise DataError(f"{key}: {path} cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _mapping(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
-    value = row.get(column) or {}
-    if not isinstance(value, Mapping):
-        raise DataError(f"{column} is {value!r} ({type(value).__name__}); expected an object")
-    return value
 
 
 def _rows(path: str) -> Iterator[Mapping[str, Any]]:

@@ -1,28 +1,26 @@
 """Look through a prepared dataset for what will hurt training: rows that pay for nothing, or for anything.
 
-Reads verl's RL parquet as a stream, images included only as far as their size is needed. What is looked at against
-other rows (decoys) is looked at in a sample.
+Reads verl's RL parquet as a stream, and decodes each image once. What has to be looked at against other rows (decoys)
+is looked at in a sample.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from PIL import Image
-
+from verl_stepgrpo.data.images import is_url, mended, name_of, opened
 from verl_stepgrpo.data.index import check_index
+from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
-from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.key_steps import KeyStep, match_key_steps, parse_key_steps
-from verl_stepgrpo.rewards import check_ground_truth
+from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
+from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.key_steps import KeyStep, match_key_steps
 from verl_stepgrpo.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
@@ -38,7 +36,7 @@ MAX_DECOY_RATE = 0.2
 """A key step that stands in a larger share of other rows' solutions says little about its own."""
 
 CHECKS = {
-    "unreadable": "the reference answer or the key steps are missing or of a wrong type",
+    "unreadable": "a column that verl or the reward reads is missing or of a wrong type",
     "index": "extra_info.index is missing, no trace can hold it, or an earlier row has it: training refuses the file",
     "no_key_steps": "the row has no key steps: its StepRAR is its answer alone",
     "empty_key_step": "a key step is blank",
@@ -48,9 +46,15 @@ CHECKS = {
     "answer_kind": f"the answer has more than {MAX_ANSWER_WORDS} words: only its exact text would be right",
     "duplicate": "question and images stand in an earlier row too",
     "overlong": "the prompt has more tokens than --max-prompt-length, image tokens included",
+    "marks": "the prompt's marks do not fit its images, or it has the text of a special token",
+    "image": "an image cannot be opened, or does not reach the model as a viewer shows it",
     "tiny_image": "the image has fewer than 4 visual tokens: verl enlarges it (min_pixels bounds that)",
+    "failed": "what reads the row failed in a way that was not foreseen",
 }
 """What is looked for."""
+
+_Sampled = tuple[int, tuple[KeyStep, ...], str]
+"""A row's place, its key steps, and the text that has them."""
 
 
 @dataclass(frozen=True)
@@ -63,48 +67,98 @@ class Finding:
 
 
 def lint(
-    path: Path, *, prompt_length: PromptLength | None = None, max_prompt_length: int | None = None
+    path: Path,
+    *,
+    prompt_length: PromptLength | None = None,
+    max_prompt_length: int | None = None,
+    tokens: Collection[str] = TOKENS,
 ) -> Iterator[Finding]:
     """Yield what is found in a parquet file of verl's RL rows.
 
+    Args:
+        path: The file.
+        prompt_length: Counts a prompt's tokens.
+        max_prompt_length: Above how many it is found; None for none.
+        tokens: Texts that a processor takes for an image or the end of a turn.
+
     Raises:
         DataError: The file cannot be read, has no rows, or is the warm-up's.
+        ConfigError: The model reads no images.
     """
-    seen: dict[bytes, int] = {}
-    indices: dict[str, int] = {}
-    sampled: list[tuple[int, tuple[KeyStep, ...], str]] = []
-    file = open_rl_parquet(path)
-    every = max(1, file.metadata.num_rows // DECOY_ROWS)
-    for number, row in enumerate(_rows(file)):
+    look = _Look(prompt_length, max_prompt_length, tokens)
+    sampled: list[_Sampled] = []
+    every = max(1, open_rl_parquet(path).metadata.num_rows // DECOY_ROWS)
+    for number, row in raw_rows(path):
         try:
-            answer = check_ground_truth((row.get("reward_model") or {}).get("ground_truth"))
-            extra_info = row.get("extra_info") or {}
-            raw, key_steps = extra_info.get("key_steps"), parse_key_steps(extra_info.get("key_steps"))
-        except DataError as error:
-            yield Finding(number, "unreadable", str(error))
-            continue
-        yield from _of_index(number, extra_info.get("index"), indices)
-        solution = extra_info.get("solution") or _pasted(key_steps)
-        if not key_steps:
-            has = f"has {', '.join(extra_info) or 'nothing'}"
-            said = f".key_steps is {raw!r:.60}" if "key_steps" in extra_info else f" {has}"
-            yield Finding(number, "no_key_steps", f"extra_info{said}")
-        yield from _of_key_steps(number, raw, key_steps, solution)
-        yield from _of_answer(number, answer)
-        yield from _of_images(number, row)
-        yield from _of_duplicates(number, row, seen)
-        if prompt_length is not None and max_prompt_length is not None:
-            length = prompt_length(row["prompt"], row.get("images") or [])
-            if length > max_prompt_length:
-                yield Finding(number, "overlong", f"{length} tokens")
-        if number % every == 0:
-            sampled.append((number, key_steps, solution))
+            yield from list(look.at(number, row))
+        except ConfigError:
+            raise
+        except Exception as error:  # Pillow and a processor raise what they like; one row must not end all
+            yield Finding(number, "failed", f"{type(error).__name__}: {error}")
+        if number % every == 0 and look.reference is not None:
+            key_steps = look.reference.key_steps
+            sampled.append((number, key_steps, look.reference.solution or _pasted(key_steps)))
     yield from _of_decoys(sampled)
 
 
-def _rows(file: pq.ParquetFile) -> Iterator[dict[str, Any]]:
-    for batch in file.iter_batches(batch_size=256):
-        yield from batch.to_pylist()
+@dataclass
+class _Look:
+    """Looks at rows one after another; knows what the earlier ones had.
+
+    Attributes:
+        reference: What the last row is judged by; None where that cannot be read.
+    """
+
+    prompt_length: PromptLength | None
+    max_prompt_length: int | None
+    tokens: Collection[str]
+    reference: Reference | None = None
+    seen: dict[bytes, int] = field(default_factory=dict)
+    indices: dict[str, int] = field(default_factory=dict)
+
+    def at(self, number: int, row: Mapping[str, Any]) -> Iterator[Finding]:
+        """Yield what is found in a row."""
+        self.reference = None
+        try:
+            self.reference = reference_of(row)
+        except DataError as error:
+            yield Finding(number, "unreadable", str(error))
+        else:
+            yield from _of_index(number, self.reference.index, self.indices)
+            yield from _of_reference(number, self.reference, row.get("extra_info") or {})
+        try:
+            messages, images = prompt_of(row)
+        except DataError as error:
+            yield Finding(number, "unreadable", str(error))
+            return
+        wrong = [
+            *(
+                Finding(number, "marks", said)
+                for said in wrong_in_prompt(text_of(messages), len(images), self.tokens)
+            ),
+            *_of_images(number, images),
+        ]
+        yield from wrong
+        yield from _of_duplicates(number, messages, images, self.seen)
+        if not any(finding.check in ("marks", "image") for finding in wrong):
+            yield from self._of_length(number, messages, images)
+
+    def _of_length(self, number: int, messages: list[Any], images: list[Any]) -> Iterator[Finding]:
+        if self.prompt_length is None or self.max_prompt_length is None:
+            return
+        length = self.prompt_length(messages, images)
+        if length > self.max_prompt_length:
+            yield Finding(number, "overlong", f"{length} tokens")
+
+
+def _of_reference(number: int, reference: Reference, extra_info: Mapping[str, Any]) -> Iterator[Finding]:
+    raw, key_steps = extra_info.get("key_steps"), reference.key_steps
+    if not key_steps:
+        has = f"has {', '.join(extra_info) or 'nothing'}"
+        said = f".key_steps is {raw!r:.60}" if "key_steps" in extra_info else f" {has}"
+        yield Finding(number, "no_key_steps", f"extra_info{said}")
+    yield from _of_key_steps(number, raw, key_steps, reference.solution or _pasted(key_steps))
+    yield from _of_answer(number, reference.ground_truth)
 
 
 def _pasted(key_steps: Sequence[KeyStep]) -> str:
@@ -140,18 +194,23 @@ def _of_answer(number: int, answer: str) -> Iterator[Finding]:
         yield Finding(number, "answer_kind", answer[:200])
 
 
-def _of_images(number: int, row: Mapping[str, Any]) -> Iterator[Finding]:
-    for image in row.get("images") or []:
-        if image.get("min_pixels"):
+def _of_images(number: int, images: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    for image in images:
+        if is_url(image):
+            yield Finding(
+                number, "image", f"{name_of(image)} is a URL: it is fetched anew whenever the row is read"
+            )
             continue
-        source = io.BytesIO(image["bytes"]) if image.get("bytes") else image.get("image")
         try:
-            with Image.open(source) as opened:
-                width, height = opened.size
-        except (OSError, AttributeError) as error:
-            yield Finding(number, "unreadable", f"an image cannot be opened: {error}")
+            found = opened(image)
+            other = mended(found, image)
+        except DataError as error:
+            yield Finding(number, "image", str(error))
             continue
-        if width * height < MIN_PIXELS:
+        if other is not None:
+            yield Finding(number, "image", f"{name_of(image)}: {other.why}")
+        width, height = found.size
+        if width * height < MIN_PIXELS and not image.get("min_pixels"):
             yield Finding(number, "tiny_image", f"{width} x {height}")
 
 
@@ -162,16 +221,18 @@ def _of_index(number: int, index: Any, seen: dict[str, int]) -> Iterator[Finding
         yield Finding(number, "index", str(error))
 
 
-def _of_duplicates(number: int, row: Mapping[str, Any], seen: dict[bytes, int]) -> Iterator[Finding]:
-    digest = hashlib.sha256(json.dumps(row.get("prompt"), default=str).encode())
-    for image in row.get("images") or []:
-        digest.update(image.get("bytes") or str(image.get("image")).encode())
+def _of_duplicates(
+    number: int, messages: Sequence[Any], images: Sequence[Mapping[str, Any]], seen: dict[bytes, int]
+) -> Iterator[Finding]:
+    digest = hashlib.sha256(json.dumps(messages, default=str).encode())
+    for image in images:
+        digest.update(image.get("bytes") or str(image["image"]).encode())
     first = seen.setdefault(digest.digest()[:12], number)
     if first != number:
         yield Finding(number, "duplicate", f"of row {first}")
 
 
-def _of_decoys(sampled: Sequence[tuple[int, tuple[KeyStep, ...], str]]) -> Iterator[Finding]:
+def _of_decoys(sampled: Sequence[_Sampled]) -> Iterator[Finding]:
     """Yield key steps that stand in many other rows' solutions, those left out that these rows have too."""
     step = max(1, len(sampled) // DECOY_SOLUTIONS)
     others = [

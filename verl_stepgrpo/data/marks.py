@@ -9,14 +9,13 @@ from verl_stepgrpo.data.prompts import IMAGE_MARK
 VIDEO_MARK, AUDIO_MARK = "<video>", "<audio>"
 """verl's marks for what no row has here. It looks for it beside images, and for videos always in the warm-up."""
 
-TOKENS = frozenset(
-    f"<|{name}|>"
-    for name in (
-        *("image_pad", "video_pad", "vision_pad", "vision_start", "vision_end", "audio_pad"),
-        *("im_start", "im_end", "endoftext"),
-    )
-)
-"""Texts that the processors of Qwen's models make a token of: an image that is not there, or the end of a turn."""
+PLACEHOLDERS = frozenset({"<|image_pad|>", "<|video_pad|>", "<|audio_pad|>"})
+"""Texts that the processors of Qwen's models look for an image of, and fail where there is none."""
+
+TOKENS = PLACEHOLDERS | {
+    f"<|{name}|>" for name in ("vision_start", "vision_end", "vision_pad", "im_start", "im_end", "endoftext")
+}
+"""These, and others that they make a token of, as the end of a turn."""
 
 
 def wrong_in_prompt(text: str, n_images: int, tokens: Collection[str] = TOKENS) -> Iterator[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from verl_stepgrpo.data.images import scaled
+from verl_stepgrpo.data.images import is_url, mended, name_of, opened, scaled
 from verl_stepgrpo.data.pretrained import load
+from verl_stepgrpo.data.rl_rows import RLRow, read_rows
 from verl_stepgrpo.doctor.checks import Line, line
 from verl_stepgrpo.errors import ConfigError, DataError
-from verl_stepgrpo.evaluation.questions import Question, read_questions
 from verl_stepgrpo.rewards import score_response
 
+PATCH_SIZE = 14
+"""Of the image processors of Qwen2-VL and 2.5-VL, in pixels; whether an image can be scaled does not depend on it."""
 SAMPLE = 20
 """Rows of each file that are scored."""
 IDEAL = """### Image Description:
@@ -41,40 +44,64 @@ def data_lines(file: Path) -> Iterator[Line]:
     """Yield lines on a parquet file: its first rows are read, their images opened, ideal responses scored."""
     where = str(file)
     try:
-        questions = list(itertools.islice(read_questions(file), SAMPLE))
+        rows = list(itertools.islice(read_rows(file), SAMPLE))
     except DataError as error:
         remedy = (
             "verl-stepgrpo prepare writes such files; its --val-share says how many rows are for validation."
         )
         yield line(where, "rows", error, "can be read", False, remedy)
         return
-    yield line(where, "rows", f"{len(questions)} read", "can be read", True, "")
-    wanting = [question.row for question in questions if not _scores_full_marks(question)]
+    yield line(where, "rows", f"{len(rows)} read", "can be read", True, "")
+    looks = [_looked_at(row) for row in rows]
+    wanting = [look.row for look in looks if not look.scores_full_marks]
     yield line(
         where,
         "ideal responses",
-        f"{len(questions) - len(wanting)} of {len(questions)} score full marks",
+        f"{len(rows) - len(wanting)} of {len(rows)} score full marks",
         "all",
         not wanting,
         f"Rows {wanting[:5]}: no response could earn all of the reward; verl-stepgrpo lint says why.",
         bad="warn",
     )
-    broken = [problem for question in questions for problem in _unreadable_images(question)]
-    yield line(
-        where,
-        "images",
-        broken[0] if broken else "can be opened",
-        "can be opened",
-        not broken,
-        "Mend the paths.",
-    )
+    broken = next((look.broken for look in looks if look.broken), None)
+    yield line(where, "images", broken or "can be opened", "can be opened", broken is None, "Mend the image.")
+    other = next((look.other for look in looks if look.other), None)
+    if other is not None:
+        remedy = "prepare stores such images as a viewer shows them; verl-stepgrpo lint lists all of them."
+        yield line(where, "what a model sees", other, "what a viewer shows", False, remedy, bad="warn")
 
 
-def _scores_full_marks(question: Question) -> bool:
-    steps = [wordings[0] for wordings in question.key_steps] or ["what follows"]
+@dataclass(frozen=True)
+class _Look:
+    """What is wrong with a row: the first image that cannot be used, and the first that a model sees otherwise."""
+
+    row: int
+    scores_full_marks: bool
+    broken: str | None = None
+    other: str | None = None
+
+
+def _looked_at(row: RLRow) -> _Look:
+    other = None
+    try:
+        full = _scores_full_marks(row)
+        for image in row.images:
+            if is_url(image):
+                scaled(image, patch_size=PATCH_SIZE)
+            elif (redrawn := mended(opened(image), image)) is not None:
+                other = other or f"row {row.row}: {name_of(image)}: {redrawn.why}"
+    except DataError as error:
+        return _Look(row.row, full, f"row {row.row}: {error}", other)
+    except Exception as error:  # Pillow raises what it likes; one row must not end the doctor's round
+        return _Look(row.row, False, f"row {row.row}: {type(error).__name__}: {error}", other)
+    return _Look(row.row, full, None, other)
+
+
+def _scores_full_marks(row: RLRow) -> bool:
+    steps = [wordings[0] for wordings in row.key_steps] or ["what follows"]
     body = "\n".join(f"### Step {i}:\n{text}" for i, text in enumerate(steps, start=1))
     result = score_response(
-        IDEAL.format(steps=body, answer=question.ground_truth), question.ground_truth, question.key_steps
+        IDEAL.format(steps=body, answer=row.ground_truth), row.ground_truth, row.key_steps
     )
     return (
         result.answer.correct
@@ -82,11 +109,3 @@ def _scores_full_marks(question: Question) -> bool:
         and result.ordered
         and all(m.matched for m in result.key_steps)
     )
-
-
-def _unreadable_images(question: Question) -> Iterator[str]:
-    for image in question.images:
-        try:
-            scaled(image, patch_size=14)
-        except (OSError, ValueError) as error:
-            yield f"row {question.row}: {error}"

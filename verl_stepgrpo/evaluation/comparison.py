@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from verl_stepgrpo.data.rl_rows import read_rows
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.evaluation.evaluate import RESPONSES, RESULTS
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
-from verl_stepgrpo.evaluation.questions import read_questions
 from verl_stepgrpo.rewards import SCORE_KEYS
 from verl_stepgrpo.traces.files import iter_traces, refuse
 
@@ -55,7 +55,7 @@ def check_comparable(before: Path, file: Path, options: Mapping[str, Any]) -> No
                 f"{before} was evaluated with {name}={theirs.get(name)!r}, this run with {options[name]!r}: their "
                 "difference would not be the model's. Evaluate both alike."
             )
-    ours = {str(q.row): _question(q.data_source, q.text, q.ground_truth) for q in read_questions(file)}
+    ours = {str(q.row): _question(q.data_source, q.text, q.ground_truth) for q in read_rows(file)}
     _shared(before, file, _asked(before)[0], ours)
 
 

@@ -15,8 +15,9 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
-from verl_stepgrpo.evaluation.questions import Question, chat_messages, n_rows, patch_size_of, read_questions
+from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
 from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
@@ -164,7 +165,7 @@ async def _ask(
     progress: Callable[[int], None],
 ) -> int:
     """Ask some rows of ``file``, write the responses as they come, and return how many failed."""
-    questions = (question for question in read_questions(file) if question.row in rows_to_ask)
+    questions = (question for question in read_rows(file) if question.row in rows_to_ask)
     failures = 0
     with open_trace(out / RESPONSES, "a") as responses, (out / FAILED).open("w") as failed:
         async with ChatServer(server_options, api_key) as server:
@@ -186,7 +187,7 @@ class _Work:
         self._options = options
         self._patch_size: int | None = None
 
-    async def responses(self, question: Question) -> list[TraceRow]:
+    async def responses(self, question: RLRow) -> list[TraceRow]:
         """Return the trace rows of the responses to a question."""
         if question.images and self._patch_size is None:
             self._patch_size = patch_size_of(self._options.processor)
@@ -203,7 +204,7 @@ class _Work:
             lambda: [self._row(question, session, text) for session, text in enumerate(texts)]
         )
 
-    def _row(self, question: Question, session: int, text: str) -> TraceRow:
+    def _row(self, question: RLRow, session: int, text: str) -> TraceRow:
         reward = self._options.reward
         judgement = judgement_of(
             score_response(text, question.ground_truth, question.key_steps, reward),

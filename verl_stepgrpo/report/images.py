@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
 
+from verl_stepgrpo.data.images import is_url, name_of, opened
 from verl_stepgrpo.data.index import traced
-from verl_stepgrpo.data.parquet import open_rl_parquet
+from verl_stepgrpo.data.rl_rows import image_of, raw_rows, reference_of
+from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.report.collect import Question
 
 MAX_SIDE = 512
@@ -21,8 +23,8 @@ MAX_SIDE = 512
 LOSSLESS_PIXELS = 128 * 128
 """Up to here an image is kept pixel by pixel: drawings and glyphs this small suffer from compression."""
 
-READ_AT_ONCE = 64
-"""Rows of a parquet file in memory, with their images."""
+COLUMNS = ("data_source", "reward_model", "extra_info", "images")
+"""What is read of a row."""
 
 
 @dataclass
@@ -50,16 +52,21 @@ class Images:
         """
         left, places = dict(wanted), {}
         for file in files:
-            for number, row in _rows(file):
-                question = _question(row)
+            for number, row in raw_rows(file, COLUMNS):
+                try:
+                    reference = reference_of(row)
+                except DataError:
+                    continue  # training refuses it, so that no trace has it
+                source = None if reference.data_source is None else str(reference.data_source)
+                question = (source, traced(reference.index))
                 if question in left:
-                    places[question] = self._add_row(f"{file}, row {number}", row, left.pop(question))
+                    place, truth = f"{file}, row {number}", left.pop(question)
+                    places[question] = self._add_row(place, row, reference.ground_truth, truth)
         if left and files:
             self.troubles.append(f"{len(left)} questions have no row in {', '.join(map(str, files))}")
         return places
 
-    def _add_row(self, place: str, row: Mapping[str, Any], truth: str) -> list[int]:
-        stated = str((row.get("reward_model") or {}).get("ground_truth"))
+    def _add_row(self, place: str, row: Mapping[str, Any], stated: str, truth: str) -> list[int]:
         if stated != truth:
             self.troubles.append(
                 f"{place}: its answer is {stated!r:.40}, the trace's {truth!r:.40}; is it the run's file?"
@@ -68,9 +75,9 @@ class Images:
         places = []
         for image in row.get("images") or ():
             try:
-                uri = thumbnail(image)
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                self.troubles.append(f"{place}: an image cannot be opened: {error}")
+                uri = thumbnail(image_of(image))
+            except DataError as error:
+                self.troubles.append(f"{place}: {error}")
             else:
                 places.append(self._places.setdefault(uri, len(self._places)))
                 self.uris += [uri] * (len(self._places) - len(self.uris))
@@ -81,38 +88,14 @@ def thumbnail(image: Mapping[str, Any]) -> str:
     """Return an image of a row (``bytes``, or a path as ``image``) as a data URI, at most ``MAX_SIDE`` pixels long.
 
     Raises:
-        OSError, ValueError: It cannot be opened, or is somewhere else than on this machine.
+        DataError: It cannot be opened, or is somewhere else than on this machine.
     """
-    with Image.open(_source(image)) as opened:
-        small = ImageOps.exif_transpose(opened).convert("RGBA")
+    if is_url(image):
+        raise DataError(f"{name_of(image)} is a URL, which is not fetched")
+    small = ImageOps.exif_transpose(opened(image)).convert("RGBA")
     small.thumbnail((MAX_SIDE, MAX_SIDE))
     # White behind what is transparent, as verl's reader of images has it.
     small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
     content = io.BytesIO()
     small.save(content, format="WEBP", lossless=small.width * small.height <= LOSSLESS_PIXELS, quality=80)
     return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
-
-
-def _source(image: Mapping[str, Any]) -> io.BytesIO | str:
-    if image.get("bytes"):
-        return io.BytesIO(image["bytes"])
-    path = str(image.get("image") or image.get("path")).removeprefix("file://")
-    if "://" in path or path.startswith("data:"):
-        raise ValueError(f"{path:.60} is not a file")
-    return path
-
-
-def _question(row: Mapping[str, Any]) -> Question:
-    source = row.get("data_source")
-    return None if source is None else str(source), traced((row.get("extra_info") or {}).get("index"))
-
-
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    parquet = open_rl_parquet(file)
-    needed = ("data_source", "reward_model", "extra_info", "images")
-    columns = [name for name in needed if name in parquet.schema_arrow.names]
-    number = 0
-    for batch in parquet.iter_batches(batch_size=READ_AT_ONCE, columns=columns):
-        for row in batch.to_pylist():
-            yield number, row
-            number += 1
