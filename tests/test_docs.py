@@ -156,6 +156,20 @@ def test_the_table_of_the_ablation_is_that_of_the_committed_runs() -> None:
         assert re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.DOTALL) == [done.stdout]
 
 
+def test_what_the_readme_says_of_the_ablation_stands_in_its_table() -> None:
+    page = (ROOT / "recipes" / "ablation_digits" / "README.md").read_text()
+    table = page.partition("<!-- results -->")[2].partition("<!-- /results -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line]
+    cells = {name: row for name, *row in rows}
+    grpo, stepgrpo = cells["outcome only (GRPO)"], cells["both (StepGRPO)"]
+    points, interval = re.fullmatch(r"(\S+) \((.*)\)", stepgrpo[2]).groups()
+    said = " ".join(README.split())
+    against = f"{stepgrpo[1].split()[0]} against {grpo[1].split()[0]}: {points} points, {interval}"
+    accurate = f"{against}, {stepgrpo[0]} seeds"
+    assert f"no more accurate on a task like it ({accurate})" in said
+    assert f"are right and valid ({stepgrpo[4]} against {grpo[4]})" in said
+
+
 def test_the_format_that_the_prompt_asks_for_scores_full_marks() -> None:
     from verl_stepgrpo import score_response
 
