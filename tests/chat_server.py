@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,8 @@ class ChatServer:
 
     def __init__(self) -> None:
         self.faults: list[str] = []
+        self.dies_after = sys.maxsize
+        """Answers after which it cuts every connection."""
         self.bodies: list[dict] = []
         self.most_at_once = self._at_once = 0
         self._lock = threading.Lock()
@@ -50,8 +54,9 @@ class ChatServer:
         time.sleep(0.02)
         with self._lock:
             self._at_once -= 1
-        if fault == "cut":
-            request.connection.close()
+        if fault == "cut" or self._is_dead():
+            request.connection.shutdown(socket.SHUT_RDWR)
+            request.close_connection = True
         elif fault == "html":
             self._send(request, 200, "<html>Hello</html>")
         elif fault.isdigit():
@@ -60,6 +65,11 @@ class ChatServer:
             if fault == "slow":
                 time.sleep(3)
             self._send(request, 200, self._completion(self.contents(body, fault)))
+
+    def _is_dead(self) -> bool:
+        with self._lock:
+            self.dies_after -= 1
+            return self.dies_after < 0
 
     @staticmethod
     def _completion(contents: list[str]) -> dict:

@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,7 @@ from verl_stepgrpo.evaluation.evaluate import (
     summarise,
 )
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.resume import digest
 from verl_stepgrpo.serving.client import ServerOptions
 from verl_stepgrpo.traces.files import read_trace
@@ -60,14 +62,17 @@ def row(n: int, **extra: Any) -> dict:
 
 
 class Server(ChatServer):
-    """Adds one, but not to what is in ``weak``."""
+    """Adds one, but not to what is in ``weak``; takes three seconds for what is in ``slow``."""
 
     weak: tuple[int, ...] = ()
+    slow: tuple[int, ...] = ()
 
     def contents(self, body: dict, fault: str) -> list[str]:
         content = body["messages"][0]["content"]
         text = content if isinstance(content, str) else content[-1]["text"]
         n = int(text.split()[2])
+        if n in self.slow:
+            time.sleep(3)
         response = RESPONSE.format(n=n, answer=n + 2 if n in self.weak else n + 1)
         return [response] * body.get("n", 1)
 
@@ -79,12 +84,19 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def run(server: Server, folder: Path, rows: list[dict] | None = None, **options: Any) -> Results:
+def run(
+    server: Server,
+    folder: Path,
+    rows: list[dict] | None = None,
+    set_aside: Callable[[SetAside], None] = lambda line: None,
+    **options: Any,
+) -> Results:
     file = folder / "data.parquet"
     if rows is not None or not file.exists():
         parquet(file, rows or [row(i) for i in range(10)])
     asked = ServerOptions(server.url, "m", concurrency=3, max_retries=2, timeout=5)
-    return evaluate(file, folder / "out", EvalOptions("m", "/no/such/model", **options), nullcontext(asked))
+    chosen = EvalOptions("m", "/no/such/model", **options)
+    return evaluate(file, folder / "out", chosen, nullcontext(asked), set_aside=set_aside)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Errors for mistakes in a configuration or a dataset. What a model wrote never raises."""
+"""Errors for mistakes in a configuration or a dataset, and for what ended a run. What a model wrote never raises."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class ConfigError(ValueError):
 
 class DataError(ValueError):
     """A dataset row cannot be scored. Says where the row is, what it holds and what is expected."""
+
+
+class EndedError(RuntimeError):
+    """A process or a server that the work needs has ended. Says which, and what is known of why."""

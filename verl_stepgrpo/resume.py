@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.files import json_line, write_whole
 
 
 def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
@@ -22,19 +23,33 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
         has_begun: Whether anything of a run is there that would be gone on with.
 
     Raises:
-        ConfigError: The run was begun with another source or other options; says which.
+        ConfigError: The run was begun with another source or other options; says which. Or ``mark`` cannot be read.
     """
     # As it is read again below: without tuples and paths.
     ours = json.loads(json.dumps({"source": digest(source), **asdict(options)}, default=str))
     if has_begun and mark.exists():
-        theirs = json.loads(mark.read_text())
+        theirs = _read(mark)
         if theirs != ours:
             raise ConfigError(
                 f"{mark} is of a run that was begun with {'; '.join(_differences(theirs, ours, source))}. Go on with "
                 f"that, name another folder, or remove {mark.parent}."
             )
+        return
     mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(json.dumps(ours))
+    write_whole(mark, json.dumps(ours))
+
+
+def _read(mark: Path) -> dict[str, Any]:
+    try:
+        theirs = json_line(mark.read_bytes())
+        if not isinstance(theirs, dict):
+            raise ValueError(f"{theirs!r:.60} is no object")
+    except ValueError as error:
+        raise ConfigError(
+            f"{mark} says no more how the run was begun ({error}). If it was with these options, remove that file; "
+            "else name another folder."
+        ) from None
+    return theirs
 
 
 def digest(source: Path) -> str:

@@ -1,7 +1,7 @@
 """Evaluate a served model on a verl parquet: every response with all that was judged, and means with intervals.
 
 Responses go to ``responses.jsonl`` in the layout of training's traces as they come, so that an interrupted run goes on
-where it was and whatever reads traces reads them.
+where it was and whatever reads traces reads them; when all are there they are put in the order of the questions.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from pathlib import Path
 from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
+from verl_stepgrpo.evaluation.responses import RESPONSES, settle
+from verl_stepgrpo.files import SetAside, open_lines, write_whole
 from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
-from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, in_order
+from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, as_they_come
 from verl_stepgrpo.settings import RewardSettings, RunSettings
-from verl_stepgrpo.traces.files import open_trace, read_trace, write_rows
+from verl_stepgrpo.traces.files import read_trace, write_rows
 from verl_stepgrpo.traces.header import DataFile, Start
 from verl_stepgrpo.traces.rows import VAL, TraceRow, judgement_of
 
-RESPONSES, RESULTS, FAILED = "responses.jsonl", "results.json", "failed.jsonl"
+RESULTS, FAILED = "results.json", "failed.jsonl"
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,26 @@ def evaluate(
     api_key: str | None = None,
     limit: int | None = None,
     reused: Callable[[int], None] = lambda n: None,
+    set_aside: Callable[[SetAside], None] = lambda line: None,
     progress: Callable[[int], None] = lambda n: None,
 ) -> Results:
     """Evaluate the model on the rows of ``file`` (the first ``limit``), write all to the folder ``out``, return it.
 
     ``serving`` gives the server; it is entered when the folder has been looked at, since one may take minutes to start,
     and not at all where every row was answered in an earlier run. ``reused`` is called first, with the number of rows
-    that were, and ``progress`` with those that are asked now.
+    that were, and ``progress`` with those that are asked now. ``set_aside`` is called with each line of the responses
+    that cannot be read; it goes to ``set_aside.jsonl``, and its question is asked again.
 
     Raises:
-        DataError: A row cannot be asked or scored, or the server does not have the model.
+        DataError: A row cannot be asked or scored, the server does not have the model, or the responses are no trace
+            that this version reads.
         ConfigError: ``out`` was begun with other options, or a setting cannot be used.
+        EndedError: The server is gone; what it answered is kept.
     """
     responses = out / RESPONSES
     # Before anything is taken out of it: with another number of samples no question there is done.
     begin(out / "options.json", file, options, has_begun=responses.exists() and responses.stat().st_size > 0)
-    done = _done(responses, options.samples)
+    done = settle(responses, options.samples, set_aside)
     asked = range(min(n_rows(file), sys.maxsize if limit is None else limit))
     open_rows = [row for row in asked if str(row) not in done]
     reused(len(asked) - len(open_rows))
@@ -110,13 +116,23 @@ def evaluate(
         Start(0, settings, shlex.join(sys.argv), options.model, options.weights, data).write(out)
         with serving as server:
             failed = asyncio.run(_ask(file, out, options, server, api_key, set(open_rows), progress))
+        settle(responses, options.samples)
     rows = (row for row in read_trace(responses) if limit is None or int(row.uid) < limit)
     # StepRVR is a share where a valid response is paid 1.
     shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
     results = summarise(rows, failed=failed, done=done, shares=shares)
     facts = {"file": str(file), "options": asdict(options), **asdict(results)}
-    (out / RESULTS).write_text(json.dumps(facts, indent=2) + "\n")
+    write_whole(out / RESULTS, json.dumps(facts, indent=2) + "\n")
     return results
+
+
+def kept(out: Path, samples: int) -> int:
+    """Return how many questions an interrupted run into ``out`` need not ask again."""
+    try:
+        with (out / RESPONSES).open("rb") as file:
+            return sum(1 for _ in file) // samples
+    except FileNotFoundError:
+        return 0
 
 
 def summarise(
@@ -166,19 +182,28 @@ async def _ask(
 ) -> int:
     """Ask some rows of ``file``, write the responses as they come, and return how many failed."""
     questions = (question for question in read_rows(file) if question.row in rows_to_ask)
-    failures = 0
-    with open_trace(out / RESPONSES, "a") as responses, (out / FAILED).open("w") as failed:
-        async with ChatServer(server_options, api_key) as server:
-            work = _Work(server, options)
-            async for question, rows in in_order(questions, work.responses, server_options.concurrency):
-                if isinstance(rows, FailedError):
-                    failed.write(json.dumps({"row": question.row, "error": str(rows)}) + "\n")
-                    failures += 1
-                else:
-                    write_rows(responses, rows)
-                    responses.flush()
-                progress(1)
-    return failures
+    failures: dict[int, str] = {}
+    try:
+        with open_lines(out / RESPONSES) as responses:
+            async with ChatServer(server_options, api_key) as server:
+                work = _Work(server, options)
+                async for question, rows in as_they_come(
+                    questions, work.responses, server_options.concurrency
+                ):
+                    if isinstance(rows, FailedError):
+                        failures[question.row] = str(rows)
+                    else:
+                        write_rows(responses, rows)
+                        responses.flush()
+                    progress(1)
+    finally:
+        _write_failed(out / FAILED, failures)
+    return len(failures)
+
+
+def _write_failed(path: Path, failures: Mapping[int, str]) -> None:
+    lines = (json.dumps({"row": row, "error": failures[row]}) + "\n" for row in sorted(failures))
+    write_whole(path, "".join(lines))
 
 
 class _Work:
@@ -216,17 +241,3 @@ class _Work:
             response=text,
         )
         return TraceRow.of(judgement, step=0, uid=str(question.row), session=session)
-
-
-def _done(path: Path, samples: int) -> set[str]:
-    """Return the questions that have all their responses, and leave no others in the file: a killed run may."""
-    if not path.exists():
-        return set()
-    whole: dict[str, list[str]] = {}
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                whole.setdefault(json.loads(line)["uid"], []).append(line)
-    kept = {uid: lines for uid, lines in whole.items() if len(lines) == samples}
-    path.write_text("".join(line for lines in kept.values() for line in lines), encoding="utf-8")
-    return set(kept)

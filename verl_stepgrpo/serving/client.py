@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import openai
 from openai.types.chat import ChatCompletion
 
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 
 NO_KEY = "none"
 """Stands for the key of a server that needs none, such as vLLM's own."""
+
+LEAST_FAILURES = 5
+"""Failures in a row that say that a server is gone, if few are asked at a time; each was repeated ``max_retries``
+times."""
+
+_GONE = (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError)
+"""What a server that is gone, or a gateway before it, fails requests with, whatever was asked."""
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -26,6 +34,10 @@ Answer = TypeVar("Answer")
 
 class FailedError(Exception):
     """A request did not give what was asked for; the message says why."""
+
+
+class ServerGoneError(EndedError):
+    """Requests failed one after the other until nothing more was to be expected of the server."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class ChatServer:
             )
         self.options = options
         self.usage = Usage()
+        self._failures_in_a_row = 0
         self._client = openai.AsyncOpenAI(
             base_url=options.base_url,
             api_key=api_key or NO_KEY,
@@ -90,6 +103,7 @@ class ChatServer:
         Raises:
             FailedError: The request failed.
             DataError: The server refuses the key, or does not have the model.
+            ServerGoneError: Twice as many requests as are asked at a time failed in a row.
         """
         try:
             completion = await self._client.chat.completions.create(
@@ -109,18 +123,30 @@ class ChatServer:
                 raise DataError(
                     f"no server answers at {self.options.base_url}: {error.__cause__ or error}"
                 ) from None
-            raise FailedError(f"{type(error).__name__}: {error}") from None
+            raise self._failed(error) from None
         except openai.OpenAIError as error:
-            raise FailedError(f"{type(error).__name__}: {error}") from None
+            raise self._failed(error) from None
         if not isinstance(completion, ChatCompletion):
             raise DataError(
                 f"{self.options.base_url} does not answer as an OpenAI-compatible server; should it end with /v1?"
             )
         self.usage.requests += 1
+        self._failures_in_a_row = 0
         if completion.usage is not None:
             self.usage.prompt_tokens += completion.usage.prompt_tokens
             self.usage.completion_tokens += completion.usage.completion_tokens
         return [choice.message.content or "" for choice in completion.choices]
+
+    def _failed(self, error: openai.OpenAIError) -> FailedError | ServerGoneError:
+        said = f"{type(error).__name__}: {error}"
+        # A request that cannot be answered says nothing of the server.
+        self._failures_in_a_row = self._failures_in_a_row + 1 if isinstance(error, _GONE) else 0
+        if self._failures_in_a_row < max(LEAST_FAILURES, 2 * self.options.concurrency):
+            return FailedError(said)
+        url = self.options.base_url or "OpenAI's own"
+        return ServerGoneError(
+            f"the server at {url} failed {self._failures_in_a_row} requests in a row; the last: {said}"
+        )
 
 
 async def in_order(
@@ -130,28 +156,50 @@ async def in_order(
 
     ``concurrency`` items are worked on at a time, the oldest unfinished one among them; no more are read ahead.
     """
-
-    async def one(item: Asked) -> tuple[Asked, Answer | FailedError]:
-        try:
-            return item, await work(item)
-        except FailedError as error:
-            return item, error
-
     running: deque[asyncio.Task[tuple[Asked, Answer | FailedError]]] = deque()
     source: Iterator[Asked] = iter(items)
-    exhausted = False
     try:
         while True:
-            while not exhausted and len(running) < concurrency:
-                try:
-                    running.append(asyncio.create_task(one(next(source))))
-                except StopIteration:
-                    exhausted = True
+            for item in islice(source, concurrency - len(running)):
+                running.append(asyncio.create_task(_one(item, work)))
             if not running:
                 return
             yield await running[0]
             running.popleft()
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await _cancel(running)
+
+
+async def as_they_come(
+    items: Iterable[Asked], work: Callable[[Asked], Awaitable[Answer]], concurrency: int
+) -> AsyncIterator[tuple[Asked, Answer | FailedError]]:
+    """Yield each item with what ``work`` gave for it, or with why it failed, as soon as it is there.
+
+    ``concurrency`` items are worked on at a time. Where one raises, those that are there come first.
+    """
+    running: set[asyncio.Task[tuple[Asked, Answer | FailedError]]] = set()
+    source: Iterator[Asked] = iter(items)
+    try:
+        while True:
+            for item in islice(source, concurrency - len(running)):
+                running.add(asyncio.create_task(_one(item, work)))
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=lambda task: task.exception() is not None):
+                yield task.result()
+    finally:
+        await _cancel(running)
+
+
+async def _one(item: Asked, work: Callable[[Asked], Awaitable[Answer]]) -> tuple[Asked, Answer | FailedError]:
+    try:
+        return item, await work(item)
+    except FailedError as error:
+        return item, error
+
+
+async def _cancel(running: Collection[asyncio.Task[Any]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

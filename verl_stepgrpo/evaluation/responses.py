@@ -1,0 +1,85 @@
+"""The file of an evaluation's responses: find what an earlier run left in it, and put it in order.
+
+Nothing is written where nothing has to change, and never in place: what was answered was paid for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import SetAside, json_line, open_lines, open_whole, read_lines
+from verl_stepgrpo.traces.rows import parse_row
+
+RESPONSES, SET_ASIDE = "responses.jsonl", "set_aside.jsonl"
+
+
+def settle(path: Path, samples: int, set_aside: Callable[[SetAside], None] = lambda line: None) -> set[str]:
+    """Return the questions that have all their responses, and leave these alone in the file, in their order.
+
+    A killed run leaves a torn line and a question without some of its ``samples``. A line that cannot be read goes to
+    ``set_aside.jsonl`` in the same folder and is handed to ``set_aside``.
+
+    Raises:
+        DataError: A line is whole, and of no trace that this version reads.
+    """
+    if not path.exists():
+        return set()
+    aside: list[SetAside] = []
+    found = list(_located(path, aside.append))
+    starts: dict[tuple[int, int], int] = {}
+    for question, session, start in found:
+        starts.setdefault((question, session), start)
+    sessions = Counter(question for question, _ in starts)
+    whole = [place for place in sorted(starts) if sessions[place[0]] == samples]
+    kept = [starts[place] for place in whole]
+    if aside or kept != [start for *_, start in found]:
+        _keep_aside(path, aside)
+        _keep(path, kept)
+    for line in aside:
+        set_aside(line)
+    return {str(question) for question, _ in whole}
+
+
+def _located(path: Path, set_aside: Callable[[SetAside], None]) -> Iterator[tuple[int, int, int]]:
+    """Yield the question, the session and the start in the file of each response."""
+    end = 0
+
+    def whole(line: bytes) -> tuple[int, bytes]:
+        nonlocal end
+        end += len(line)
+        if line.endswith(b"\n"):
+            json_line(line)
+            return end - len(line), line
+        return 0, b""  # of a killed run; the next line is written in its place
+
+    for start, line in read_lines(path, whole, set_aside=set_aside):
+        if not line:
+            continue
+        try:
+            row = parse_row(line)
+            yield int(row.uid), row.session, start
+        except ValueError as error:
+            raise DataError(
+                f"{path} cannot be gone on with: a line is of no evaluation that this version reads: {error}. Name "
+                "another folder."
+            ) from None
+
+
+def _keep_aside(path: Path, aside: Sequence[SetAside]) -> None:
+    reasons = {line.line: line.reason for line in aside}
+    with path.open("rb") as lines, open_lines(path.with_name(SET_ASIDE)) as file:
+        for number, line in enumerate(lines, start=1):
+            if number in reasons:
+                text = line.decode(errors="backslashreplace")
+                file.write(json.dumps({"line": number, "reason": reasons[number], "text": text}) + "\n")
+
+
+def _keep(path: Path, starts: Sequence[int]) -> None:
+    with path.open("rb") as lines, open_whole(path, "wb") as file:
+        for start in starts:
+            lines.seek(start)
+            file.write(lines.readline())
