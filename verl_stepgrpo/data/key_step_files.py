@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from verl_stepgrpo.data.key_step_rules import rule_key_steps
 from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.files import open_whole
 from verl_stepgrpo.key_steps import KeyStep, parse_key_steps
 
 if TYPE_CHECKING:
@@ -32,6 +34,20 @@ class Summary:
 
 def failed_file(out: Path) -> Path:
     return out.with_suffix(".failed.jsonl")
+
+
+def cache_file(out: Path) -> Path:
+    return out.with_suffix(".cache.sqlite")
+
+
+def kept(out: Path) -> int:
+    """Return how many answers an interrupted run into ``out`` need not ask for again."""
+    if not cache_file(out).exists():
+        return 0
+    from verl_stepgrpo.data.key_step_model import Cache
+
+    with contextlib.closing(Cache(cache_file(out))) as cache:
+        return len(cache)
 
 
 def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Summary:
@@ -63,6 +79,7 @@ def by_model(
     Raises:
         ConfigError: OpenAI's own server is meant, and there is no key; or ``out`` is ``source``, or not ``.jsonl``.
         DataError: ``source`` cannot be read or has no rows, the server refuses the key, or does not have the model.
+        EndedError: The server is gone; what it answered is kept.
     """
     return asyncio.run(_by_model(source, out, options, api_key, progress))
 
@@ -73,7 +90,7 @@ async def _by_model(
     from verl_stepgrpo.data.key_step_model import Cache, KeyStepWriter
     from verl_stepgrpo.serving.client import ChatServer, FailedError, in_order
 
-    cache = Cache(out.with_suffix(".cache.sqlite"))
+    cache = Cache(cache_file(out))
     try:
         async with ChatServer(options, api_key) as server:
             writer = KeyStepWriter(server, cache)
@@ -100,7 +117,7 @@ async def _by_model(
 
 
 class _Files:
-    """The rows with key steps, and those set aside. The file gets its name when all of them are in it."""
+    """The rows with key steps, and those set aside. The files get their names when all of them are in them."""
 
     def __init__(self, source: Path, out: Path) -> None:
         if out.suffix != ".jsonl":
@@ -112,21 +129,18 @@ class _Files:
         next(read_items(source))  # a source that cannot be read is met before anything is written
         out.parent.mkdir(parents=True, exist_ok=True)
         self.summary = Summary()
-        self._source, self._target, self._begun = source, out, out.with_suffix(".begun")
-        self._out = self._begun.open("w", encoding="utf-8")
-        self._failed = failed_file(out).open("w", encoding="utf-8")
+        self._source, self._target = source, out
+        self._writing = contextlib.ExitStack()
 
     def __enter__(self) -> _Files:
+        with contextlib.ExitStack() as writing:
+            self._out = writing.enter_context(open_whole(self._target))
+            self._failed = writing.enter_context(open_whole(failed_file(self._target)))
+            self._writing = writing.pop_all()
         return self
 
-    def __exit__(self, error: object, *_: object) -> None:
-        self._out.close()
-        self._failed.close()
-        if error is None:
-            self._begun.replace(self._target)
-        else:
-            self._begun.unlink()
-            failed_file(self._target).unlink()
+    def __exit__(self, *error: Any) -> None:
+        self._writing.__exit__(*error)
 
     def items(self) -> Iterator[Item]:
         """Yield the items of the source, their key steps parsed, which have some or a solution to find them in.

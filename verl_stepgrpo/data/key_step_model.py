@@ -8,11 +8,13 @@ step has to stand in its own solution, and a wording with other numbers than the
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,23 +60,44 @@ Answer = TypeVar("Answer", Extracted, Augmented)
 
 
 class Cache:
-    """Answers by what was asked, in a SQLite file."""
+    """Answers by what was asked, in a SQLite file.
+
+    Raises:
+        OSError: Of each method: the file cannot be used; ``filename`` is ``path``.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path)
-        self._connection.execute("CREATE TABLE IF NOT EXISTS answers (asked TEXT PRIMARY KEY, answer TEXT)")
+        self._path = path
+        with self._naming():
+            self._connection = sqlite3.connect(path)
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS answers (asked TEXT PRIMARY KEY, answer TEXT)"
+            )
 
     def get(self, asked: str) -> str | None:
-        found = self._connection.execute("SELECT answer FROM answers WHERE asked = ?", (asked,)).fetchone()
+        with self._naming():
+            query = "SELECT answer FROM answers WHERE asked = ?"
+            found = self._connection.execute(query, (asked,)).fetchone()
         return found[0] if found else None
 
     def put(self, asked: str, answer: str) -> None:
-        with self._connection:
+        with self._naming(), self._connection:
             self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (asked, answer))
+
+    def __len__(self) -> int:
+        with self._naming():
+            return self._connection.execute("SELECT count(*) FROM answers").fetchone()[0]
 
     def close(self) -> None:
         self._connection.close()
+
+    @contextlib.contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:  # a full disk, a file of something else, another process that writes
+            raise OSError(errno.EIO, str(error), str(self._path)) from error
 
 
 class KeyStepWriter:
@@ -115,8 +138,10 @@ class KeyStepWriter:
         ).hexdigest()
         known = self._cache.get(asked)
         if known is not None:
-            self.cached += 1
-            return form.model_validate_json(known)
+            with contextlib.suppress(ValidationError):  # one that another version took
+                answer = form.model_validate_json(known)
+                self.cached += 1
+                return answer
         messages: list[Any] = [{"role": "user", "content": prompt}]
         for _ in range(MAX_ATTEMPTS):
             text = await self._request(form, messages)

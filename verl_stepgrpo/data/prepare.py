@@ -1,19 +1,20 @@
 """Prepare a raw dataset for verl: parquet files for RL and for the warm-up, and a report of what was left out.
 
 Works through the file in chunks, on several processes, and keeps each finished chunk, so that an interrupted run goes
-on where it was. Memory does not grow with the dataset: rows are written as they come and joined as a stream.
+on where it was. Memory does not grow with the dataset: rows are written as they come and joined as a stream. The files
+appear together when all is joined, and ``report.json`` last: where it stands, they are what it says.
 Which split a row is in depends on its question and images and on the seed alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_o
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, RowError, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.key_steps import parse_key_steps
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.resume import begin
@@ -33,6 +35,7 @@ CHUNK = 256
 """Rows that one process works through at a time, and that an interruption may cost."""
 
 FILES = ("rl-train", "rl-val", "sft-train", "sft-val")
+PARTS, DROPPED, REPORT = ".parts", "dropped.jsonl", "report.json"
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 
@@ -111,24 +114,24 @@ def prepare(
     split = {"val_share": options.val_share, "seed": options.seed}
     _check_split(out, split)
     next(read_items(source))  # a source that cannot be read is met before anything is written
-    parts = out / ".parts"
+    parts = out / PARTS
+    _remove(_done_with(parts))  # of a run that was ended while it cleared up
     begin(parts / "options.json", source, options, has_begun=any(parts.glob("[0-9]*.json")))
     counts: Counter[str] = Counter()
     n_parts = 0
     tasks = ((number, chunk, parts, options) for number, chunk in enumerate(_chunks(source)))
-    for part in in_order(_work, tasks, num_proc=num_proc):
-        counts.update(part)
-        n_parts += 1
-        progress(part["read"])
+    with contextlib.closing(in_order(_work, tasks, num_proc=num_proc)) as finished:
+        for part in finished:
+            counts.update(part)
+            n_parts += 1
+            progress(part["read"])
     if not any(counts[name] for name in FILES):
-        _join_dropped(parts, n_parts, out / "dropped.jsonl")
-        shutil.rmtree(parts)
+        _join_dropped(parts, n_parts).replace(out / DROPPED)
+        _clear(parts)
         raise DataError(_nothing_usable(source, out, counts))
-    written = {name: _join(parts, name, n_parts, out / f"{name}.parquet", options.rows) for name in FILES}
-    _join_dropped(parts, n_parts, out / "dropped.jsonl")
     report = Report(
         counts["read"],
-        written,
+        {name: counts[name] for name in FILES},
         _dropped(counts, REASONS),
         _dropped(counts, NO_WARMUP),
         {name: counts[f"key_steps/{name}"] for name in ("kept", "removed")},
@@ -137,9 +140,33 @@ def prepare(
         _unread(counts),
         split,
     )
-    (out / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
-    shutil.rmtree(parts)
+    joined = [_join(parts, name, n_parts, counts[name], options.rows) for name in FILES]
+    joined.append(_join_dropped(parts, n_parts))
+    (out / REPORT).unlink(missing_ok=True)
+    for path in joined:
+        path.replace(out / path.name)
+    write_whole(out / REPORT, json.dumps(asdict(report), indent=2) + "\n")
+    _clear(parts)
     return report
+
+
+def kept(out: Path) -> int:
+    """Return about how many rows of the source an interrupted run into ``out`` need not look at again."""
+    return CHUNK * sum(1 for _ in (out / PARTS).glob("[0-9]*.json"))
+
+
+def _done_with(parts: Path) -> Path:
+    return parts.with_name(f"{parts.name}.done")
+
+
+def _clear(parts: Path) -> None:
+    """Remove what was joined. In one step, first: some of the chunks would look like a run to go on with."""
+    _remove(parts.rename(_done_with(parts)))
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _check_split(out: Path, split: dict[str, float]) -> None:
@@ -148,7 +175,7 @@ def _check_split(out: Path, split: dict[str, float]) -> None:
     Other options change rows, but move none from one file to the other.
     """
     try:
-        before = json.loads((out / "report.json").read_text())["split"]
+        before = json.loads((out / REPORT).read_text())["split"]
     except (OSError, ValueError, KeyError):
         return
     if before != split:
@@ -159,8 +186,8 @@ def _check_split(out: Path, split: dict[str, float]) -> None:
         )
 
 
-def _dropped(counts: Counter[str], reasons: Iterable[str]) -> dict[str, int]:
-    return {reason: counts[f"dropped/{reason}"] for reason in reasons if counts[f"dropped/{reason}"]}
+def _dropped(counts: Mapping[str, int], reasons: Iterable[str]) -> dict[str, int]:
+    return {reason: n for reason in reasons if (n := counts.get(f"dropped/{reason}", 0))}
 
 
 def _unread(counts: Counter[str]) -> dict[str, int]:
@@ -171,7 +198,7 @@ def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
     reasons = ", ".join(f"{reason}: {n}" for reason, n in _dropped(counts, REASONS).items())
     unread = "".join(f"; {n} have {name}" for name, n in _unread(counts).items())
     return (
-        f"none of the {counts['read']} rows of {source} can be used ({reasons}){unread}; {out / 'dropped.jsonl'} says "
+        f"none of the {counts['read']} rows of {source} can be used ({reasons}){unread}; {out / DROPPED} says "
         "why"
     )
 
@@ -192,9 +219,9 @@ def _chunks(source: Path) -> Iterator[list[tuple[int, Item | RowError]]]:
 def _work(task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptions]) -> dict[str, int]:
     """Prepare one chunk, unless that was done before; return its counts."""
     number, chunk, parts, options = task
-    done = parts / f"{number:06d}.json"
-    if done.exists():
-        return json.loads(done.read_text())
+    done = _finished(parts, number)
+    if done is not None:
+        return done
     counts: Counter[str] = Counter(read=len(chunk))
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in FILES}
     dropped = []
@@ -212,14 +239,36 @@ def _work(task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptio
         counts[name] = len(rows[name])
         if rows[name]:
             table = pa.Table.from_pylist(rows[name], schema=_schema(name, options.rows))
-            pq.write_table(table, parts / f"{number:06d}-{name}.parquet")
+            with open_whole(_part(parts, number, name), "wb") as file:
+                pq.write_table(table, file)
     lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in dropped)
-    (parts / f"{number:06d}-dropped.jsonl").write_text(lines, encoding="utf-8")
-    # Last and in one piece: a chunk with this file is finished.
-    begun = done.with_suffix(".begun")
-    begun.write_text(json.dumps(counts))
-    os.replace(begun, done)
+    write_whole(_part_dropped(parts, number), lines)
+    write_whole(_mark(parts, number), json.dumps(counts))  # last: a chunk with this file is finished
     return counts
+
+
+def _mark(parts: Path, number: int) -> Path:
+    return parts / f"{number:06d}.json"
+
+
+def _part(parts: Path, number: int, name: str) -> Path:
+    return parts / f"{number:06d}-{name}.parquet"
+
+
+def _part_dropped(parts: Path, number: int) -> Path:
+    return parts / f"{number:06d}-{DROPPED}"
+
+
+def _finished(parts: Path, number: int) -> dict[str, int] | None:
+    """Return the counts of a chunk that an earlier run finished and whose files hold what they say, or None."""
+    try:
+        counts = json_line(_mark(parts, number).read_bytes())
+        rows = {name: pq.read_metadata(_part(parts, number, name)).num_rows for name in FILES if counts[name]}
+        lines = _part_dropped(parts, number).read_bytes().count(b"\n")
+    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+        return None
+    dropped = sum(n for key, n in counts.items() if key.startswith("dropped/"))
+    return counts if lines == dropped and all(rows[name] == counts[name] for name in rows) else None
 
 
 def _rows_of(
@@ -279,21 +328,37 @@ def _schema(name: str, options: RowOptions) -> pa.Schema:
     ])  # fmt: skip
 
 
-def _join(parts: Path, name: str, n_parts: int, target: Path, options: RowOptions) -> int:
-    """Write the rows of all chunks into one file, chunk by chunk; return their number."""
+def _join(parts: Path, name: str, n_parts: int, n_rows: int, options: RowOptions) -> Path:
+    """Write the rows of all chunks into one file beside them, chunk by chunk, and return it.
+
+    Raises:
+        DataError: The chunks do not hold ``n_rows`` rows.
+    """
+    target = parts / f"{name}.parquet"
     n = 0
-    with pq.ParquetWriter(target, _schema(name, options)) as writer:
-        for path in _existing(parts / f"{i:06d}-{name}.parquet" for i in range(n_parts)):
-            table = pq.read_table(path)
+    with open_whole(target, "wb") as file, pq.ParquetWriter(file, _schema(name, options)) as writer:
+        for path in _existing(_part(parts, number, name) for number in range(n_parts)):
+            try:
+                table = pq.read_table(path)
+            except ValueError as error:
+                raise DataError(f"{path} cannot be read: {error}. {_anew(parts)}") from None
             writer.write_table(table)
             n += len(table)
-    return n
+    if n != n_rows:
+        raise DataError(f"{parts} holds {n} rows of {name}, of {n_rows} that were prepared. {_anew(parts)}")
+    return target
 
 
-def _join_dropped(parts: Path, n_parts: int, target: Path) -> None:
-    with target.open("w", encoding="utf-8") as file:
-        for path in _existing(parts / f"{i:06d}-dropped.jsonl" for i in range(n_parts)):
-            file.write(path.read_text(encoding="utf-8"))
+def _anew(parts: Path) -> str:
+    return f"Remove {parts}, and prepare the data anew."
+
+
+def _join_dropped(parts: Path, n_parts: int) -> Path:
+    target = parts / DROPPED
+    with open_whole(target, "wb") as file:
+        for path in _existing(_part_dropped(parts, number) for number in range(n_parts)):
+            file.write(path.read_bytes())
+    return target
 
 
 def _existing(paths: Iterable[Path]) -> Iterator[Path]:

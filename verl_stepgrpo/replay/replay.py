@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
-from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.files import SetAside, open_whole, write_whole
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.replay.rescoring import Plan, Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
@@ -115,7 +115,7 @@ def _flipped_file(out: Path | None) -> Iterator[Callable[[Variant, Iterable[Cred
         yield lambda variant, flipped: None
         return
     out.mkdir(parents=True, exist_ok=True)
-    with (out / FLIPPED).open("w", encoding="utf-8") as file:
+    with open_whole(out / FLIPPED) as file:
         yield lambda variant, flipped: file.writelines(_flip(variant, one) for one in flipped)
 
 
@@ -134,6 +134,6 @@ def _flip(variant: Variant, one: Credited) -> str:
 
 def _write(out: Path, found: Replay) -> None:
     summaries = [asdict(summary) for summary in found.summaries]
-    (out / RESULTS).write_text(json.dumps(summaries, indent=2) + "\n")
+    write_whole(out / RESULTS, json.dumps(summaries, indent=2) + "\n")
     lines = (json.dumps(asdict(line), default=str, ensure_ascii=False) + "\n" for line in found.set_aside)
-    (out / SET_ASIDE).write_text("".join(lines), encoding="utf-8")
+    write_whole(out / SET_ASIDE, "".join(lines))

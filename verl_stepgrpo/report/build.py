@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verl_stepgrpo.errors import ConfigError
-from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.files import SetAside, write_whole
 from verl_stepgrpo.report import charts, outcome
 from verl_stepgrpo.report.collect import (
     GroupKey,
@@ -103,9 +103,10 @@ def write_report(sources: Sources, out: Path, *, max_rollouts: int) -> Written:
         has_log=sources.log is not None,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    size = out.write_bytes(render(page))
+    html = render(page)
+    write_whole(out, html)
     steps, validations = (len(run.of(split)) for split in (TRAIN, VAL))
-    return Written(steps, validations, run.rollouts, shown, page.set_aside, images.troubles, size)
+    return Written(steps, validations, run.rollouts, shown, page.set_aside, images.troubles, len(html))
 
 
 def _check_out(out: Path) -> None:
