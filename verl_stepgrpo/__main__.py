@@ -1,10 +1,24 @@
 """``python -m verl_stepgrpo`` is the command ``verl-stepgrpo``."""
 
+from __future__ import annotations
+
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    """Run the command; where the package was installed for scoring alone, say what the commands need."""
+    """Run the command; where the package was installed for scoring alone, say what the commands need.
+
+    A signal that asks it to end raises in the command, which ends its child processes and says what is kept. Before
+    and behind it there is nothing of the kind to do.
+    """
+    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores
+    for number in heeded:
+        signal.signal(number, signal.SIG_DFL)
     try:
         from verl_stepgrpo.cli import main as run
     except ModuleNotFoundError as error:
@@ -13,7 +27,19 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
-    run()
+    try:
+        for number in heeded:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
+        run()
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    # `timeout` sends a second one, which would break off what the first began.
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

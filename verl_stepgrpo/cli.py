@@ -25,8 +25,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from verl_stepgrpo.data.lint import CHECKS, Finding
-from verl_stepgrpo.errors import ConfigError, DataError
-from verl_stepgrpo.parallel import WorkerDiedError
+from verl_stepgrpo.errors import ConfigError, DataError, EndedError
+from verl_stepgrpo.files import SetAside
 
 if TYPE_CHECKING:
     from verl_stepgrpo.data.prepare import Report
@@ -105,7 +105,7 @@ def prepare(
         max_prompt_length=max_prompt_length,
     )
     options = work.PrepareOptions(rows, val_share, seed, model)
-    with _progress() as advance:
+    with _goes_on(lambda: work.kept(out), f"rows are prepared and kept in {out}"), _progress() as advance:
         report = work.prepare(source, out, options, num_proc=num_proc, progress=advance)
     _show_prepared(report, out, rows.image_root)
     if strict and report.dropped:
@@ -139,7 +139,8 @@ def key_steps(
         raise ConfigError(
             "Name the model to ask (--model, and --base-url for a server of yours), or say --rules."
         )
-    with _progress() as advance:
+    cache = f"answers are kept in {work.cache_file(out)}"
+    with _goes_on(lambda: work.kept(out), cache), _progress() as advance:
         if rules or model is None:
             summary = work.by_rules(source, out, progress=advance)
         else:
@@ -265,7 +266,9 @@ def evaluate(
         if base_url
         else _own_server(server, shlex.split(vllm_args), out / "vllm.log")
     )
-    with _progress() as advance:
+    kept = f"rows are answered and kept in {out}"
+    set_aside: list[SetAside] = []
+    with _goes_on(lambda: work.kept(out, samples), kept), _progress() as advance:
         results = work.evaluate(
             file,
             out,
@@ -274,14 +277,20 @@ def evaluate(
             api_key=os.environ.get(api_key_env),
             limit=limit,
             reused=say_reused,
+            set_aside=set_aside.append,
             progress=advance,
         )
+    if set_aside:
+        typer.echo(
+            f"{len(set_aside)} lines of an earlier run could not be read and were asked anew, the first "
+            f"{set_aside[0].path}:{set_aside[0].line}: {set_aside[0].reason}"
+        )
+    if results.failed:
+        typer.echo(f"{results.failed} rows were not answered and are in no mean: {out / work.FAILED}")
     _show_results(results)
     if against is not None:
         _show_comparison(compare(against, out), against)
     typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
-    if results.failed:
-        typer.echo(f"{results.failed} rows were not answered and are in no mean: {out / work.FAILED}")
     raise typer.Exit(int(results.failed > 0))
 
 
@@ -567,6 +576,17 @@ def _measures(one: Summary) -> dict[str, str]:
 
 
 @contextlib.contextmanager
+def _goes_on(kept: Callable[[], int], what: str) -> Iterator[None]:
+    """Say what is kept of a run that ends before its work does, and that it can go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, EndedError, OSError):
+        if n := kept():
+            typer.echo(f"verl-stepgrpo: {n} {what}; the same command goes on there", err=True)
+        raise
+
+
+@contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int], None]]:
     """Show on standard error how many rows are done; how many there are is known when they have been read."""
     columns = (SpinnerColumn(), TextColumn("{task.completed:.0f} rows"), TimeElapsedColumn())
@@ -598,6 +618,6 @@ def main() -> None:
             raise
         typer.echo(f"verl-stepgrpo: {error.filename} cannot be used: {error.strerror}", err=True)
         raise SystemExit(2) from None
-    except WorkerDiedError as error:
+    except EndedError as error:
         typer.echo(f"verl-stepgrpo: {error}", err=True)
         raise SystemExit(1) from None

@@ -141,13 +141,17 @@ def prepare(
         split,
     )
     joined = [_join(parts, name, n_parts, counts[name], options.rows) for name in FILES]
-    joined.append(_join_dropped(parts, n_parts))
+    _put_in_place([*joined, _join_dropped(parts, n_parts)], out, report)
+    _clear(parts)
+    return report
+
+
+def _put_in_place(joined: Iterable[Path], out: Path, report: Report) -> None:
+    """Move the files to where they are looked for; an older report goes before the first, and ours comes last."""
     (out / REPORT).unlink(missing_ok=True)
     for path in joined:
         path.replace(out / path.name)
     write_whole(out / REPORT, json.dumps(asdict(report), indent=2) + "\n")
-    _clear(parts)
-    return report
 
 
 def kept(out: Path) -> int:

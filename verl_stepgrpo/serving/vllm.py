@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -16,13 +14,13 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.children import running
+from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 
 START_LIMIT = 1800.0
 """Seconds in which a server has to be ready: a large model takes minutes to load, and to download."""
 _POLL = 0.5
 _ERROR = re.compile(r"\b\w*(?:Error|Exception): ")
-_END_LIMIT = 30.0
 
 
 @contextlib.contextmanager
@@ -37,6 +35,7 @@ def vllm_server(model: str, arguments: Sequence[str], log: Path) -> Iterator[str
     Raises:
         ConfigError: vLLM is not installed.
         DataError: The server ended before it was ready, or was not in time; with the end of its log.
+        EndedError: It ended while it was asked.
     """
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
@@ -47,14 +46,14 @@ def vllm_server(model: str, arguments: Sequence[str], log: Path) -> Iterator[str
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     command += ["--host", "127.0.0.1", "--port", str(port), *arguments]
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as file:
-        # A session of its own: its worker processes end with it.
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    with log.open("wb") as file, running(command, file) as process:
+        _wait_until_ready(process, port, log)
         try:
-            _wait_until_ready(process, port, log)
             yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            _end(process)
+        except EndedError as error:
+            if process.poll() is None:
+                raise
+            raise EndedError(f"vLLM's server ended with status {process.returncode}. {_said(log)}") from error
 
 
 def _free_port() -> int:
@@ -89,12 +88,3 @@ def _said(log: Path, last: int = 10) -> str:
         [f"The first error in {log}:", *first, "Its last lines:"] if first else [f"The last lines of {log}:"]
     )
     return "\n".join([*said, *lines[-last:]])
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_LIMIT)
-            break
