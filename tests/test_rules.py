@@ -49,6 +49,14 @@ class Own(StepGRPORewardManager):
 class stepgrpo(StepGRPORewardManager):
     pass
 """
+UNKNOWN = """
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+class Own(RewardManagerBase):
+    async def run_single(self, data):
+        return {"reward_score": 1.0}
+"""
+COMPOSED = UNKNOWN.replace("return {", "from verl_stepgrpo import score_response\n        return {")
 FOREIGN = "from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager as stepgrpo\n"
 
 
@@ -78,6 +86,11 @@ CASES = {
         (PAPER, NAIVE, FUNCTION), warned=(f"{FUNCTION} and {NAIVE}",), files=(("own.py", PLAIN),)
     ),
     "a function that cannot be read": Case((PAPER, NAIVE, FUNCTION), warned=(f"{FUNCTION} and {NAIVE}",)),
+    "a manager of one's own of something else": Case(
+        (PAPER, IMPORTLIB, MODULE, "reward.reward_manager.name=Own"),
+        warned=(f"reward.reward_manager.name=Own and {MODULE}",),
+        files=(("manager.py", UNKNOWN),),
+    ),
     "neither": Case((PAPER, GRPO, NAIVE), warned=(f"{GRPO} and {NAIVE}",)),
     "another class of the name": Case(
         (PAPER, IMPORTLIB, MODULE),
@@ -226,12 +239,13 @@ CASES = {
         refused=("trainer.resume_mode=resume_path and trainer.resume_from_path=ckpt/global_step_5/",),
     ),
     "a tracker without a step": Case(
-        (PAPER, "trainer.default_local_dir=ckpt"),
+        (PAPER, "trainer.default_local_dir=ckpt", node("trace_dir=traces")),
         refused=(
             "{cwd}/ckpt/latest_checkpointed_iteration.txt is empty, and the newest whole checkpoint is global_step_9",
         ),
         files=(
             ("ckpt/latest_checkpointed_iteration.txt", ""),
+            ("traces/train/step-000009.jsonl", ""),
             *((f"ckpt/global_step_{step}/actor/model.pt", "x") for step in (1, 9, 10)),
             *((f"ckpt/global_step_{step}/data.pt", "x" if step < 10 else "") for step in (1, 9, 10)),
         ),
@@ -260,6 +274,10 @@ SILENT = {
     "a subclass that may call a function": Case(
         (PAPER, IMPORTLIB, MODULE, "reward.reward_manager.name=Own", FUNCTION),
         files=(("manager.py", SUBCLASS), ("own.py", PLAIN)),
+    ),
+    "a manager that calls ours": Case(
+        (PAPER, IMPORTLIB, MODULE, "reward.reward_manager.name=Own", node("alpha=0.5")),
+        files=(("manager.py", COMPOSED),),
     ),
     "a function that wraps ours": Case((PAPER, NAIVE, FUNCTION), files=(("own.py", WRAPPER),)),
     "the function of this repository": Case(

@@ -14,12 +14,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_stepgrpo.bridge.own_files import imports_package
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.settings import NAME, NODE, AdvantageSettings, RewardSettings, RunSettings
 
 ESTIMATOR = "algorithm.adv_estimator"
 MANAGER = "reward.reward_manager.name"
 SOURCE = "reward.reward_manager.source"
+MODULE = "reward.reward_manager.module.path"
 FUNCTION = "reward.custom_reward_function.path"
 
 DEFAULTS: Mapping[str, Any] = {
@@ -36,7 +38,9 @@ class Manager(Enum):
 
     OURS = "StepGRPORewardManager"
     SUBCLASS = "a subclass of it"
-    OTHER = "another class"
+    WRAPPER = "another class, whose file imports verl_stepgrpo"
+    VERLS = "one of verl's own"
+    UNKNOWN = "any other"
 
 
 def uses_estimator(config: DictConfig) -> bool:
@@ -97,7 +101,12 @@ class Run:
     @property
     def pays(self) -> bool:
         """Whether StepGRPO's reward manager, or a subclass of it, gives the rewards."""
-        return self.manager is not Manager.OTHER
+        return self.manager in (Manager.OURS, Manager.SUBCLASS)
+
+    @property
+    def may_pay(self) -> bool:
+        """Whether the reward manager gives StepGRPO's rewards, as far as can be seen."""
+        return self.pays or self.manager is Manager.WRAPPER
 
     @property
     def uses_v1(self) -> bool:
@@ -113,7 +122,7 @@ class Run:
 def _manager(config: DictConfig) -> Manager:
     name = OmegaConf.select(config, MANAGER)
     if name is None:
-        return Manager.OTHER
+        return Manager.UNKNOWN
     if name == NAME and OmegaConf.select(config, SOURCE) == "register":
         return Manager.OURS  # this package's, by verl's registry; nothing has to be loaded for that
     from verl.trainer.ppo.reward import resolve_reward_manager_cls
@@ -124,11 +133,17 @@ def _manager(config: DictConfig) -> Manager:
         reason = error.__cause__ or error
         raise ConfigError(
             f"{MANAGER}={name}: verl cannot load this reward manager: {type(reason).__name__}: {reason}. Mend the "
-            f"name, {SOURCE} or reward.reward_manager.module.path."
+            f"name, {SOURCE} or {MODULE}."
         ) from error
     from verl_stepgrpo.bridge.reward_manager import StepGRPORewardManager
 
     if manager is StepGRPORewardManager:
         return Manager.OURS
-    is_subclass = isinstance(manager, type) and issubclass(manager, StepGRPORewardManager)
-    return Manager.SUBCLASS if is_subclass else Manager.OTHER
+    if isinstance(manager, type) and issubclass(manager, StepGRPORewardManager):
+        return Manager.SUBCLASS
+    module = str(getattr(manager, "__module__", ""))
+    if module.split(".")[0] == "verl":
+        return Manager.VERLS
+    is_file = OmegaConf.select(config, SOURCE) == "importlib"
+    wraps = imports_package(OmegaConf.select(config, MODULE) if is_file else f"pkg://{module}")
+    return Manager.WRAPPER if wraps else Manager.UNKNOWN

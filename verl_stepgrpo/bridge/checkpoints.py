@@ -19,15 +19,15 @@ FOLDER = "global_step_"
 _MODES = ("auto", "disable", "resume_path")
 
 
-def start_step(config: DictConfig) -> int:
-    """Return the step of the checkpoint that the run goes on from; 0 where it begins anew, or none can be read."""
+def start_step(config: DictConfig) -> int | None:
+    """Return the step that the run goes on from; 0 where it begins anew, None where none can be read."""
     mode = OmegaConf.select(config, "trainer.resume_mode")
     if mode == "resume_path":
-        return _step_of(OmegaConf.select(config, "trainer.resume_from_path")) or 0
-    if mode != "auto" or tracker_fault(config) is not None:
-        return 0
+        return _step_of(OmegaConf.select(config, "trainer.resume_from_path"))
     tracker = _tracker(config)
-    return int(tracker.read_text()) if tracker.exists() else 0
+    if mode != "auto" or not tracker.exists():
+        return 0
+    return int(tracker.read_text()) if tracker_fault(config) is None else None
 
 
 def tracker_fault(config: DictConfig) -> str | None:

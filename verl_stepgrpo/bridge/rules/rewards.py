@@ -1,15 +1,13 @@
-"""Rules of who pays and who makes advantages of it. No file of a user's is executed; one may be parsed."""
+"""Rules of who pays and who makes advantages of it."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from verl_stepgrpo.bridge.asked import ESTIMATOR, FUNCTION, MANAGER, SOURCE, Manager, Run
+from verl_stepgrpo.bridge.asked import ESTIMATOR, FUNCTION, MANAGER, MODULE, SOURCE, Manager, Run
+from verl_stepgrpo.bridge.own_files import imports_package
 from verl_stepgrpo.bridge.rules.rule import Rule, clash
 from verl_stepgrpo.settings import NAME, NODE
 
@@ -24,34 +22,6 @@ OLD_GROUPS = ("reward_model", "custom_reward_function", "sandbox_fusion")
 """Groups of older versions, which verl 0.9.1 still composes."""
 
 
-def imports_package(path: str) -> bool:
-    """Return whether the file of a reward function imports ``verl_stepgrpo``; False where it cannot be read.
-
-    Args:
-        path: As verl takes it: a file, ``file://FILE``, or ``pkg://dotted.module``.
-    """
-    try:
-        tree = ast.parse(_file_of(path).read_bytes())
-    except (OSError, SyntaxError, ValueError, ImportError):
-        return False
-    return any(name.split(".")[0] == "verl_stepgrpo" for name in _imported(tree))
-
-
-def _file_of(path: str) -> Path:
-    if path.startswith("pkg://"):
-        spec = importlib.util.find_spec(path.removeprefix("pkg://").replace("/", "."))
-        return Path(spec.origin if spec and spec.origin else "")
-    return Path(path.removeprefix("file://"))
-
-
-def _imported(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-
-
 def _fails_on_v1(run: Run) -> bool:
     return run.uses_v1 and run.value(ESTIMATOR) in FAIL_ON_V1
 
@@ -61,21 +31,25 @@ def _pays_verls_grpo(run: Run) -> bool:
 
 
 def _pays_another_estimator(run: Run) -> bool:
-    others = run.estimates or _pays_verls_grpo(run) or _fails_on_v1(run)
-    return run.pays and not others
+    said_elsewhere = _pays_verls_grpo(run) or _fails_on_v1(run)
+    return run.pays and not run.estimates and not said_elsewhere
 
 
-def _other_manager_pays(run: Run) -> bool:
-    return run.estimates and not run.pays and not run.value(FUNCTION)
+def _verl_pays(run: Run) -> bool:
+    return run.estimates and run.manager is Manager.VERLS and not run.value(FUNCTION)
 
 
-def _other_function_pays(run: Run) -> bool:
+def _unknown_who_pays(run: Run) -> list[str]:
     function = run.value(FUNCTION)
-    return run.estimates and not run.pays and bool(function) and not imports_package(str(function))
+    known = run.may_pay or _verl_pays(run) or (function and imports_package(str(function)))
+    if not run.estimates or known:
+        return []
+    keys = [*([FUNCTION] if function else []), MANAGER, *([MODULE] if run.manager is Manager.UNKNOWN else [])]
+    return [run.said(key) for key in keys]
 
 
 def _nothing_is_used(run: Run) -> bool:
-    return run.value(NODE) is not None and not run.estimates and not run.pays
+    return run.value(NODE) is not None and not run.estimates and not run.may_pay
 
 
 def _reward_model_pays(run: Run) -> bool:
@@ -112,19 +86,19 @@ RULES = (
         refused=False,
     ),
     Rule(
-        when=f"`{ESTIMATOR}={NAME}` beside another manager, and no reward function",
+        when=f"`{ESTIMATOR}={NAME}` beside a manager of verl's, and no reward function",
         why="NO STEP-WISE REWARD IS IN USE, and this is plain GRPO on that manager's reward",
         remedy=f"Set {MANAGER}={NAME} for StepRAR and StepRVR, unless that is meant",
-        facts=clash(_other_manager_pays, ESTIMATOR, MANAGER),
+        facts=clash(_verl_pays, ESTIMATOR, MANAGER),
         refused=False,
     ),
     Rule(
-        when=f"`{ESTIMATOR}={NAME}` beside another manager, and a reward function whose file does not import "
+        when=f"`{ESTIMATOR}={NAME}` beside a reward function or a manager of one's own, whose file does not import "
         "`verl_stepgrpo`",
-        why="DOES THIS FUNCTION PAY FOR STEPS? Its file does not import verl_stepgrpo; if nothing that it calls does, "
-        "this is plain GRPO on its reward",
+        why="DOES THIS PAY FOR STEPS? Its file does not import verl_stepgrpo; if nothing that it calls does, this is "
+        "plain GRPO on its reward",
         remedy=f"Call verl_stepgrpo.compute_score in it, or set {MANAGER}={NAME} and no function, unless that is meant",
-        facts=clash(_other_function_pays, FUNCTION, MANAGER),
+        facts=_unknown_who_pays,
         refused=False,
     ),
     Rule(
@@ -140,10 +114,10 @@ RULES = (
         why="there this name means a class of that file, which is neither StepGRPORewardManager nor a subclass of it",
         remedy=f"Take {SOURCE} off the command line for this package's, or give the class another name",
         facts=clash(
-            lambda run: run.value(MANAGER) == NAME and not run.pays,
+            lambda run: run.value(MANAGER) == NAME and not run.may_pay,
             MANAGER,
             SOURCE,
-            "reward.reward_manager.module.path",
+            MODULE,
         ),
     ),
     Rule(

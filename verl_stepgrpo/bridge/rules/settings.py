@@ -31,7 +31,7 @@ class Need:
 
 
 _ESTIMATOR = Need(f"{ESTIMATOR}={NAME}", lambda run: run.estimates)
-_MANAGER = Need(f"{MANAGER}={NAME}", lambda run: run.pays)
+_MANAGER = Need(f"{MANAGER}={NAME}", lambda run: run.may_pay)
 _V1 = Need("trainer.use_v1=True", lambda run: run.uses_v1)
 _STD = Need(f"{BY_STD}=True", lambda run: run.value(BY_STD) is not False)
 
@@ -69,7 +69,7 @@ def _unmet(run: Run, key: str, needs: Sequence[Need]) -> list[str]:
 
 def _missing_halves(run: Run, n: int) -> list[str]:
     """Return the settings that keep ``n`` halves of ``mode=reference`` from having an effect, if it is as many."""
-    scores = run.pays or run.value(f"{FUNCTION_SETTINGS}.mode") == "reference"
+    scores = run.may_pay or run.value(f"{FUNCTION_SETTINGS}.mode") == "reference"
     if run.setting("mode") != "reference" or scores + run.scales != 2 - n:
         return []
     keys = [f"{NODE}.mode", *([] if scores else [MANAGER]), *([] if run.scales else [ESTIMATOR, BY_STD])]

@@ -17,9 +17,9 @@ def _has_scheme(run: Run) -> bool:
 
 def _later_steps(run: Run) -> list[str]:
     trace_dir = run.setting("trace_dir")
-    if trace_dir is None or _has_scheme(run):
-        return []
     start = checkpoints.start_step(run.config)
+    if trace_dir is None or start is None or _has_scheme(run):
+        return []
     steps = sorted(
         int(path.stem.rpartition("-")[2]) for path in later_steps(trace_folder.absolute(trace_dir), start)
     )
