@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from chat_server import ChatServer
 
+from verl_stepgrpo import DataError, parse_key_steps
 from verl_stepgrpo.data import key_step_files
 from verl_stepgrpo.serving.client import ServerOptions
 
@@ -87,6 +88,58 @@ def test_rows_come_in_their_order_with_wordings_that_have_the_same_numbers(
     assert rows[1]["key_steps"] == [["3 children", "children: 3 children"], ["6/3 = 2", "6 : 3 = 2"]]
     assert summary.usage["wordings with other numbers"] == 6
     assert (summary.usage["tokens read"], summary.usage["tokens written"]) == (600, 120)
+
+
+@pytest.mark.parametrize("by", ["rules", "model"])
+def test_rows_keep_the_sources_order_and_what_is_not_read_is_named(
+    server: Server, tmp_path: Path, by: str
+) -> None:
+    """Rows that nobody is asked for wait for those before them."""
+    source, out = tmp_path / "raw.jsonl", tmp_path / "with.jsonl"
+    alone = {"problem": "How many?", "answer": 3, "keysteps": ["3 children"]}
+    table = [row(2), alone, row(3), row(4), alone, alone, row(5) | {"key_steps": ["5 children"]}]
+    source.write_text("".join(json.dumps(r) + "\n" for r in table))
+    if by == "rules":
+        summary = key_step_files.by_rules(source, out, progress=lambda n: None)
+    else:
+        options = ServerOptions(server.url, "m", concurrency=2, timeout=5.0)
+        summary = key_step_files.by_model(source, out, options, api_key=None, progress=lambda n: None)
+    assert [json.loads(line)["id"] for line in out.open()] == list("0123456")
+    assert (summary.written, summary.passed_on, summary.failed) == (4, 3, 0)
+    assert summary.unread == {"keysteps: it is not read; key_steps is": 3}
+
+
+def test_a_solution_that_the_rules_fail_on_is_set_aside_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No text is known that does it."""
+
+    def rules(solution: str) -> list[tuple[str, ...]]:
+        if "There are 3" in solution:
+            raise RecursionError("too deep")
+        return [("2 children",)]
+
+    monkeypatch.setattr(key_step_files, "rule_key_steps", rules)
+    source, out = tmp_path / "raw.jsonl", tmp_path / "with.jsonl"
+    source.write_text("".join(json.dumps(row(n)) + "\n" for n in (2, 3, 4)))
+    summary = key_step_files.by_rules(source, out, progress=lambda n: None)
+    assert (summary.written, summary.failed) == (2, 1)
+    (failed,) = [json.loads(line) for line in key_step_files.failed_file(out).open()]
+    assert failed == {"row": 1, "error": "RecursionError: too deep"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'Key Elements:\nImage Description: ["red box"]; Step 1: ["3 + 4 = 7"], Step 2: ["7"]',
+        {"Step 1": ["3 + 4 = 7"], "Step 2": ["7"]},
+    ],
+)
+def test_what_r1_vls_own_prompt_gives_is_known_and_the_advice_fits(said: object) -> None:
+    with pytest.raises(DataError, match="Of the answer of R1-VL's prompt take the lists behind its steps"):
+        parse_key_steps(said)
+    with pytest.raises(DataError, match="One key step alone is a list of one"):
+        parse_key_steps("3 + 4 = 7")
 
 
 def test_a_key_step_that_the_solution_lacks_is_not_believed(server: Server, tmp_path: Path) -> None:

@@ -153,6 +153,8 @@ def key_steps(
         typer.echo(f"{summary.passed_on:8} rows without a solution, passed on without key steps")
     if summary.failed:
         typer.echo(f"{summary.failed:8} rows set aside  {work.failed_file(out)}")
+    for name, n in summary.unread.items():
+        typer.echo(f"{n:8} rows have {name}")
     for what, n in summary.usage.items():
         typer.echo(f"{n:8} {what}")
     if price is not None:

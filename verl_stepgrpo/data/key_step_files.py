@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Summary:
-    """How many rows have key steps, how many have no solution to find them in, how many were set aside, and what was
-    used for it."""
+    """How many rows have key steps, how many have no solution to find them in, how many were set aside, what of them is
+    not read and so not in the file (as in ``prepare``'s report), and what was used for it."""
 
     written: int = 0
     passed_on: int = 0
     failed: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
     usage: dict[str, int] = field(default_factory=dict)
 
 
@@ -59,8 +61,11 @@ def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Sum
     """
     with _Files(source, out) as files:
         for item in files.items():
-            key_steps = item.key_steps or rule_key_steps(item.solution or "")
             wanting = "it has no solution" if item.solution is None else "the rules find none in its solution"
+            try:
+                key_steps = item.key_steps or rule_key_steps(item.solution or "")
+            except Exception as error:  # no solution, however odd, may keep the others' key steps
+                key_steps, wanting = [], f"{type(error).__name__}: {error}"
             files.add(item, key_steps, wanting)
             progress(1)
         return files.summary
@@ -96,7 +101,9 @@ async def _by_model(
             writer = KeyStepWriter(server, cache)
 
             async def work(item: Item) -> list[KeyStep]:
-                return item.key_steps or await writer.key_steps(item.solution)
+                if item.key_steps or _serves_rl_alone(item):
+                    return item.key_steps
+                return await writer.key_steps(item.solution)
 
             with _Files(source, out) as files:
                 results = in_order(files.items(), work, options.concurrency)
@@ -143,31 +150,28 @@ class _Files:
         self._writing.__exit__(*error)
 
     def items(self) -> Iterator[Item]:
-        """Yield the items of the source, their key steps parsed, which have some or a solution to find them in.
-
-        A row that RL can use without is passed on, and one that cannot be read is set aside.
-        """
+        """Yield the items of the source, their key steps parsed; a row that cannot be read is set aside."""
         for number, item in read_items(self._source):
+            self.summary.unread.update(f"{name}: {hint}" for name, hint in item.unread)
             try:
                 if isinstance(item, DataError):
                     raise item
                 readable = dataclasses.replace(item, key_steps=list(parse_key_steps(item.key_steps)))
             except DataError as error:
                 self._set_aside(number, str(error))
-                continue
-            if readable.solution is None and readable.answer is not None and not readable.key_steps:
-                self._write(self._out, _row(readable))
-                self.summary.passed_on += 1
             else:
                 yield readable
 
     def add(self, item: Item, key_steps: list[KeyStep], error: str) -> None:
-        """Write an item with its key steps, or set it aside with ``error`` where it has none."""
-        if not key_steps:
+        """Write an item with its key steps; where it has none pass it on, if RL can use it so, or set it aside."""
+        if key_steps:
+            self._write(self._out, _row(item) | {"key_steps": [list(wordings) for wordings in key_steps]})
+            self.summary.written += 1
+        elif _serves_rl_alone(item):
+            self._write(self._out, _row(item))
+            self.summary.passed_on += 1
+        else:
             self._set_aside(item.number, error)
-            return
-        self._write(self._out, _row(item) | {"key_steps": [list(wordings) for wordings in key_steps]})
-        self.summary.written += 1
 
     def _set_aside(self, number: int, error: str) -> None:
         self._write(self._failed, {"row": number, "error": error})
@@ -176,6 +180,10 @@ class _Files:
     @staticmethod
     def _write(file: Any, row: dict[str, Any]) -> None:
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _serves_rl_alone(item: Item) -> bool:
+    return item.solution is None and item.answer is not None and not item.key_steps
 
 
 def _row(item: Item) -> dict[str, Any]:
