@@ -82,9 +82,14 @@ class TestTheTables:
         assert listed == otherwise
 
     def test_what_the_group_changes_without_being_named_is_all_there(self) -> None:
-        before, after = leaves(composed(*SCRIPT)), leaves(composed(*SCRIPT, PAPER))
-        changed = {key: (before[key], after[key]) for key in before if before[key] != after[key]}
-        assert {key: (old, new) for key, old, new, _ in table("unnamed")} == changed
+        before, after = composed(*SCRIPT), composed(*SCRIPT, PAPER)
+        written = leaves(after)
+        changed = [key for key, value in leaves(before).items() if written[key] != value]
+        values = {
+            key: tuple(leaves(OmegaConf.select(config, key))[""] for config in (before, after))
+            for key in changed
+        }
+        assert {key: (old, new) for key, old, new, _ in table("unnamed")} == values
 
     def test_the_group_stands_where_it_may(self) -> None:
         assert leaves(composed(PAPER, *SCRIPT)) == leaves(composed(*SCRIPT, PAPER))
