@@ -316,6 +316,21 @@ class TestDatasetCheck:
         assert said in problems[-1][1]
         assert problems[-1][0] == 2
 
+    @pytest.mark.parametrize("said", ["<video>", "<audio>", "<|image_pad|>"])
+    def test_a_prompt_on_which_verl_fails_beside_its_images_is_named(self, tmp_path: Path, said: str) -> None:
+        table = rows(3, images=[{"bytes": b"x"}], prompt=[{"role": "user", "content": "<image>?"}])
+        table[1]["prompt"] = [{"role": "user", "content": f"<image>Is it {said}?"}]
+        with pytest.raises(
+            DataError, match=r"1 of 3 rows of k cannot be used:\n.*row 1: the prompt has"
+        ) as error:
+            dataset_check.check_files(parquet(tmp_path / "a.parquet", table), "k")
+        assert said in str(error.value)
+        table[1]["prompt"][0]["content"] = f"Is it {said}?"  # without an image verl leaves it in the text
+        dataset_check.check_files(parquet(tmp_path / "b.parquet", table), "k")
+        table[1]["prompt"][0]["content"] = f"<image>Is it {said}?"
+        other = [row | {"videos": ["a.mp4"]} for row in table]
+        dataset_check.check_files(parquet(tmp_path / "c.parquet", other), "k")
+
     def test_rows_without_key_steps_give_one_warning_with_the_count(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -1,8 +1,9 @@
 """Check every row of the training and validation files, in the driver, before anything is started.
 
-Only the columns that scoring needs are read, in batches, so that images are never loaded. Checked:
+Only the columns that scoring needs, and the prompts, are read, in batches, so that images are never loaded. Checked:
 ``reward_model.ground_truth`` is there and not empty, ``extra_info.index`` is there and unique within a
-file, ``extra_info.key_steps`` is of a type that can be read.
+file, ``extra_info.key_steps`` is of a type that can be read, and a prompt with images has nothing for which verl would
+look for another image, a video or a sound. Whether there are as many marks as images is ``lint``'s to say.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from verl_stepgrpo.data.index import check_index
+from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
+from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.data.rl_rows import reference_of
 from verl_stepgrpo.errors import DataError
 
-COLUMNS = ["reward_model", "extra_info"]
+COLUMNS = ["reward_model", "extra_info", "prompt"]
+OTHER_MEDIA = ("videos", "audios")
+"""Columns that may have what a prompt's other marks stand for; where a file has one the prompts are not looked at."""
 SHOWN_ERRORS = 5
 
 logger = logging.getLogger("verl_stepgrpo")
@@ -30,8 +35,8 @@ def check_files(files: Any, key: str) -> None:
         key: The configuration key that holds them, for messages.
 
     Raises:
-        DataError: A file cannot be read or has no rows, or rows cannot be scored; says file, row and reason
-            of the first few.
+        DataError: A file cannot be read or has no rows, or rows cannot be scored or shown; says file, row and
+            reason of the first few.
     """
     paths = [files] if isinstance(files, str) else list(files or ())
     for path in paths:
@@ -39,7 +44,7 @@ def check_files(files: Any, key: str) -> None:
         if problems:
             shown = "\n".join(f"  {path}, row {row}: {reason}" for row, reason in problems[:SHOWN_ERRORS])
             more = f"\n  and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
-            raise DataError(f"{len(problems)} of {n} rows of {key} cannot be scored:\n{shown}{more}")
+            raise DataError(f"{len(problems)} of {n} rows of {key} cannot be used:\n{shown}{more}")
         if n == 0:
             raise DataError(f"{key}: {path} has no rows")
         if without_key_steps:
@@ -64,9 +69,22 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]]
             reference = reference_of(row)
             without_key_steps += not reference.key_steps
             check_index(reference.index, number, seen)
+            _check_prompt(row)
         except DataError as error:
             problems.append((number, str(error)))
     return problems, without_key_steps, n
+
+
+def _check_prompt(row: Mapping[str, Any]) -> None:
+    """Raise DataError where verl or a processor fails on what a prompt has beside its images."""
+    messages = row.get("prompt")
+    if not isinstance(messages, list) or any(row.get(column) for column in OTHER_MEDIA):
+        return
+    contents = [message.get("content") for message in messages if isinstance(message, Mapping)]
+    text = "".join(content for content in contents if isinstance(content, str))
+    n_images = text.count(IMAGE_MARK)
+    if n_images and (wrong := list(wrong_in_prompt(text, n_images, PLACEHOLDERS))):
+        raise DataError("; ".join(wrong))
 
 
 def _check_file(path: str, key: str) -> tuple[list[tuple[int, str]], int, int]:
@@ -83,7 +101,10 @@ def _rows(path: str) -> Iterator[Mapping[str, Any]]:
         import pyarrow.parquet as pq
 
         file = pq.ParquetFile(path)
-        columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+        names = set(file.schema_arrow.names)
+        columns = [name for name in COLUMNS if name in names]
+        if names.intersection(OTHER_MEDIA) and "prompt" in columns:
+            columns.remove("prompt")
         for batch in file.iter_batches(columns=columns):
             yield from batch.to_pylist()
         return
