@@ -209,6 +209,15 @@ class TestEveryMode:
 
 
 class TestAsync:
+    def test_the_error_says_the_share_of_what_came_back_whatever_still_runs(
+        self, rollout: Callable[..., Rollout]
+    ) -> None:
+        own = rollout(lambda n: None if n == 3 else 0)
+        watched = trainer(own, limit=0.5)
+        own.ask(4)
+        with pytest.raises(MissingSessionsError, match=r"step 1: 100\.0% of the sessions are missing"):
+            sampled(watched)
+
     def test_of_a_prompt_that_is_thrown_away_only_the_lost_sessions_are_missing(
         self, rollout: Callable[..., Rollout]
     ) -> None:

@@ -93,7 +93,7 @@ def watch_sampling(
                 try:
                     before_end(global_steps, list(replay_buffer.partitions[TRAINING]))
                 finally:
-                    raise too_many(global_steps, count.lowest_share, count.limit)
+                    raise too_many(global_steps, count.share, count.limit)
         return evict(global_steps, partition_id, eviction_reasons)
 
     def sample_or_end(*args: Any, **kwargs: Any) -> Any:
