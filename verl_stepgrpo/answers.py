@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from verl_stepgrpo import algebra, symbolic
 from verl_stepgrpo.answer_text import DENIALS, compact, normalise, statement
 from verl_stepgrpo.quantities import Quantity, find_quantity, parse_quantity, split_unit
-from verl_stepgrpo.symbolic import Equality
+from verl_stepgrpo.symbolic import Equality, VerifierFailedError
 from verl_stepgrpo.words import SPELLINGS
 
 MAX_ANSWER_CHARS = 512
@@ -126,6 +126,7 @@ class Verdict:
         text: The answer as it was judged.
         timeout: A checker ran out of time; the verdict is a default.
         unparseable: No layer could read the answer; the verdict is a default.
+        failed: A checker could not be asked, for a reason that is not the answer's; the verdict is a default.
     """
 
     correct: bool
@@ -135,6 +136,7 @@ class Verdict:
     text: str = ""
     timeout: bool = False
     unparseable: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,30 @@ class _Answer:
 def judge_answer(answer: str | None, gold: str) -> Verdict:
     """Return the verdict on ``answer``, the text of the final-answer section (None where there is none).
 
-    Whatever a model wrote gets a verdict, within ``symbolic.TIME_LIMIT`` seconds of its turn; nothing
-    raises. An empty ``gold`` matches nothing.
+    Whatever a model wrote gets a verdict, within ``symbolic.TIME_LIMIT`` seconds of its turn where math-verify's
+    process lives; nothing raises. An empty ``gold`` matches nothing.
+    """
+    try:
+        return _verdict_on(answer, gold)
+    except _TimedOutError:
+        verdict = symbolic_verdict(Equality.TIMEOUT, answered=True, text="")
+    except VerifierFailedError as error:
+        verdict = failed_verdict(error, answered=True, text="")
+    given = normalise(answer or "")
+    return replace(verdict, text=statement(given) or given)
+
+
+class _TimedOutError(Exception):
+    """Ends the judging of an answer: no layer may take a part that was not decided for a wrong one, and the time limit
+    holds for the answer, not for each of its parts."""
+
+
+def _verdict_on(answer: str | None, gold: str) -> Verdict:
+    """Return the verdict, of an answer or a part of one.
+
+    Raises:
+        _TimedOutError: math-verify ran out of time over it.
+        VerifierFailedError: math-verify could not be asked.
     """
     if answer is None or not answer.strip():
         return Verdict(False, False, "none", "no final answer was given")
@@ -283,9 +307,9 @@ def _by_choice(given: _Answer, wanted: _Answer) -> Verdict | None:
     correct = choice[0] == letter and (
         not text
         or not choice[1]
-        or judge_answer(choice[1], text).correct
         or _ends_with(choice[1], text)
         or _explained(choice[1], text)
+        or _verdict_on(choice[1], text).correct
     )
     return _decided(correct, "choice", f"choice {choice[0]} against {letter}")
 
@@ -396,10 +420,7 @@ def _by_list(given: _Answer, wanted: _Answer) -> Verdict | None:
         return _decided(False, "list", "other brackets")
     if max(_depths(given.core), default=0) > MAX_NESTED_LISTS:
         return _decided(False, "list", "lists in lists in lists")
-    try:
-        return _decided(_same_elements(ours, gold), "list", "element by element")
-    except _ElementTimedOutError:
-        return replace(_decided(False, "list", "math-verify ran out of time on an element"), timeout=True)
+    return _decided(_same_elements(ours, gold), "list", "element by element")
 
 
 def _depths(text: str) -> list[int]:
@@ -407,15 +428,8 @@ def _depths(text: str) -> list[int]:
     return list(itertools.accumulate((c in "([{") - (c in ")]}") for c in text))
 
 
-class _ElementTimedOutError(Exception):
-    """Ends the comparison of a list: a time limit holds for the answer, not for each pair of elements."""
-
-
 def _same_element(given: str, wanted: str) -> bool:
-    verdict = judge_answer(given, wanted)
-    if verdict.timeout:
-        raise _ElementTimedOutError
-    return verdict.correct
+    return _verdict_on(given, wanted).correct
 
 
 def _same_elements(ours: _Elements, gold: _Elements) -> bool:
@@ -571,7 +585,14 @@ def _by_symbols(given: _Answer, wanted: _Answer) -> Verdict | None:
     exact = _by_algebra(*sides)
     if exact is not None:
         return _decided(exact, "symbolic", f"{'equal' if exact else 'different'} by algebra")
-    return symbolic_verdict(symbolic.equal(*sides), answered=True, text=given.core)
+    return _by_math_verify(*sides)
+
+
+def _by_math_verify(given: str, wanted: str) -> Verdict:
+    outcome = symbolic.equal(given, wanted)
+    if outcome is Equality.TIMEOUT:
+        raise _TimedOutError
+    return symbolic_verdict(outcome, answered=True, text=given)
 
 
 def _by_algebra(given: str, wanted: str) -> bool | None:
@@ -665,6 +686,7 @@ def symbolic_verdict(outcome: Equality, *, answered: bool, text: str) -> Verdict
         Equality.DIFFERENT: "different from the reference by math-verify",
         Equality.UNREADABLE: "math-verify could not read it",
         Equality.TIMEOUT: "math-verify ran out of time",
+        Equality.CRASHED: "math-verify's process dies of it",
     }
     return Verdict(
         outcome is Equality.EQUAL,
@@ -673,8 +695,24 @@ def symbolic_verdict(outcome: Equality, *, answered: bool, text: str) -> Verdict
         reasons[outcome],
         text,
         timeout=outcome is Equality.TIMEOUT,
-        unparseable=outcome is Equality.UNREADABLE,
+        unparseable=outcome in (Equality.UNREADABLE, Equality.CRASHED),
     )
+
+
+def failed_verdict(error: VerifierFailedError, *, answered: bool, text: str) -> Verdict:
+    """Return the verdict on an answer that the symbolic checker could not be asked about."""
+    return Verdict(False, answered, "symbolic", str(error), text, failed=True)
+
+
+def require_judged(verdict: Verdict) -> Verdict:
+    """Return ``verdict``, for work that can be done again where math-verify fails, and would be wrong without it.
+
+    Raises:
+        VerifierFailedError: math-verify could not be asked.
+    """
+    if verdict.failed:
+        raise VerifierFailedError(verdict.reason)
+    return verdict
 
 
 def is_symbolic(text: str) -> bool:

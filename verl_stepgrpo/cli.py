@@ -565,7 +565,8 @@ def _measures(one: Summary) -> dict[str, str]:
     from verl_stepgrpo.curves import GROUP_CURVES
     from verl_stepgrpo.rewards import SCORE_KEYS
 
-    components = [key for key in SCORE_KEYS if key not in ("verifier_timeout", "unparseable")]
+    trouble = ("verifier_timeout", "verifier_failed", "unparseable")
+    components = [key for key in SCORE_KEYS if key not in trouble]
     numbers = {key: one.components.get(key) for key in components} | {
         key: one.groups.get(key) for key in GROUP_CURVES
     }

@@ -14,10 +14,10 @@ import re
 from collections.abc import Sequence
 
 from verl_stepgrpo import symbolic
-from verl_stepgrpo.answers import Verdict, symbolic_verdict
+from verl_stepgrpo.answers import Verdict, failed_verdict, symbolic_verdict
 from verl_stepgrpo.key_steps import KeyStep, KeyStepMatch
 from verl_stepgrpo.sections import Kind, Section
-from verl_stepgrpo.symbolic import Equality
+from verl_stepgrpo.symbolic import Equality, VerifierFailedError
 
 STD_EPSILON = 1e-4
 """The authors' code divides by std + 1e-4; the paper by std."""
@@ -37,10 +37,17 @@ MAX_CHARS = 8192
 def judge_answer(response: str, gold: str) -> Verdict:
     """Return the verdict by math-verify over the whole response, else by exact text behind the header."""
     text = response.rpartition(FINAL_ANSWER_HEADER)[2].strip() if FINAL_ANSWER_HEADER in response else ""
-    outcome = symbolic.verify_plainly(response[-MAX_CHARS:], gold) if gold.strip() else Equality.UNREADABLE
-    if outcome is not Equality.EQUAL and text and text == gold.strip():
+    answered = bool(text)
+    try:
+        outcome = (
+            symbolic.verify_plainly(response[-MAX_CHARS:], gold) if gold.strip() else Equality.UNREADABLE
+        )
+        verdict = symbolic_verdict(outcome, answered=answered, text=text)
+    except VerifierFailedError as error:
+        verdict = failed_verdict(error, answered=answered, text=text)
+    if not verdict.correct and answered and text == gold.strip():
         return Verdict(True, True, "text", "the same text behind the header", text)
-    return symbolic_verdict(outcome, answered=bool(text), text=text)
+    return verdict
 
 
 def match_key_steps(

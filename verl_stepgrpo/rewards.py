@@ -31,11 +31,12 @@ SCORE_KEYS = (
     "ordered",
     "answered",
     "verifier_timeout",
+    "verifier_failed",
     "unparseable",
 )
 """Keys of every result of ``compute_score``, in this order; all values are floats."""
 
-SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "unparseable")
+SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "verifier_failed", "unparseable")
 """Those that are 0 or 1 under any setting."""
 
 
@@ -98,6 +99,7 @@ class ScoredResponse:
             self.ordered,
             self.answer.answered,
             self.answer.timeout,
+            self.answer.failed,
             self.answer.unparseable,
         )
         return {key: float(value) for key, value in zip(SCORE_KEYS, values, strict=True)}

@@ -2,27 +2,39 @@
 
 Each process that asks owns up to ``MAX_WORKERS`` worker processes: the first is started on the first question,
 another one while all are busy or after one had to be killed, and a killed one is replaced. Safe under threads,
-asyncio (a question blocks the thread that asks) and fork (a child starts its own). Pure apart from those processes.
+asyncio (a question blocks the thread that asks) and fork (a child starts its own). Pure apart from those processes
+and what is logged of them.
+
+What a question does to a worker is its outcome: it takes too long, or ends every worker that it is asked. Trouble of
+the workers themselves, which cannot be started or are killed by somebody else, is none: it raises.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
+import logging
 import os
-import select
-import subprocess
-import sys
 import threading
+import time
 from collections import OrderedDict
 from enum import Enum
+
+from verl_stepgrpo.errors import EndedError
+from verl_stepgrpo.symbolic_process import Worker, WorkerDiedError
+
+logger = logging.getLogger("verl_stepgrpo")
 
 TIME_LIMIT = 2.0
 """Seconds for one question."""
 
 START_LIMIT = 60.0
 """Seconds for a worker's start, which imports sympy; a loaded machine takes several."""
+
+START_PAUSE = 5.0
+"""Seconds in which no worker is started after two could not be: else every answer would try."""
 
 MAX_WORKERS = 2
 """Workers alive at once for one asking process: one that hangs must not hold up every other question. verl
@@ -32,16 +44,33 @@ CACHE_SIZE = 8192
 """Decided questions that are remembered."""
 
 
+_SIMPLE = ("$x+1$", "$1+x$")
+"""A question that math-verify answers wherever it works."""
+
+
 class Equality(Enum):
-    """What became of one question."""
+    """What became of one question; CRASHED is one that ended the workers it was asked."""
 
     EQUAL = "equal"
     DIFFERENT = "different"
     UNREADABLE = "unreadable"
     TIMEOUT = "timeout"
+    CRASHED = "crashed"
 
 
 _OUTCOMES = {True: Equality.EQUAL, False: Equality.DIFFERENT, None: Equality.UNREADABLE}
+
+
+class VerifierFailedError(EndedError):
+    """math-verify did not judge, for a reason that is not the question's. Says in one line what happened.
+
+    Attributes:
+        stderr: The end of what its process wrote to its standard error.
+    """
+
+    def __init__(self, reason: str, stderr: str = "") -> None:
+        super().__init__(reason)
+        self.stderr = stderr
 
 
 class SymbolicChecker:
@@ -51,31 +80,39 @@ class SymbolicChecker:
         self._max_workers = max_workers
         self._slots = threading.BoundedSemaphore(max_workers)
         self._lock = threading.Lock()
-        self._idle: list[_Worker] = []
-        self._alive: set[_Worker] = set()
+        self._idle: list[Worker] = []
+        self._alive: set[Worker] = set()
         self._closed = False
+        self._pause_until = 0.0
+        self._pause_reason = ""
 
     def ask(self, given: str, wanted: str, *, plain: bool = False) -> Equality:
-        """Return the outcome within ``TIME_LIMIT`` seconds of its turn; TIMEOUT if the worker died.
+        """Return the outcome within ``TIME_LIMIT`` seconds of its turn; a worker that dies is replaced and asked anew.
 
         Args:
             given: The answer, as text that math-verify searches for an expression.
             wanted: The reference, one expression.
             plain: Whether math-verify's verdict counts as it is; else equations are compared as equations.
+
+        Raises:
+            VerifierFailedError: Workers cannot be started, or died and the question is not why.
         """
+        request = _request(given, wanted, plain=plain)
         with self._slots:
-            worker = self._take()
-            reply = worker.ask({"given": given, "wanted": wanted, "plain": plain})
-            self._give_back(worker, usable=reply is not None)
-        return Equality.TIMEOUT if reply is None else _OUTCOMES[json.loads(reply)]
+            if time.monotonic() < self._pause_until:
+                raise VerifierFailedError(self._pause_reason)
+            return self._ask_again_after_a_death(request)
 
     def close(self) -> None:
-        """End the worker processes, busy ones too; whoever waits for one gets TIMEOUT."""
+        """End the worker processes, busy ones too; whoever waits for one gets a VerifierFailedError."""
         with self._lock:
             self._closed = True
-            workers, self._alive, self._idle = self._alive, set(), []
-        for worker in workers:
+            idle, self._idle = self._idle, []
+            busy, self._alive = self._alive.difference(idle), set()
+        for worker in idle:
             worker.stop()
+        for worker in busy:
+            worker.process.kill()  # the thread that waits for it clears up behind it
 
     def forget(self) -> None:
         """Let go of the workers of the process that this one was forked from, without ending them."""
@@ -88,8 +125,49 @@ class SymbolicChecker:
         with self._lock:
             return [worker.process.pid for worker in self._alive]
 
-    def _take(self) -> _Worker:
+    def _ask_again_after_a_death(self, request: bytes) -> Equality:
+        try:
+            return self._ask(request)
+        except WorkerDiedError as error:
+            first = error
+        try:
+            outcome = self._ask(request)
+        except WorkerDiedError as second:
+            return self._after_two_deaths(first, second)
+        logger.warning("math-verify's process %s. Another one was asked.", first)
+        return outcome
+
+    def _after_two_deaths(self, first: WorkerDiedError, second: WorkerDiedError) -> Equality:
+        """Return CRASHED where the question is the reason: two had begun on it, and a third answers another one."""
+        if not (first.at_start or second.at_start) and self._answers_a_simple_question():
+            return Equality.CRASHED
+        reason = f"math-verify's process {second}"
+        if second.at_start:
+            self._pause_until, self._pause_reason = time.monotonic() + START_PAUSE, reason
+        raise VerifierFailedError(reason, second.stderr) from second
+
+    def _answers_a_simple_question(self) -> bool:
+        try:
+            return self._ask(_request(*_SIMPLE)) is Equality.EQUAL
+        except WorkerDiedError:
+            return False
+
+    def _ask(self, request: bytes) -> Equality:
+        worker = self._take()
+        reply = None
+        try:
+            reply = worker.ask(request, start_limit=START_LIMIT, limit=TIME_LIMIT)
+        except WorkerDiedError:
+            if self._closed:
+                raise VerifierFailedError("math-verify's process was closed") from None
+            raise
+        finally:
+            self._give_back(worker, usable=reply is not None)
+        return Equality.TIMEOUT if reply is None else _OUTCOMES[json.loads(reply)]
+
+    def _take(self) -> Worker:
         with self._lock:
+            self._let_go_of_the_dead()
             if not self._idle:
                 return self._spawn()
             # One that is still loading sympy is the last choice.
@@ -97,12 +175,19 @@ class SymbolicChecker:
             self._idle.remove(worker)
             return worker
 
-    def _spawn(self) -> _Worker:
-        worker = _Worker()
+    def _let_go_of_the_dead(self) -> None:
+        """Forget workers that were killed while they waited for a question: none is lost with them."""
+        for worker in [idle for idle in self._idle if idle.process.poll() is not None]:
+            worker.stop()
+            self._idle.remove(worker)
+            self._alive.discard(worker)
+
+    def _spawn(self) -> Worker:
+        worker = Worker()
         self._alive.add(worker)
         return worker
 
-    def _give_back(self, worker: _Worker, *, usable: bool) -> None:
+    def _give_back(self, worker: Worker, *, usable: bool) -> None:
         if not usable:
             worker.stop()
         with self._lock:
@@ -113,82 +198,46 @@ class SymbolicChecker:
             if usable:
                 self._alive.add(worker)
                 self._idle.append(worker)
-            # Where questions hang, a spare loads sympy while nobody waits for it, ready for the next kill.
-            while not usable and len(self._alive) < self._max_workers:
+            elif worker.has_started:
+                self._spawn_spares()
+
+    def _spawn_spares(self) -> None:
+        """Where questions hang, a spare loads sympy while nobody waits for it, ready for the next kill."""
+        with contextlib.suppress(WorkerDiedError):
+            while len(self._alive) < self._max_workers:
                 self._idle.append(self._spawn())
 
 
-class _Worker:
-    """One worker process; used by one thread at a time."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "verl_stepgrpo.symbolic_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
-        self._ready = False
-
-    def ask(self, request: dict[str, object]) -> bytes | None:
-        """Return the reply, or None where it does not come in time or at all."""
-        try:
-            if not self.is_ready(START_LIMIT):
-                return None
-            assert self.process.stdin is not None
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            return self._read_line(TIME_LIMIT)
-        except (OSError, ValueError):  # the worker died, or was stopped by another thread
-            return None
-
-    def is_ready(self, limit: float = 0.0) -> bool:
-        """Return whether it has loaded sympy, waiting for that at most ``limit`` seconds."""
-        self._ready = self._ready or self._read_line(limit) is not None
-        return self._ready
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._close_pipes()
-
-    def disown(self) -> None:
-        # Else this process would hold the pipe open, and the worker would outlive its owner.
-        self._close_pipes()
-        self.process.returncode = 0
-
-    def _close_pipes(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def _read_line(self, limit: float) -> bytes | None:
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], limit)
-        # A reply is shorter than a pipe's buffer and written at once, so it is there whole.
-        line = self.process.stdout.readline() if ready else b""
-        return line or None
+def _request(given: str, wanted: str, *, plain: bool = False) -> bytes:
+    return json.dumps({"given": given, "wanted": wanted, "plain": plain}).encode() + b"\n"
 
 
-class _TimedOutOnceError(Exception):
-    """Keeps a first time-out out of the cache: the machine may only have been busy."""
+class _AccidentError(Exception):
+    """Keeps a question's first time-out or crash out of the cache: it may have been the machine's doing."""
+
+    def __init__(self, outcome: Equality) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
 
 
 def equal(given: str, wanted: str) -> Equality:
     """Return whether two TeX expressions, equations, inequalities or sets are equal.
 
-    A decided question is asked once. One that timed out is asked once more when it comes again, and then
+    A decided question is asked once. One that timed out or crashed is asked once more when it comes again, and then
     remembered: a model that repeats it must not stop the run for two seconds each time.
+
+    Raises:
+        VerifierFailedError: math-verify could not be asked; it is asked when the question comes again.
     """
     try:
         return _decided(given, wanted)
-    except _TimedOutOnceError:
-        return Equality.TIMEOUT
+    except _AccidentError as accident:
+        return accident.outcome
 
 
 def verify_plainly(text: str, wanted: str) -> Equality:
-    """Return math-verify's own verdict on a whole text."""
-    return _state.checker().ask(text, f"${wanted}$", plain=True)
+    """Return math-verify's own verdict on a whole text; raises what ``equal`` does."""
+    return _ask(text, f"${wanted}$", plain=True)
 
 
 def worker_pids() -> list[int]:
@@ -196,21 +245,53 @@ def worker_pids() -> list[int]:
     return _state.checker().pids
 
 
+def check() -> None:
+    """Start a worker as ``equal`` does and ask it a simple question; takes a second or two.
+
+    Raises:
+        VerifierFailedError: It does not start, or gives another answer.
+    """
+    checker = SymbolicChecker(max_workers=1)
+    try:
+        outcome = checker.ask(*_SIMPLE)
+    finally:
+        checker.close()
+    if outcome is not Equality.EQUAL:
+        raise VerifierFailedError(f"math-verify's verdict on x+1 and 1+x: {outcome.value}")
+
+
 @functools.lru_cache(maxsize=CACHE_SIZE)
 def _decided(given: str, wanted: str) -> Equality:
-    outcome = _state.checker().ask(f"${given}$", f"${wanted}$")
-    if outcome is Equality.TIMEOUT and not _state.timed_out_before((given, wanted)):
-        raise _TimedOutOnceError
+    outcome = _ask(f"${given}$", f"${wanted}$")
+    is_accident = outcome in (Equality.TIMEOUT, Equality.CRASHED)
+    if is_accident and not _state.had_accident_before((given, wanted)):
+        raise _AccidentError(outcome)
     return outcome
 
 
+def _ask(given: str, wanted: str, *, plain: bool = False) -> Equality:
+    try:
+        return _state.checker().ask(given, wanted, plain=plain)
+    except VerifierFailedError as error:
+        if _state.fails_for_the_first_time():
+            logger.error(
+                "%s. Answers that need math-verify are not judged: they count in verifier_failed, are paid as wrong, "
+                "and are asked again when they come again. Mend this; `verl-stepgrpo doctor` tries it in each "
+                "process. It wrote:\n%s",
+                error,
+                error.stderr or "(nothing)",
+            )
+        raise
+
+
 class _ProcessState:
-    """What one process shares between its threads: its checker and the questions that timed out once."""
+    """What one process shares between its threads: its checker, and what went wrong once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._checker: SymbolicChecker | None = None
-        self._timed_out: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._accidents: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._has_failed = False
 
     def checker(self) -> SymbolicChecker:
         with self._lock:
@@ -219,13 +300,18 @@ class _ProcessState:
                 atexit.register(self._checker.close)
             return self._checker
 
-    def timed_out_before(self, question: tuple[str, str]) -> bool:
+    def had_accident_before(self, question: tuple[str, str]) -> bool:
         with self._lock:
-            before = question in self._timed_out
-            self._timed_out[question] = None
-            if len(self._timed_out) > CACHE_SIZE:
-                self._timed_out.popitem(last=False)
+            before = question in self._accidents
+            self._accidents[question] = None
+            if len(self._accidents) > CACHE_SIZE:
+                self._accidents.popitem(last=False)
             return before
+
+    def fails_for_the_first_time(self) -> bool:
+        with self._lock:
+            has_failed, self._has_failed = self._has_failed, True
+            return not has_failed
 
     def start_anew_after_fork(self) -> None:
         """Locks that another thread held at the fork would stay locked for ever in the child."""

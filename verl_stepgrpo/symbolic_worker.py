@@ -1,16 +1,16 @@
 """The process that math-verify and sympy run in: one JSON request a line in, one JSON reply a line out.
 
-Started by ``verl_stepgrpo.symbolic``; not for import by others. It may take for ever on a request, and is
+Started by ``verl_stepgrpo.symbolic_process``; not for import by others. It may take for ever on a request, and is
 killed then: time limits inside Python do not reach into sympy, and those of math-verify are built on
 signals, which raise outside the main thread.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import logging
+import os
 import resource
 import signal
 import sys
@@ -25,6 +25,9 @@ ends when its standard input is closed."""
 
 FLOAT_DIGITS = 12
 """Decimals to which math-verify compares floats; its own 6 take some small numbers for equal."""
+
+KNOWN = (("$x+1$", "$3x$", False), ("$\\frac{1}{2}$", "$0.5$", True), ("$y=x$", "$2y=2x$", True))
+"""Questions with their answers that tell whether math-verify works."""
 
 
 def equal(given: str, wanted: str, *, plain: bool = False) -> bool | None:
@@ -83,28 +86,43 @@ def _same_equation(one: Any, other: Any) -> bool:
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    """Answer until standard input ends.
+
+    Raises:
+        RuntimeError: math-verify does not answer as it should.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the process that asks
+    _limit_memory()
     logging.disable(logging.WARNING)
-    replies = sys.stdout
-    # What a library prints must not be taken for a reply.
-    with contextlib.redirect_stdout(sys.stderr):
-        # Loads what sympy loads lazily, before the first clock runs.
-        for given, wanted in (("$x+1$", "$3x$"), ("$\\frac{1}{2}$", "$0.5$"), ("$y=x$", "$2y=2x$")):
-            equal(given, wanted)
-        _reply(replies, "ready")
-        for line in sys.stdin:
-            request = json.loads(line)
-            # Without a handler the alarm ends the process, even where sympy is stuck inside C code.
-            signal.alarm(LAST_LIMIT)
-            verdict = equal(request["given"], request["wanted"], plain=request["plain"])
-            signal.alarm(0)
-            _reply(replies, verdict)
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not be taken for a reply
+    _warm_up()
+    _reply(replies, "ready")
+    for line in sys.stdin:
+        request = json.loads(line)
+        # Without a handler the alarm ends the process, even where sympy is stuck inside C code.
+        signal.alarm(LAST_LIMIT)
+        verdict = equal(request["given"], request["wanted"], plain=request["plain"])
+        signal.alarm(0)
+        _reply(replies, verdict)
+
+
+def _limit_memory() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    limit = MEMORY_LIMIT if most == resource.RLIM_INFINITY else min(MEMORY_LIMIT, most)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _warm_up() -> None:
+    """Load what sympy loads lazily, before the first clock runs, and see that it works."""
+    for given, wanted, right in KNOWN:
+        verdict = equal(given, wanted)
+        if verdict is not right:
+            raise RuntimeError(
+                f"math-verify's verdict on {given} and {wanted} is {verdict}; expected {right}"
+            )
 
 
 def _reply(replies: Any, value: object) -> None:
     replies.write(json.dumps(value) + "\n")
     replies.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -19,7 +19,7 @@ from verl_stepgrpo.settings import NAME, RewardSettings
 LogMetric = Callable[[str, float], None]
 LogExtra = Callable[[str, list[Any]], None]
 
-RAR_PARTS = ("acc", "key_step_match", "answered", "verifier_timeout", "unparseable")
+RAR_PARTS = ("acc", "key_step_match", "answered", "verifier_timeout", "verifier_failed", "unparseable")
 RVR_PARTS = ("complete", "ordered")
 
 

@@ -19,7 +19,7 @@ from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.key_steps import KeyStep, match_key_steps
 from verl_stepgrpo.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
@@ -91,7 +91,7 @@ def lint(
     for number, row in raw_rows(path):
         try:
             yield from list(look.at(number, row))
-        except ConfigError:
+        except (ConfigError, EndedError):
             raise
         except Exception as error:  # Pillow and a processor raise what they like; one row must not end all
             yield Finding(number, "failed", f"{type(error).__name__}: {error}")

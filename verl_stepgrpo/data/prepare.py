@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, RowError, read_items
-from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.key_steps import parse_key_steps
 from verl_stepgrpo.parallel import in_order
@@ -233,7 +233,7 @@ def _work(task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptio
         try:
             for name, row in _rows_of(item, options, counts):
                 rows[name].append(row)
-        except ConfigError:
+        except (ConfigError, EndedError):
             raise
         except Exception as error:  # Pillow and a processor raise what they like; one row must not end all
             reason, detail = _why_dropped(error)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from verl_stepgrpo.answers import require_judged
 from verl_stepgrpo.data.images import content_of, decoded, encoded, mended, name_of
 from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt, wrong_in_warm_up
 from verl_stepgrpo.data.prompt_length import PromptLength
@@ -166,13 +167,18 @@ def _key_steps_of_solution(
 
     Raises:
         DroppedError: The solution would not score full marks under what is left.
+        VerifierFailedError: math-verify could not be asked about its answer; that is not the item's fault.
     """
     if item.solution is None:
         return key_steps
     if not item.images:
         reward = dataclasses.replace(reward, image_description="optional")  # the prompt asks for none
     scored = score_response(item.solution, answer, key_steps, reward)
-    wrong = [] if scored.answer.correct else [f"its answer is judged wrong ({scored.answer.reason})"]
+    wrong = (
+        []
+        if require_judged(scored.answer).correct
+        else [f"its answer is judged wrong ({scored.answer.reason})"]
+    )
     if not scored.complete:
         needs_description = reward.image_description == "required"
         missing = missing_parts(scored.sections, needs_description=needs_description)

@@ -66,6 +66,7 @@ def process_lines(where: str, facts: Mapping[str, Any], platform: str | None = N
     yield from _registered_lines(where, facts)
     yield from _version_lines(where, facts)
     yield _trl_line(where, facts)
+    yield _verifier_line(where, facts)
     yield _platform_line(where, facts, platform)
 
 
@@ -170,6 +171,15 @@ def _trl_line(where: str, facts: Mapping[str, Any]) -> Line:
     return line(
         where, "trl", error or "in nobody's way", "none, or one that verl can use", error is None, remedy
     )
+
+
+def _verifier_line(where: str, facts: Mapping[str, Any]) -> Line:
+    error = facts["verifier"]
+    remedy = (
+        "Answers that need math-verify would not be judged, and be paid as wrong. Mend the error; where a module is "
+        "missing: pip install --force-reinstall 'math-verify[antlr4_9_3]==0.9.0'"
+    )
+    return line(where, "a question to math-verify", error or "answered", "answered", error is None, remedy)
 
 
 def _platform_line(where: str, facts: Mapping[str, Any], platform: str | None) -> Line:

@@ -65,6 +65,7 @@ def probe() -> dict[str, Any]:
         "said": said.messages,
         "registered": registered,
         "trl": _trl(),
+        "verifier": _attempt(lambda: importlib.import_module("verl_stepgrpo.symbolic").check())[1],
         "accelerators": _accelerators(),
     }
 

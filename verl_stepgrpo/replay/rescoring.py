@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
+from verl_stepgrpo.answers import require_judged
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.replay.variants import Variant
@@ -142,7 +143,12 @@ def _rescored(
 
 
 def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredResponse]:
-    """Return the response's score under each of ``settings``; what differs in weights alone is judged once."""
+    """Return the response's score under each of ``settings``; what differs in weights alone is judged once.
+
+    Raises:
+        ValueError: The row lacks its texts.
+        VerifierFailedError: math-verify could not be asked; its settings would differ by that.
+    """
     if row.response is None or row.ground_truth is None:
         raise ValueError(f"it lacks {'response' if row.response is None else 'ground_truth'}")
     judged: dict[tuple[object, ...], ScoredResponse] = {}
@@ -151,6 +157,7 @@ def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredRes
         rules = (one.mode, one.match_threshold, one.image_description)
         if rules not in judged:
             judged[rules] = score_response(row.response, row.ground_truth, row.wordings, one)
+            require_judged(judged[rules].answer)
         scored[one] = paid(judged[rules], one)
     return [scored[one] for one in settings]
 

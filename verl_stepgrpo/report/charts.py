@@ -97,6 +97,7 @@ _COMPONENTS = (
     ("ordered", "In order", "share", "Background first, steps numbered 1 to n, one answer last."),
     ("answered", "Answered", "share", "There was a final answer at all."),
     ("verifier_timeout", "Verifier timeouts", "share", "math-verify ran out of time: no judgement, not an error."),
+    ("verifier_failed", "Verifier failures", "share", "math-verify's process did not run: the answer was not judged."),
     ("unparseable", "Unparseable answers", "share", "Nothing could read the answer."),
 )  # fmt: skip
 

@@ -19,6 +19,7 @@
     ["ordered", "in order"],
     ["answered", "answered"],
     ["verifier_timeout", "timeout"],
+    ["verifier_failed", "not judged"],
     ["unparseable", "unparseable"],
   ];
   const LONG = 4000; // characters; a longer section scrolls by itself
@@ -171,8 +172,8 @@
     return element("ul", { class: "keysteps", "aria-label": "Key steps" }, ...items);
   }
 
-  const YES_OR_NO = ["complete", "ordered", "answered", "verifier_timeout", "unparseable"];
-  const FAULTS = ["verifier_timeout", "unparseable"]; // shown where they happened
+  const YES_OR_NO = ["complete", "ordered", "answered", "verifier_timeout", "verifier_failed", "unparseable"];
+  const FAULTS = ["verifier_timeout", "verifier_failed", "unparseable"]; // shown where they happened
 
   function componentNode([name, label], components) {
     const value = components[name];
