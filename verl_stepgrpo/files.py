@@ -8,8 +8,8 @@ Errors of the disk name the file, as those of ``open`` do. Pure but for the file
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +20,6 @@ from typing import IO, Any, Literal, TypeVar
 Row = TypeVar("Row")
 
 _BLOCK = 1 << 16
-_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -46,22 +45,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def open_whole(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
     """Open a file that becomes ``path`` when the block ends, and nothing at all where the block raises.
 
-    A lone surrogate, which JSON may hold and UTF-8 may not, is written as JSON's escape of it.
-
     Raises:
         OSError: It cannot be written; ``filename`` is ``path``.
     """
     path = Path(os.path.realpath(path))  # a link stays one
     if path.exists() and not (path.is_file() or path.is_dir()):  # a device or a pipe has no older contents
-        with naming(path), path.open(mode, **_text(mode)) as file:
+        with _writer(os.open(path, os.O_WRONLY | os.O_CLOEXEC), path, mode) as file:
             yield file
         return
     begun = path.with_name(f".{path.name}.begun")
-    with naming(path, begun), os.fdopen(_begin(begun), mode, **_text(mode)) as file:
+    with _naming(path):
+        descriptor = _begin(begun)
+    with _writer(descriptor, path, mode) as file:
         try:
             yield file
-            _sync(file)
-            begun.replace(path)
+            _sync(file, path)
+            with _naming(path):
+                begun.replace(path)
         except BaseException:
             begun.unlink(missing_ok=True)
             raise
@@ -75,14 +75,13 @@ def open_lines(path: Path) -> Iterator[IO[str]]:
     Raises:
         OSError: It cannot be written; ``filename`` is ``path``.
     """
-    with naming(path):
-        with path.open("ab+") as file:
-            end = _end_of_lines(file)
-            if end < file.seek(0, os.SEEK_END):
-                file.truncate(end)
-        with path.open("a", **_text("a")) as lines:
+    with path.open("ab+") as file:
+        end = _end_of_lines(file)
+        if end < file.seek(0, os.SEEK_END):
+            file.truncate(end)
+        with _writer(os.dup(file.fileno()), path, "w") as lines:
             yield lines
-            _sync(lines)
+            _sync(lines, path)
 
 
 def read_lines(
@@ -118,15 +117,32 @@ def json_line(line: bytes | str) -> Any:
 
 
 @contextlib.contextmanager
-def naming(path: Path, begun: Path | None = None) -> Iterator[None]:
-    """Have an OSError of the disk name ``path``: those of a write name no file, and ``begun`` is none of the user's."""
+def _naming(path: Path) -> Iterator[None]:
+    """Have an OSError name ``path``: one of a write names nothing, and others what is none of the user's."""
     try:
         yield
     except OSError as error:
-        unnamed = error.filename is None and error.errno in _OF_THE_DISK
-        if error.errno is not None and (unnamed or error.filename == os.fspath(begun or "")):
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+class _Raw(io.FileIO):
+    """A descriptor whose errors name a file, whoever else is writing one at the time."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "w")
+        self._path = path
+
+    def write(self, data: Any) -> int:
+        with _naming(self._path):
+            return super().write(data)
+
+
+def _writer(descriptor: int, path: Path, mode: str) -> IO[Any]:
+    """Return a file for a descriptor. A lone surrogate, which UTF-8 does not have, becomes JSON's escape of it."""
+    buffered = io.BufferedWriter(_Raw(descriptor, path))
+    if "b" in mode:
+        return buffered
+    return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _begin(begun: Path) -> int:
@@ -163,13 +179,10 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _text(mode: str) -> dict[str, Any]:
-    return {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
-
-
-def _sync(file: IO[Any]) -> None:
+def _sync(file: IO[Any], path: Path) -> None:
     file.flush()
-    os.fsync(file.fileno())
+    with _naming(path):
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:
