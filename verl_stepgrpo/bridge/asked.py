@@ -125,16 +125,23 @@ def _manager(config: DictConfig) -> Manager:
         return Manager.UNKNOWN
     if name == NAME and OmegaConf.select(config, SOURCE) == "register":
         return Manager.OURS  # this package's, by verl's registry; nothing has to be loaded for that
+    return _kind_of(_loaded(config), config)
+
+
+def _loaded(config: DictConfig) -> object:
     from verl.trainer.ppo.reward import resolve_reward_manager_cls
 
     try:
-        manager = resolve_reward_manager_cls(config)
+        return resolve_reward_manager_cls(config)
     except Exception as error:  # a user's own file may raise anything, and an assertion of verl's may fail
         reason = error.__cause__ or error
         raise ConfigError(
-            f"{MANAGER}={name}: verl cannot load this reward manager: {type(reason).__name__}: {reason}. Mend the "
-            f"name, {SOURCE} or {MODULE}."
+            f"{MANAGER}={OmegaConf.select(config, MANAGER)}: verl cannot load this reward manager: "
+            f"{type(reason).__name__}: {reason}. Mend the name, {SOURCE} or {MODULE}."
         ) from error
+
+
+def _kind_of(manager: object, config: DictConfig) -> Manager:
     from verl_stepgrpo.bridge.reward_manager import StepGRPORewardManager
 
     if manager is StepGRPORewardManager:
