@@ -92,23 +92,30 @@ class Rollout:
 
 
 def put(tq: Any, keys: Sequence[str]) -> None:
-    """Put rows as verl's agent-loop worker does, with the fields that the trainer adds."""
+    """Put rows as verl's agent-loop worker does; a response is paid the number of its session."""
     from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
     info = score(RESPONSE, {"trace_dir": "x"}, {"index": 7, "key_steps": [["3 + 5 = 8"]]})[
         "reward_extra_info"
     ]
     ids = torch.tensor(ByteTokenizer().encode(RESPONSE))
-    row = {
-        "extra_fields": {"reward_extra_info": info},
-        "responses": ids,
-        "response_mask": torch.ones_like(ids),
-        "loss_mask": torch.ones_like(ids),
-        "advantages": torch.full(ids.shape, 0.5),
-    }
-    fields = list_of_dict_to_tensordict([dict(row) for _ in keys])
+    rows = []
+    for key in keys:
+        uid, session, _ = key.split("_")
+        rewards = torch.zeros(ids.shape)
+        rewards[-1] = int(session)
+        rows.append(
+            {
+                "uid": uid,
+                "responses": ids,
+                "response_mask": torch.ones_like(ids),
+                "loss_mask": torch.ones_like(ids),
+                "rm_scores": rewards,
+                "extra_fields": {"reward_extra_info": info},
+            }
+        )
     tags = [{"status": "success"} for _ in keys]
-    tq.kv_batch_put(keys=list(keys), fields=fields, tags=tags, partition_id="train")
+    tq.kv_batch_put(keys=list(keys), fields=list_of_dict_to_tensordict(rows), tags=tags, partition_id="train")
 
 
 @pytest.fixture
@@ -124,7 +131,13 @@ def trainer(own: Rollout, limit: float, folder: Path | None = None) -> SimpleNam
     config = {
         "data": {"train_batch_size": 4},
         "actor_rollout_ref": {"rollout": {"n": N}},
-        "algorithm": {"adv_estimator": "stepgrpo", "stepgrpo": node},
+        "algorithm": {
+            "adv_estimator": "stepgrpo",
+            "stepgrpo": node,
+            "use_kl_in_reward": False,
+            "gamma": 1.0,
+            "lam": 1.0,
+        },
     }
     trainer = SimpleNamespace(
         config=OmegaConf.create(config),
@@ -140,9 +153,11 @@ def trainer(own: Rollout, limit: float, folder: Path | None = None) -> SimpleNam
 
 
 def advantage_of(trainer: SimpleNamespace, batch: Any) -> dict[str, float]:
-    """Return the metrics of a training step of ``batch``."""
+    """Return the metrics of verl's own computing of the advantages of ``batch``."""
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
     metrics: dict[str, float] = {}
-    trainer_hooks._compute_advantage(lambda self, batch, metrics: batch)(trainer, batch, metrics)
+    PPOTrainer._compute_advantage(trainer, batch, metrics)
     return metrics
 
 
@@ -269,7 +284,8 @@ def test_the_rows_of_a_step_that_ends_the_run_are_traced_before(
     with pytest.raises(MissingSessionsError, match=r"step 1: 75\.0%.*max_missing_sessions=0\.5"):
         advantage_of(watched, batch)
     rows = read_trace(tmp_path / "train" / "step-000001.jsonl")
-    assert [(row.uid, row.credit and row.credit.first) for row in rows] == [("u0", 0.5)] * N
+    credits = [(row.uid, row.session, round(row.credit.first, 2)) for row in rows if row.credit is not None]
+    assert credits == [("u0", 0, -0.71), ("u0", 1, 0.71)]
 
 
 class TestSamplersOfTheUsers:
@@ -278,7 +294,10 @@ class TestSamplersOfTheUsers:
     def test_without_the_method_that_is_watched_the_batch_alone_is_counted(
         self, tq: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
-        batch = SimpleNamespace(keys=["u_0_0", "u_1_0", "v_0_0", "v_0_1", "pad1_0_0"], partition_id="train")
+        from transfer_queue import KVBatchMeta
+
+        keys = ["u_0_0", "u_1_0", "v_0_0", "v_0_1", "pad1_0_0"]
+        batch = KVBatchMeta(partition_id="train", keys=keys, tags=[{}] * len(keys))
         sampler = SimpleNamespace(sample=lambda: batch)
         watch_sampling(sampler, SessionCount(N, 0.5), lambda *_: None)
         assert "SimpleNamespace has no _evict_terminal_groups" in caplog.text

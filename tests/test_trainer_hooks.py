@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from verl_stepgrpo import SCORE_KEYS, RunSettings
 from verl_stepgrpo.bridge import run_header, trainer_hooks
+from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
 from verl_stepgrpo.traces.files import TraceWriter, trace_files
 from verl_stepgrpo.traces.header import DataFile, read_header
@@ -251,6 +252,15 @@ class TestJudgedRows:
         with provided(rows):
             assert current() is rows
         assert current() is None
+
+    def test_what_the_estimator_makes_of_them_is_kept_for_the_hook(self) -> None:
+        mask = torch.tensor([[1, 1, 0], [1, 0, 0]] * 2)
+        rewards = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]] * 2)
+        with provided(self.rows()) as held:
+            given, _ = compute_stepgrpo_advantage(rewards, mask, np.array(["u", "u", "v", "v"]))
+        earlier, final, other = trainer_hooks._token_advantages(held)  # and none of padding
+        assert (earlier.mean_absolute, final.first) == pytest.approx((0.7071, 0.7071), abs=1e-4)
+        assert torch.equal(other.values, given[2])
 
     def test_a_trace_row_has_the_advantage_of_each_step(self) -> None:
         _, final, without, _ = self.rows()

@@ -62,6 +62,7 @@ def compute_stepgrpo_advantage(
             advantage_BT = advantage.steps_to_tokens(advantage_BS, ends, response_mask)
         else:
             advantage_BT = advantage.to_tokens(advantage_BS.squeeze(1), response_mask)
+    judged.keep(advantage_BT, response_mask)
     return advantage_BT, advantage_BT
 
 

@@ -95,19 +95,42 @@ def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
     return rows
 
 
-_current: ContextVar[Sequence[Judged] | None] = ContextVar("stepgrpo_judged", default=None)
+@dataclass
+class Provided:
+    """The rows of a batch while verl computes its advantages, and what the estimator made of them.
+
+    Attributes:
+        rows: In the batch's order.
+        advantages, mask: Of each token, (B, T); None until the estimator was called.
+    """
+
+    rows: Sequence[Judged]
+    advantages: Any = None
+    mask: Any = None
+
+
+_current: ContextVar[Provided | None] = ContextVar("stepgrpo_judged", default=None)
 
 
 @contextlib.contextmanager
-def provided(rows: Sequence[Judged]) -> Iterator[None]:
-    """Let ``current`` return ``rows`` meanwhile."""
-    token = _current.set(rows)
+def provided(rows: Sequence[Judged]) -> Iterator[Provided]:
+    """Let ``current`` return ``rows`` meanwhile, and yield what keeps what the estimator makes of them."""
+    held = Provided(rows)
+    token = _current.set(held)
     try:
-        yield
+        yield held
     finally:
         _current.reset(token)
 
 
 def current() -> Sequence[Judged] | None:
     """Return the rows of the batch whose advantages are being computed, in its order; None where none are known."""
-    return _current.get()
+    held = _current.get()
+    return None if held is None else held.rows
+
+
+def keep(advantage_BT: Any, mask_BT: Any) -> None:
+    """Keep advantages for the trainer hook, which would have to fetch them again; nothing outside of ``provided``."""
+    held = _current.get()
+    if held is not None:
+        held.advantages, held.mask = advantage_BT, mask_BT

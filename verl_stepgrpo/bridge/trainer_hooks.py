@@ -26,7 +26,7 @@ import torch
 from omegaconf import OmegaConf
 
 from verl_stepgrpo.bridge.asked import uses_estimator
-from verl_stepgrpo.bridge.judged import Judged, judged_rows, provided
+from verl_stepgrpo.bridge.judged import Judged, Provided, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
 from verl_stepgrpo.bridge.missing_sessions import (
     TRAINING,
@@ -100,10 +100,10 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, batch, metrics)
         state = RunState.of(self)
         rows = _judged(batch.partition_id, batch.keys)
-        with provided(rows):
+        with provided(rows) as held:
             batch = original(self, batch, metrics)
+        advantages = _token_advantages(held)
         rows = [row for row in rows if not row.is_padding]
-        advantages = _token_advantages(batch, rows)
         metrics.update(curves(_outcomes(rows, advantages)))
         metrics.update(_decoy_metric(self, state, batch, rows))
         if state.writer is not None:
@@ -181,9 +181,10 @@ def _fetch(partition_id: str, keys: Sequence[str], fields: Sequence[str]) -> dic
     }
 
 
-def _token_advantages(batch: Any, rows: Sequence[Judged]) -> list[TokenAdvantages]:
-    data = _fetch(batch.partition_id, [row.key for row in rows], ["advantages", "response_mask"])
-    return [TokenAdvantages(*pair) for pair in zip(data["advantages"], data["response_mask"], strict=True)]
+def _token_advantages(held: Provided) -> list[TokenAdvantages]:
+    """Return what the estimator gave to each row that is no padding."""
+    given = zip(held.rows, held.advantages, held.mask, strict=True)
+    return [TokenAdvantages(advantage_T, mask_T) for row, advantage_T, mask_T in given if not row.is_padding]
 
 
 def _outcomes(rows: Sequence[Judged], advantages: Sequence[TokenAdvantages]) -> list[Outcome]:
