@@ -26,9 +26,9 @@ BY_DATASETS = "by_datasets"
 
 _MARK = re.compile(f"({re.escape(IMAGE_MARK)})")
 _SHOWN_CHARS = 60
-_SURE_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"})
-"""Pillow's modes that a model is shown as they are, unless a colour of theirs is transparent."""
-_ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+_ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
+_SURE_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}) | _ALPHA_MODES
+"""Pillow's modes that a model is shown as they are, unless something in the image is transparent."""
 
 
 def parts(content: str) -> list[dict[str, str]]:
@@ -127,7 +127,7 @@ def mended(image: Image.Image, entry: Mapping[str, Any] | None = None) -> Mended
     """
     _check_shape(image)
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
-    transparent = image.mode in _ALPHA_MODES or "transparency" in image.info
+    transparent = _is_transparent(image)
     if image.mode in _SURE_MODES and not turned and not transparent:
         return None
     model_sees, viewer_sees = seen(image, entry), _shown(image, transparent=transparent)
@@ -185,6 +185,12 @@ def _check_shape(image: Image.Image) -> None:
             f"it has {width} x {height} pixels, and verl refuses an image one of whose sides is more than {MAX_RATIO} "
             "times the other"
         )
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if image.mode in _ALPHA_MODES:
+        return image.getchannel("A").getextrema() != (255, 255)
+    return "transparency" in image.info
 
 
 def _is_data(source: str) -> bool:
