@@ -405,6 +405,41 @@ class TestCommand:
         assert again.startswith("4 rows were answered in an earlier run into ")
         assert "if 'm' is another model by now, name another folder" in again
 
+    def test_what_math_verify_could_not_judge_is_said_and_judged_by_the_next_run(
+        self, tmp_path: Path
+    ) -> None:
+        class Symbolic(ChatServer):
+            def contents(self, body: dict, fault: str) -> list[str]:
+                return [r"### The final answer is: \sin(x)+1"]
+
+        (tmp_path / "math_verify.py").write_text("raise ImportError('no antlr4 here')")
+        broken = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        rows = [row(n, reward_model={"ground_truth": gold}) for n, gold in enumerate((r"1+\sin x", "2"))]
+        file, server = parquet(tmp_path / "data.parquet", rows), Symbolic()
+        words = [
+            file,
+            "--model",
+            "m",
+            "--base-url",
+            server.url,
+            "--out",
+            tmp_path / "out",
+            "--set",
+            "alpha=0",
+        ]
+        try:
+            done = self.run(*words, env=broken)
+            assert done.returncode == 1
+            assert "2 of 2 responses were not judged, since math-verify failed" in done.stdout
+            assert "ImportError: no antlr4 here" in done.stderr
+            again = self.run(*words)
+        finally:
+            server.close()
+        assert again.returncode == 0, again.stderr
+        assert len(server.bodies) == 2, "they were asked again"
+        assert "acc                  0.500" in again.stdout
+        assert "verifier_failed      0.000" in again.stdout
+
     def test_it_prints_the_change_against_an_earlier_evaluation(self, server: Server, tmp_path: Path) -> None:
         file = parquet(tmp_path / "data.parquet", [row(i) for i in range(1, 9)])
         arguments = [file, "--model", "m", "--base-url", server.url]

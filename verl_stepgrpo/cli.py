@@ -2,7 +2,7 @@
 judges models on it, and reports on runs.
 
 A mistake of the user ends with one line on standard error and status 2; a finding (``lint``, ``prepare --strict``, rows
-that a server failed) with status 1.
+that a server failed, responses that were not judged) with status 1.
 """
 
 from __future__ import annotations
@@ -289,11 +289,16 @@ def evaluate(
         )
     if results.failed:
         typer.echo(f"{results.failed} rows were not answered and are in no mean: {out / work.FAILED}")
+    if results.unjudged:
+        typer.echo(
+            f"{results.unjudged} of {results.responses} responses were not judged, since math-verify failed, and count "
+            "as wrong. Mend that (verl-stepgrpo doctor) and run this again: they are judged anew, not asked."
+        )
     _show_results(results)
     if against is not None:
         _show_comparison(compare(against, out), against)
     typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
-    raise typer.Exit(int(results.failed > 0))
+    raise typer.Exit(int(results.failed > 0 or results.unjudged > 0))
 
 
 @app.command()

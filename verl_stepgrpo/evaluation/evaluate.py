@@ -18,7 +18,7 @@ from pathlib import Path
 from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
-from verl_stepgrpo.evaluation.responses import RESPONSES, settle
+from verl_stepgrpo.evaluation.responses import RESPONSES, judge_again, settle
 from verl_stepgrpo.files import SetAside, open_lines, write_whole
 from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
@@ -67,6 +67,7 @@ class Results:
         reused: Those of them that an earlier run into the same folder asked.
         responses: Those responses.
         failed: Questions that the server gave no response to; they are in no mean.
+        unjudged: Responses over which math-verify failed; they count as wrong, and are judged anew by the next run.
         scores: By dataset, and under ``all`` for all of them, each component's estimate.
     """
 
@@ -74,6 +75,7 @@ class Results:
     reused: int
     responses: int
     failed: int
+    unjudged: int
     scores: dict[str, dict[str, Estimate]]
 
 
@@ -106,6 +108,7 @@ def evaluate(
     # Before anything is taken out of it: with another number of samples no question there is done.
     begin(out / "options.json", file, options, has_begun=responses.exists() and responses.stat().st_size > 0)
     done = settle(responses, options.samples, set_aside)
+    judge_again(responses, options.reward)
     asked = range(min(n_rows(file), sys.maxsize if limit is None else limit))
     open_rows = [row for row in asked if str(row) not in done]
     reused(len(asked) - len(open_rows))
@@ -158,6 +161,7 @@ def summarise(
         reused=sum(uid in done for _, uid in by_question),
         responses=sum(map(len, by_question.values())),
         failed=failed,
+        unjudged=sum(one.get("verifier_failed", 0.0) > 0 for own in by_question.values() for one in own),
         scores={name: _estimates(questions, shares) for name, questions in groups.items() if questions},
     )
 

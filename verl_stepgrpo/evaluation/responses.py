@@ -12,9 +12,15 @@ from pathlib import Path
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside, json_line, open_lines, open_whole, read_lines
-from verl_stepgrpo.traces.rows import parse_row
+from verl_stepgrpo.rewards import score_response
+from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.traces.files import read_trace, write_rows
+from verl_stepgrpo.traces.rows import TraceRow, judgement_of, parse_row
 
 RESPONSES, SET_ASIDE = "responses.jsonl", "set_aside.jsonl"
+
+QUESTION = ("index", "id", "data_source", "ground_truth", "prompt", "response")
+"""What a row says beside what was judged."""
 
 
 def settle(path: Path, samples: int, set_aside: Callable[[SetAside], None] = lambda line: None) -> set[str]:
@@ -42,6 +48,26 @@ def settle(path: Path, samples: int, set_aside: Callable[[SetAside], None] = lam
     for line in aside:
         set_aside(line)
     return {str(question) for question, _ in whole}
+
+
+def judge_again(path: Path, reward: RewardSettings) -> None:
+    """Judge anew the responses over which math-verify failed: what it could not be asked then, it may be asked now."""
+    rows = read_trace(path) if path.exists() else []
+    if any(map(_is_unjudged, rows)):
+        with open_whole(path) as file:
+            write_rows(file, (_judged_again(row, reward) if _is_unjudged(row) else row for row in rows))
+
+
+def _is_unjudged(row: TraceRow) -> bool:
+    return row.components.get("verifier_failed", 0.0) > 0
+
+
+def _judged_again(row: TraceRow, reward: RewardSettings) -> TraceRow:
+    scored = score_response(row.response or "", row.ground_truth or "", row.wordings, reward)
+    question = {key: getattr(row, key) for key in QUESTION}
+    return TraceRow.of(
+        judgement_of(scored, reward, **question), step=row.step, uid=row.uid, session=row.session
+    )
 
 
 def _located(path: Path, set_aside: Callable[[SetAside], None]) -> Iterator[tuple[int, int, int]]:
