@@ -13,6 +13,7 @@
 #   NNODES=1 NODE_RANK=0 MASTER_ADDR=host MASTER_PORT=29500    for a warm-up on several machines
 set -euo pipefail
 
+RECIPES="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 RECIPE="$(basename "$(cd "$(dirname "$0")" && pwd)")"
 DATA="${DATA:-prepared}"
 OUT="${OUT:-out/$RECIPE}"
@@ -33,6 +34,12 @@ last_checkpoint() {
     need "$1/latest_checkpointed_iteration.txt" "Run recipes/$RECIPE/$2"
     echo "$1/global_step_$(cat "$1/latest_checkpointed_iteration.txt")"
 }
+
+# has_adapters CHECKPOINT: whether verl trained LoRA adapters there. Nothing but PEFT can read such a checkpoint.
+has_adapters() { [ -e "$1/lora_train_meta.json" ]; }
+
+# fold_adapters CHECKPOINT TARGET: its weights with the adapters added in, as a Hugging Face folder.
+fold_adapters() { python "$RECIPES/fold_adapters.py" "$@"; }
 
 gpus() {
     local n="${N_GPUS:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l)}"
@@ -55,11 +62,15 @@ warm_up() {
 }
 
 train() {
-    local model="${MODEL:-}"
+    local model="${MODEL:-}" last
     need "$DATA/rl-train.parquet" "verl-stepgrpo prepare writes it; DATA names its folder."
     if [ -z "$model" ]; then
-        model="$(last_checkpoint "$OUT/warmup" "warmup.sh first, or name another model: MODEL=...")"
-        model="$model/huggingface"
+        last="$(last_checkpoint "$OUT/warmup" "warmup.sh first, or name another model: MODEL=...")"
+        model="$last/huggingface"
+        if has_adapters "$last"; then
+            model="$OUT/warmup/model"
+            fold_adapters "$last" "$model"
+        fi
     fi
     export TENSORBOARD_DIR="${TENSORBOARD_DIR:-$OUT/$RUN/tensorboard}"
     python -m verl.trainer.main_ppo "$(group stepgrpo)" \
@@ -68,11 +79,15 @@ train() {
         trainer.default_local_dir="$OUT/$RUN/checkpoints" "$@"
 }
 
-# Makes a Hugging Face folder of the last checkpoint, processor included.
+# Makes a Hugging Face folder of the last checkpoint, processor and adapters included.
 merge() {
     local last
     last="$(last_checkpoint "$OUT/$RUN/checkpoints" "train.sh first.")"
-    python -m verl.model_merger merge --backend fsdp --local_dir "$last/actor" --target_dir "$OUT/$RUN/model" "$@"
+    if has_adapters "$last/actor"; then
+        fold_adapters "$last/actor" "$OUT/$RUN/model" "$@"
+    else
+        python -m verl.model_merger merge --backend fsdp --local_dir "$last/actor" --target_dir "$OUT/$RUN/model" "$@"
+    fi
 }
 
 evaluate() {

@@ -15,7 +15,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Where each part may import from, beside the standard library. One way only: down this list.
 PURE = {"verl_stepgrpo", "rapidfuzz", "math_verify", "wrapt", "numpy"}
 ALLOWED = {
-    "bridge": PURE | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow"},
+    "bridge": PURE
+    | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow", "safetensors"},
     "cpu": PURE | {"torch", "verl", "psutil"},
     "data": PURE
     | {"pyarrow", "PIL", "ijson", "transformers", "huggingface_hub", "httpx", "qwen_vl_utils", "pydantic"},

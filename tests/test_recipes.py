@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -14,15 +16,21 @@ from typing import Any
 
 import pytest
 import tiny_models  # makes examples/digits importable, too
+from hand_overs import Held, Weights, answers, furthest, held, loaded
 from helpers import python
 from omegaconf import DictConfig, OmegaConf
 from provenance import provenance
 from raw_dataset import write_raw_dataset
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.header import weights_of
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "recipes"))
+
+import estimate  # noqa: E402
+
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.sh"))
 STAGES = ("warmup", "train", "merge", "eval")
 
@@ -33,6 +41,11 @@ def composed(config: str, *overrides: str) -> DictConfig:
 
     with initialize_config_module("verl.trainer.config", version_base=None):
         return compose(config, overrides=list(overrides))
+
+
+@functools.cache
+def estimates() -> dict[str, estimate.Estimate]:
+    return estimate.of_recipes()
 
 
 def built(config: DictConfig, group: str) -> Any:
@@ -62,6 +75,12 @@ class TestRecipe:
         folder = ROOT / "recipes" / recipe
         said = " ".join(cpu_run_in_words(json.loads((folder / "cpu_run.json").read_text())).split())
         assert said in " ".join((folder / "README.md").read_text().split())
+
+    def test_its_page_says_what_it_needs_by_the_rule(self, recipe: str) -> None:
+        it = estimates()[recipe]
+        gpus = "1 GPU" if it.gpus == 1 else f"{it.gpus} GPUs"
+        said = f"By the rule of [estimate.py](../estimate.py) a run takes {gpus} of {it.card} GB or more;"
+        assert said in " ".join((ROOT / "recipes" / recipe / "README.md").read_text().split())
 
     def test_rl_passes_verls_own_validation(self, recipe: str) -> None:
         from verl.trainer.config import AlgoConfig
@@ -201,6 +220,31 @@ def test_the_table_of_estimates_is_what_the_rule_gives() -> None:
     assert re.findall(r"<!-- estimate -->\n(.*?)<!-- /estimate -->", page, re.DOTALL) == [done.stdout]
 
 
+def test_a_sequence_of_the_models_context_alone_would_not_fit_an_80_gb_card() -> None:
+    """What verl's default asks of the recipe for Qwen3-VL: 36 GiB of cache for one sequence, before a question."""
+    group = "+stepgrpo=qwen3_vl_8b"
+    context = estimate.estimated(
+        composed("ppo_trainer", group, "actor_rollout_ref.rollout.max_model_len=262144")
+    )
+    assert context.vllm - estimate.estimated(composed("ppo_trainer", group)).vllm > 35
+    assert context.card > 80
+
+
+def test_the_estimate_follows_what_takes_memory() -> None:
+    plain = estimate.estimated(composed("ppo_trainer", "+stepgrpo=r1vl_qwen2vl_7b"))
+    # Weights and Adam's moments of 8.3e9 parameters on 4 GPUs, and 0.6 of a card for vLLM.
+    assert plain.sampling(79) == pytest.approx(8.3e9 * 12 / 4 / 2**30 + 0.6 * 79)
+    unfused = composed(
+        "ppo_trainer", "+stepgrpo=r1vl_qwen2vl_7b", "actor_rollout_ref.model.use_fused_kernels=False"
+    )
+    assert estimate.estimated(unfused).update > plain.update + 20
+    lora = composed("ppo_trainer", "+stepgrpo=lora_single_gpu")
+    state = estimate.estimated(lora).state
+    # verl keeps adapters in the type of their base.
+    assert built(lora, "actor_rollout_ref.actor.fsdp_config").model_dtype in (None, "fp32")
+    assert state == pytest.approx((4 * 3.8e9 + 12 * 119_734_272) / 2**30)
+
+
 def cpu_run_in_words(facts: dict[str, Any]) -> str:
     """Return what a recipe's page says of its ``cpu_run.json``."""
     steps = "1 step" if facts["steps"] == 1 else f"{facts['steps']} steps"
@@ -208,11 +252,41 @@ def cpu_run_in_words(facts: dict[str, Any]) -> str:
 its architecture ({facts["architecture"]}, {facts["parameters"] / 1e6:.1f} million parameters), {steps} of
 {facts["prompts"]} prompts x {facts["responses"]} responses, in {facts["minutes"]} minutes on
 {facts["machine"]["cores"]} cores: the probabilities of the sampled tokens under vLLM and under the actor lie
-{facts["difference"]:.0e} apart on average (`bash tests/slow.sh`; [log](cpu_run.json))."""
+{facts["difference"]:.0e} apart on average{hand_overs_in_words(facts)} (`bash tests/slow.sh`; [log](cpu_run.json))."""
+
+
+def hand_overs_in_words(facts: dict[str, Any]) -> str:
+    """Return the part about the weights, which runs recorded before they were compared do not have."""
+    if "hand_overs" not in facts:
+        return ""
+    handed, given = facts["hand_overs"], facts["hand_overs"]["answers"]
+    return f""". All weights were compared at each hand-over: those that RL began with lie at most
+{handed["warm_up_to_rl"]:.0e} from what the warm-up held, RL moved them by up to {handed["rl_moved"]:.0e}, and the
+merged ones lie at most {handed["actor_to_merged"]:.0e} from what the actor held then, rounded as they are written.
+`eval` served the merged ones: {given["same"]} of {given["asked"]} greedy answers are what they give elsewhere"""
 
 
 CPU = {"VERL_PLATFORM": "cpu", "ENGINE": "cpu", "N_GPUS": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
-FEW = ("data.max_response_length=64", "trainer.val_before_train=False")
+LR = 1e-2
+"""Of both stages: a step that shows in bfloat16 and in what the model answers."""
+FEW = (
+    "data.max_response_length=64",
+    "trainer.val_before_train=False",
+    f"actor_rollout_ref.actor.optim.lr={LR}",
+    # An untrained model's answers are all paid 0, which alone would move nothing.
+    "actor_rollout_ref.actor.entropy_coeff=0.1",
+)
+
+
+def last_checkpoint(folder: Path) -> Path:
+    """Return the folder of the model in a run's only checkpoint."""
+    (data,) = folder.rglob("model_world_size_1_rank_0.pt")
+    return data.parent
+
+
+def as_written(actor: Held) -> Weights:
+    """Return the actor's weights as its recipe writes them: in bfloat16 by verl's merger, in float32 with adapters."""
+    return actor.now if actor.adapters else {n: tensor.bfloat16().float() for n, tensor in actor.now.items()}
 
 
 class Run:
@@ -243,6 +317,7 @@ class Run:
             "prompts": prompts,
             "responses": len(rows) // prompts,
             "difference": float(difference),
+            "hand_overs": self.hand_overs(log),
             "minutes": round((time.monotonic() - self.began) / 60, 1),
             **provenance(),
         }
@@ -251,8 +326,71 @@ class Run:
             path.write_text(json.dumps(facts, indent=1) + "\n")
         assert float(difference) < 0.01, "vLLM samples from another model than the one that is trained"
 
+    def cut(self, saved: int, *overrides: str) -> None:
+        """Begin the RL stage, and end it as a job's time limit does, as soon as it has saved step ``saved``."""
+        script = ROOT / "recipes" / self.recipe / "train.sh"
+        tracker = self.folder / "out" / "rl" / "checkpoints" / "latest_checkpointed_iteration.txt"
+        begun = subprocess.Popen(
+            ["bash", str(script), *overrides], env=self.env, cwd=self.folder, start_new_session=True
+        )
+        try:
+            for _ in range(600):
+                assert begun.poll() is None, "the stage ended before it was cut"
+                if tracker.exists() and int(tracker.read_text() or 0) >= saved:
+                    break
+                time.sleep(1)
+        finally:
+            os.killpg(begun.pid, signal.SIGTERM)
+            begun.wait(60)
+
+    def hand_overs(self, log: str) -> dict[str, Any]:
+        """Compare all weights wherever one stage gives them to the next; return the largest differences."""
+        warmed, actor = (held(last_checkpoint(self.folder / "out" / part)) for part in ("warmup", "rl"))
+        # As verl prints its configuration.
+        (given,) = set(re.findall(rf"'path': '({re.escape(str(self.folder))}/out/warmup/[^']*)'", log))
+        first, merged = (loaded(Path(folder)) for folder in (given, self.folder / "out" / "rl" / "model"))
+        start = first.state_dict()
+        assert furthest(loaded(self.folder / "model").state_dict(), warmed.now) > 1e-6, (
+            "no warm-up took place"
+        )
+        # What adapters stand on is what RL began with; without them a step has moved each weight by about LR.
+        reach = 1e-6 if actor.adapters else 3 * LR
+        assert furthest(start, actor.base) < reach, "RL began with other weights than it was given"
+        assert all(size > 0 for one in (warmed, actor) for size in one.adapters.values())
+        differences = {
+            "warm_up_to_rl": furthest(warmed.now, start),
+            "rl_moved": furthest(start, actor.now),
+            "actor_to_merged": furthest(as_written(actor), merged.state_dict()),
+        }
+        assert differences["rl_moved"] > 1e-3, "RL moved nothing: what follows would say nothing"
+        assert max(differences["warm_up_to_rl"], differences["actor_to_merged"]) < 1e-6
+        return differences | {"answers": self.compare_answers(merged)}
+
+    def compare_answers(self, merged: PreTrainedModel) -> dict[str, int]:
+        """See that ``eval`` served the merged model's files, and was answered what the merged model answers."""
+        folder = self.folder / "out" / "rl"
+        options = json.loads((folder / "eval" / "results.json").read_text())["options"]
+        assert options["model"] == str(folder / "model")
+        assert [tuple(file) for file in options["weights"]] == list(weights_of(str(folder / "model")))
+        served = {row.index: row.response for row in read_trace(folder / "eval" / "responses.jsonl")}
+        val = self.folder / "prepared" / "rl-val.parquet"
+        own = answers(merged, self.folder / "model", val, 64)
+        same = sum(served[index] == text for index, text in own.items())
+        # Rounding may turn one answer, where two tokens are as good as equal.
+        assert same >= len(served) - 1
+        return {"asked": len(served), "same": same}
+
     def stage(self, stage: str, *overrides: str) -> str:
         return self("bash", str(ROOT / "recipes" / self.recipe / f"{stage}.sh"), *overrides)
+
+    def warm_up(self, *, steps: int) -> str:
+        model = f"model.path={self.folder / 'model'}"
+        size = ("data.train_batch_size=8", f"trainer.total_training_steps={steps}", f"optim.lr={LR}")
+        return self.stage("warmup", model, *size)
+
+    def evaluate(self) -> str:
+        served = "--dtype float32 --enforce-eager --max-model-len 2048 --gpu-memory-utilization 0.1"
+        return self.stage("eval", "--max-tokens", "64", "--vllm-args", served)
 
     def prepare(self, model: Path) -> str:
         """Raw JSON to key steps, to checked parquet."""
@@ -286,17 +424,14 @@ def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
     # Status 1: two of the rows are small images, and digits' sums repeat.
     run("verl-stepgrpo", "lint", "prepared/rl-train.parquet", "--model", str(model), allowed=(0, 1))
 
-    warm = run.stage(
-        "warmup", f"model.path={model}", "data.train_batch_size=8", "trainer.total_training_steps=4"
-    )
+    warm = run.warm_up(steps=4)
     assert "train/loss" in warm
     steps = ("trainer.total_training_steps=2", "trainer.save_freq=2", "trainer.test_freq=2")
     log = run.stage("train", *steps, *FEW)
     for curve in ("acc", "step_rar", "step_rvr", "decoy_match"):
         assert len(re.findall(rf"stepgrpo/{curve}/mean:", log)) == 2
     run.stage("merge")
-    served = "--dtype float32 --enforce-eager --max-model-len 2048 --gpu-memory-utilization 0.1"
-    evaluated = run.stage("eval", "--max-tokens", "64", "--vllm-args", served)
+    evaluated = run.evaluate()
     run.record(log)
     assert f"{written['rl-val']} rows, {written['rl-val']} responses" in evaluated
 
@@ -304,11 +439,11 @@ def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
     assert results["failed"] == 0
     # The same rows under the same weights: what verl's validation saw at the end, the merged model answers too.
     trained = {
-        r["index"]: r for r in read_trace(run.folder / "out" / "rl" / "trace" / "val" / "step-000002.jsonl")
+        r.index: r for r in read_trace(run.folder / "out" / "rl" / "trace" / "val" / "step-000002.jsonl")
     }
-    merged = {r["index"]: r for r in read_trace(run.folder / "out" / "rl" / "eval" / "responses.jsonl")}
+    merged = {r.index: r for r in read_trace(run.folder / "out" / "rl" / "eval" / "responses.jsonl")}
     assert trained.keys() == merged.keys()
-    assert [trained[i]["prompt"] for i in trained] == [merged[i]["prompt"] for i in trained]
+    assert [trained[i].prompt for i in trained] == [merged[i].prompt for i in trained]
 
 
 @pytest.mark.slow
@@ -324,16 +459,41 @@ def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
     indirect=True,
     ids=lambda pair: pair[0],
 )
-def test_a_recipe_takes_a_step_with_a_tiny_model_of_its_architecture(run: Run) -> None:
+def test_a_recipes_stages_run_with_a_tiny_model_of_its_architecture(run: Run) -> None:
     model = run.folder / "model"
     run.prepare(model)
-    run.stage("warmup", f"model.path={model}", "data.train_batch_size=8", "trainer.total_training_steps=1")
+    run.warm_up(steps=1)
     small = ("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4")
-    log = run.stage(
-        "train", "trainer.total_training_steps=1", "trainer.save_freq=1", "trainer.test_freq=-1", *small, *FEW
-    )
-    assert "step:1 - " in log
+    # In the second step vLLM has what the first one changed, adapters too.
+    steps = ("trainer.total_training_steps=2", "trainer.save_freq=2", "trainer.test_freq=-1")
+    log = run.stage("train", *steps, *small, *FEW)
+    assert "step:2 - " in log
     assert "stepgrpo/step_rar/mean:" in log
     run.stage("merge")
+    run.evaluate()
     run.record(log)
-    assert (run.folder / "out" / "rl" / "model" / "config.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", [("lora_single_gpu", "Qwen2VL")], indirect=True, ids=["cut"])
+def test_a_stage_that_was_cut_goes_on_from_its_last_checkpoint(run: Run) -> None:
+    run.prepare(run.folder / "model")
+    run.warm_up(steps=1)
+    small = ("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=4", *FEW)
+    steps = ("trainer.total_training_steps=8", "trainer.save_freq=1", "trainer.test_freq=-1")
+    run.cut(2, *steps, *small)
+    checkpoints = run.folder / "out" / "rl" / "checkpoints"
+    saved = int((checkpoints / "latest_checkpointed_iteration.txt").read_text())
+    assert 2 <= saved < 8
+    log = run.stage("train", *steps, *small)
+    assert [int(step) for step in re.findall(r"\bstep:(\d+) - ", log)] == list(range(saved + 1, 9))
+    traced = sorted(path.name for path in (run.folder / "out" / "rl" / "trace" / "train").iterdir())
+    assert traced == [f"step-{step:06d}.jsonl" for step in range(1, 9)]
+    # The adapters went on, and count once.
+    run.stage("merge")
+    actor = held(checkpoints / "global_step_8" / "actor")
+    assert all(actor.adapters.values())
+    merged = loaded(run.folder / "out" / "rl" / "model").state_dict()
+    assert furthest(actor.now, merged) < 1e-6
+    before = held(checkpoints / f"global_step_{saved}" / "actor")
+    assert furthest(before.base, actor.base) < 1e-6 < furthest(before.now, actor.now)

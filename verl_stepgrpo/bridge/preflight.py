@@ -46,13 +46,15 @@ def check(config: DictConfig) -> None:
     """Check a StepGRPO run, and make the folder of its traces absolute in ``config``.
 
     Raises:
-        ConfigError: A setting is unknown, out of range, or makes the run another one than it reads.
+        ConfigError: A setting is unknown, out of range, or makes the run another one than it reads, or its model's
+            weights would not be loaded.
         DataError: A dataset row cannot be scored.
     """
     settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
     _warn_of_other_verl()
     run = Run.of(config)
     _check_rules(run)
+    _check_model(config)
     if settings.trace_dir is not None:
         _prepare_trace_dir(config, settings.trace_dir)
     if run.pays and OmegaConf.select(config, "data.custom_cls.path") is None:
@@ -83,6 +85,12 @@ def _prepare_trace_dir(config: DictConfig, trace_dir: str) -> None:
     folder = trace_folder.absolute(trace_dir)
     trace_folder.check_writable(folder)
     OmegaConf.update(config, f"{NODE}.trace_dir", str(folder))
+
+
+def _check_model(config: DictConfig) -> None:
+    from verl_stepgrpo.bridge import model_check
+
+    model_check.check(str(OmegaConf.select(config, model_check.KEY)))
 
 
 def _check_data(config: DictConfig) -> None:
