@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The second tier, run by hand. Resumes: what has its result committed is not run again (FRESH=1 runs all anew).
 #
-#   bash tests/slow.sh                about 70 minutes on 2 cores, of which:
+#   bash tests/slow.sh                about 90 minutes on 2 cores, of which:
 #   - the digits example in full length on three seeds (examples/digits/results), 45 minutes
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
+#   - signals at 300 random moments of eval, key-steps and prepare (tests/signals.json), 20 minutes
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
 #   - two runs of the engine in an asynchronous mode whose rewards fail, 4 minutes, each time
@@ -27,6 +28,13 @@ for script in recipes/*/train.sh; do
     recipe="$(basename "$(dirname "$script")")"
     is_done "recipes/$recipe/cpu_run.json" && continue
     RECORD=1 "$PYTHON_BIN" -m pytest -m "slow or engine" tests/test_recipes.py -k "$recipe and not TestRecipe"
+done
+
+for command in eval key-steps prepare; do
+    for slice in $(seq 0 9); do
+        grep -qs "\"$command $slice\"" tests/signals.json && [ "${FRESH:-0}" != 1 ] && continue
+        RECORD=1 "$PYTHON_BIN" -m pytest -m slow tests/test_signals.py -k "moments and $command-$slice"
+    done
 done
 
 "$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py

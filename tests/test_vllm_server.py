@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from test_children import is_running, wait_for
 
 from verl_stepgrpo.data import key_step_files
 from verl_stepgrpo.data.images import parts, scaled
@@ -101,6 +103,35 @@ def test_what_a_tiny_model_writes_for_key_steps_is_set_aside_and_never_believed(
     for row in map(json.loads, out.open()):
         assert all(wordings[0] in solution for wordings in row["key_steps"])
     assert not [e for e in errors if "fit the schema" not in e and "stands in the solution" not in e], errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_the_server_and_its_engine_end_with_the_command(
+    folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    served = "--dtype float32 --enforce-eager --max-model-len 2048 --gpu-memory-utilization 0.1"
+    arguments = [str(folder / "data" / "heldout.parquet"), "--model", str(folder / "model")]
+    command = [sys.executable, "-m", "verl_stepgrpo", "eval", *arguments, "--vllm-args", served]
+    with subprocess.Popen([*command, "--out", str(tmp_path / "out")]) as process:
+        try:
+            wait_for(lambda: any("EngineCore" in name for name in descendants(process.pid).values()), 300)
+            started = descendants(process.pid)
+        finally:
+            process.send_signal(number)
+        assert process.wait(90) == {signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    wait_for(lambda: not any(map(is_running, started)), 90)
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return the processes below a process, with their names."""
+    found: dict[int, str] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == pid:
+                found[int(path.name)] = (path / "cmdline").read_text()
+                found |= descendants(int(path.name))
+    return found
 
 
 def test_a_model_that_the_server_does_not_have_is_named(

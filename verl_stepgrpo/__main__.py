@@ -31,6 +31,8 @@ def main() -> None:
         for number in heeded:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
         run()
+    except KeyboardInterrupt:  # before the command had begun, or behind it
+        raise SystemExit(130) from None
     finally:
         for number in heeded:
             signal.signal(number, signal.SIG_DFL)
