@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -174,10 +175,11 @@ class Prepare(Work):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.source = write_raw_dataset(folder / "raw")
+        self.num_proc = cycle("112")
 
     def argv(self, out: Path) -> list[str]:
         images = ["--image-root", str(self.source.parent / "images")]
-        options = ["--val-share", "0.2", "--num-proc", "2", "--out", str(out)]
+        options = ["--val-share", "0.2", "--num-proc", next(self.num_proc), "--out", str(out)]
         return ["prepare", str(self.source), *images, *options]
 
 

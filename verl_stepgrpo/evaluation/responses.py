@@ -34,6 +34,8 @@ def settle(path: Path, samples: int, set_aside: Callable[[SetAside], None] = lam
     """
     if not path.exists():
         return set()
+    with open_lines(path):
+        pass  # what a killed run left of a line is cut
     aside: list[SetAside] = []
     found = list(_located(path, aside.append))
     starts: dict[tuple[int, int], int] = {}
@@ -74,17 +76,13 @@ def _located(path: Path, set_aside: Callable[[SetAside], None]) -> Iterator[tupl
     """Yield the question, the session and the start in the file of each response."""
     end = 0
 
-    def whole(line: bytes) -> tuple[int, bytes]:
+    def located(line: bytes) -> tuple[int, bytes]:
         nonlocal end
         end += len(line)
-        if line.endswith(b"\n"):
-            json_line(line)
-            return end - len(line), line
-        return 0, b""  # of a killed run; the next line is written in its place
+        json_line(line)
+        return end - len(line), line
 
-    for start, line in read_lines(path, whole, set_aside=set_aside):
-        if not line:
-            continue
+    for start, line in read_lines(path, located, set_aside=set_aside):
         try:
             row = parse_row(line)
             yield int(row.uid), row.session, start
