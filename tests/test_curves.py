@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from verl_stepgrpo import SCORE_KEYS, compute_score
+from verl_stepgrpo import SCORE_KEYS, compute_score, score_response
 from verl_stepgrpo.curves import Outcome, Reasoned, curves, decoy_rate
+from verl_stepgrpo.rewards import defined
 
 
 def outcome(uid: str, score: float, acc: float, weight: float) -> Outcome:
@@ -37,6 +38,18 @@ def test_every_component_but_the_total_has_a_curve() -> None:
     assert set(SCORE_KEYS) - {"score"} <= names
     assert metrics["stepgrpo/key_step_match/mean"] == 1.0
     assert metrics["stepgrpo/advantage_from_all_wrong/mean"] == 0.0
+
+
+def test_a_prompt_without_key_steps_is_in_no_mean_of_their_match() -> None:
+    response = "### Step 1:\nx\n### The final answer is: 2"
+    scored = score_response(response, "2", ["x"]), score_response(response, "2")
+    outcomes = [
+        Outcome("u", defined(one.components(), has_key_steps=bool(one.key_steps)), 0.0) for one in scored
+    ]
+    metrics = curves(outcomes)
+    assert metrics["stepgrpo/key_step_match/mean"] == 1.0
+    assert metrics["stepgrpo/with_key_steps/mean"] == 0.5
+    assert "stepgrpo/key_step_match/mean" not in curves(outcomes[1:])
 
 
 def test_no_name_is_one_that_verl_aggregates_otherwise() -> None:

@@ -36,6 +36,7 @@ from verl_stepgrpo.evaluation.evaluate import (
     summarise,
 )
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.evaluation.summary import changes, depends_on_format, on_format
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.resume import digest
 from verl_stepgrpo.serving.client import ServerOptions
@@ -132,7 +133,7 @@ class TestEvaluate:
         assert own["step_rvr"] == own["complete"] == own["ordered"]
         (tmp_path / "half").mkdir()
         half = run(server, tmp_path / "half", reward=RewardSettings(rvr_weight=0.5)).scores["all"]["step_rvr"]
-        assert half == Estimate(0.5, None)  # a bootstrap of equal values knows no interval
+        assert half == Estimate(0.5, None, 10, 10)  # a bootstrap of equal values knows no interval
 
     def test_every_response_is_a_row_of_a_trace(self, server: Server, tmp_path: Path) -> None:
         run(server, tmp_path, samples=2)
@@ -317,6 +318,10 @@ class TestIntervals:
         ]
         assert 0.91 <= np.mean(held) <= 0.98
 
+    def test_the_same_values_give_the_same_interval_in_whatever_order_they_come(self) -> None:
+        values = [[float(v)] for v in np.random.default_rng(0).normal(size=50)]
+        assert estimate(values) == estimate(values[::-1])
+
     def test_one_question_has_no_interval(self) -> None:
         assert estimate([[1.0, 0.0]]).interval is None
 
@@ -339,14 +344,13 @@ class TestComparison:
     def test_the_change_is_the_mean_of_the_changes(self, server: Server, tmp_path: Path) -> None:
         found = self.both(server, tmp_path, (0, 1, 2, 3), (3, 4))
         assert (found.rows, found.unpaired) == (10, 0)
-        assert found.differences["acc"].mean == pytest.approx(0.2)
-        assert found.differences["step_rvr"] == Estimate(
-            0.0, None
-        )  # alike on all: how sure that is, nobody knows
+        assert found.changes["acc"].difference.mean == pytest.approx(0.2)
+        # Alike on all: how sure that is, nobody knows.
+        assert found.changes["step_rvr"].difference == Estimate(0.0, None, 10, 10)
 
     def test_pairing_makes_it_surer_than_two_intervals_apart(self, server: Server, tmp_path: Path) -> None:
         """Half the questions are hard for both models, and one more is for the first alone."""
-        found = self.both(server, tmp_path, (0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4)).differences["acc"]
+        found = self.both(server, tmp_path, (0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4)).changes["acc"].difference
         alone = summarise(
             read_trace(tmp_path / "after" / "out" / RESPONSES), failed=0, done=(), shares=SHARES
         ).scores["all"]["acc"]
@@ -385,8 +389,126 @@ class TestComparison:
             check_comparable(done, other, alike)
 
 
+class TestTheFormatAndTheAnswer:
+    """A model that answers in another format is not taken for one that is wrong, nor a new header for an answer."""
+
+    class Formatted(ChatServer):
+        """Answers in a box behind thoughts, or under the header once it is ``trained``."""
+
+        trained = False
+
+        def contents(self, body: dict, fault: str) -> list[str]:
+            n = int(body["messages"][0]["content"].split()[2])
+            right = n % 10 < (6 if self.trained else 9)
+            answer = n + 1 if right else n + 2
+            boxed = f"<think>{n} and one more.</think>\nSo it is $\\boxed{{{answer}}}$."
+            return [RESPONSE.format(n=n, answer=answer) if self.trained else boxed]
+
+    @pytest.fixture
+    def server(self) -> Iterator[Formatted]:
+        server = self.Formatted()
+        yield server
+        server.close()
+
+    def test_a_header_that_was_learnt_is_no_gain_in_right_answers(
+        self, server: Formatted, tmp_path: Path
+    ) -> None:
+        file = parquet(tmp_path / "data.parquet", [row(i) for i in range(1, 61, 2)])
+        arguments = [file, "--model", "m", "--base-url", server.url]
+        before = TestCommand.run(*arguments, "--out", tmp_path / "before").stdout
+        assert "acc                  0.000" in before
+        assert "acc_flexible         0.800" in before
+        assert "0.0% of the responses have an answer under `### The final answer is:`" in before
+        server.trained = True
+        done = TestCommand.run(*arguments, "--out", tmp_path / "after", "--against", tmp_path / "before")
+        against = done.stdout.partition("Against ")[2]
+        lines = against.splitlines()[2:]
+        assert lines[0].startswith("  acc_flexible        -0.200   -0.")
+        assert lines[1].startswith("  acc                 +0.600   +0.")
+        assert "0.0% and 100.0% of the responses, before and after, have an answer under" in against
+
+    def test_where_all_answer_in_the_format_accuracy_comes_first_and_nothing_is_said(
+        self, server: Formatted, tmp_path: Path
+    ) -> None:
+        server.trained = True
+        for name in ("before", "after"):
+            (tmp_path / name).mkdir()
+            run(server, tmp_path / name, [row(i) for i in range(10)])
+        found = compare(tmp_path / "before" / "out", tmp_path / "after" / "out").changes
+        assert list(found) == list(SCORE_KEYS)
+        assert not depends_on_format(found)
+
+    @pytest.mark.parametrize(
+        ("before", "after", "depends"),
+        [
+            (100, 100, False),
+            (96, 96, False),
+            (94, 100, True),
+            (100, 94, True),
+            (99, 100, False),
+            (95, 100, True),
+        ],
+    )
+    def test_the_rule(self, before: int, after: int, depends: bool) -> None:
+        """Below 95% in one, or a difference beyond chance: that of 5 questions of 100 is one, that of 1 is none."""
+
+        def responses(answered: int) -> dict[int, list[dict[str, float]]]:
+            return {
+                i: [dict.fromkeys(SCORE_KEYS, 0.0) | {"answered": float(i < answered)}] for i in range(100)
+            }
+
+        assert depends_on_format(changes(responses(before), responses(after))) is depends
+
+    def test_an_evaluation_that_does_not_know_it_has_none_and_it_is_said(
+        self, server: Formatted, tmp_path: Path
+    ) -> None:
+        for name in ("before", "after"):
+            server.trained = name == "after"
+            (tmp_path / name).mkdir()
+            run(server, tmp_path / name, [row(i) for i in range(10)])
+        old = tmp_path / "before" / "out" / RESPONSES
+        lines = [json.loads(line) for line in old.read_text().splitlines()]
+        for line in lines:
+            del line["components"]["acc_flexible"], line["last_answer"]
+        old.write_text("".join(json.dumps(line | {"schema": 1}) + "\n" for line in lines))
+        found = compare(tmp_path / "before" / "out", tmp_path / "after" / "out").changes
+        assert (next(iter(found)), "acc_flexible" in found) == ("acc", False)
+        answered = found["answered"]
+        assert "make it anew" in on_format([answered.before, answered.after], has_flexible=False)
+
+
+class TestKeyStepsThatAreNotThere:
+    """A prompt without key steps has no key-step match, and is in no mean of it."""
+
+    ROWS = tuple(row(i, **({} if i < 4 else {"extra_info": {"index": i}})) for i in range(10))
+
+    def test_the_mean_is_over_the_rows_that_have_some(self, server: Server, tmp_path: Path) -> None:
+        server.weak = (0,)
+        results = run(server, tmp_path, list(self.ROWS))
+        found = results.scores["all"]["key_step_match"]
+        assert (found.mean, found.questions, found.responses) == (0.75, 4, 4)
+        assert results.scores["all"]["acc"].questions == 10
+        own = [results.scores[name]["key_step_match"].questions for name in ("others", "successors")]
+        assert own == [2, 2]
+
+    def test_where_none_has_some_there_is_no_mean(self, server: Server, tmp_path: Path) -> None:
+        assert "key_step_match" not in run(server, tmp_path, list(self.ROWS[4:])).scores["all"]
+
+    def test_the_command_says_of_how_many_it_is(self, server: Server, tmp_path: Path) -> None:
+        file = parquet(tmp_path / "data.parquet", [self.ROWS[i] for i in (1, 3, 5, 7)])
+        arguments = [file, "--model", "m", "--base-url", server.url]
+        TestCommand.run(*arguments, "--out", tmp_path / "before")
+        done = TestCommand.run(*arguments, "--out", tmp_path / "after", "--against", tmp_path / "before")
+        for line in (
+            "key_step_match       1.000   -  (of 2 rows)",
+            "key_step_match      +0.000   -  (of 2 rows)",
+        ):
+            assert line in done.stdout
+
+
 class TestCommand:
-    def run(self, *arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    @staticmethod
+    def run(*arguments: object, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "verl_stepgrpo", "eval", *map(str, arguments)]
         environment = os.environ | (env or {})
         return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)

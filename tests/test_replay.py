@@ -340,3 +340,14 @@ def test_a_summary_is_plain_values(tmp_path: Path) -> None:
     train(tmp_path, [ALL])
     _, replayed = one(tmp_path)
     assert json.loads(json.dumps(dataclasses.asdict(replayed))) == dataclasses.asdict(replayed)
+
+
+def test_the_key_step_match_is_a_mean_over_responses_that_have_key_steps(tmp_path: Path) -> None:
+    rows = [
+        trace_row(RIGHT, uid=f"u{i}", key_steps=own) for i, own in enumerate(([("3 + 5 = 8",)], [], [], []))
+    ]
+    TraceWriter(tmp_path).write("train", 1, rows)
+    for one in replay(tmp_path, variants({"alpha": [0.5]})).summaries:
+        assert (one.components["key_step_match"], one.with_key_steps, one.responses) == (1.0, 1, 4)
+    said = CliRunner().invoke(cli.app, ["replay", str(tmp_path)]).stdout
+    assert "key step match is a mean over the responses whose prompt has key steps: 1 of 4 as logged" in said

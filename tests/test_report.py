@@ -10,27 +10,30 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import digit_runs
 import pytest
-from helpers import parquet, python
+from helpers import parquet, python, trace_row
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from verl_stepgrpo import SCORE_KEYS, ConfigError, DataError
 from verl_stepgrpo.curves import Outcome, curve_name, curves
+from verl_stepgrpo.evaluation.summary import changes
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.report.build import Sources, Written, write_report
 from verl_stepgrpo.report.collect import GroupKey, read_run, sample
 from verl_stepgrpo.report.images import MAX_SIDE, thumbnail
-from verl_stepgrpo.report.outcome import compare
+from verl_stepgrpo.report.notices import notices
+from verl_stepgrpo.report.outcome import COMPARED, compare
 from verl_stepgrpo.report.rollouts import group_view, pieces, sections_view
 from verl_stepgrpo.report.verl_log import read_log
-from verl_stepgrpo.traces.files import TraceWriter, read_trace, trace_files
-from verl_stepgrpo.traces.rows import TraceRow
+from verl_stepgrpo.traces.files import TraceWriter, read_trace, refuse, trace_files
+from verl_stepgrpo.traces.rows import Credit, TraceRow
 
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -568,6 +571,122 @@ class TestNumbers:
             for section in sections_view(text, spans)
         )
         assert "".join(shown.split()) == "".join(text.split())
+
+
+SOUND = digit_runs.build_data.solution([3, 5])
+
+
+class TestNotices:
+    """What makes all figures of a run mean something else stands at its head."""
+
+    def write(self, folder: Path, responses: list[str], *, advantage: float = 0.0, **options: Any) -> Path:
+        credits = [Credit(advantage * sign, (advantage * sign,), advantage) for sign in (1, -1)]
+        rows = [
+            trace_row(text, uid=f"u{i // 2}", session=i % 2, credit=credits[i % 2], **options)
+            for i, text in enumerate(responses)
+        ]
+        TraceWriter(folder / "trace").write("train", 1, rows)
+        return folder
+
+    def said(self, folder: Path) -> list[str]:
+        return notices(read_run(trace_files(folder / "trace"), set_aside=refuse))
+
+    def test_a_sound_run_has_none(self, run: Path) -> None:
+        assert self.said(run) == []
+
+    def test_a_run_without_variance_trained_nothing(self, tmp_path: Path) -> None:
+        assert self.said(self.write(tmp_path, [SOUND] * 4)) == [
+            "Nothing was trained: all advantages are 0.",
+            "Every group has equal rewards, which train nothing.",
+        ]
+
+    def test_almost_all_groups_without_variance_are_told_by_their_share(self, tmp_path: Path) -> None:
+        responses = [SOUND] * 38 + [SOUND, SOUND.replace("is: 8", "is: 9")]
+        said = self.said(self.write(tmp_path, responses, advantage=1.0))
+        assert said == ["95.0% of the groups have equal rewards, which train nothing."]
+
+    def test_all_wrong(self, tmp_path: Path) -> None:
+        wrong = SOUND.replace("is: 8", "is: 9")
+        said = self.said(self.write(tmp_path, [wrong, wrong + "0"], advantage=1.0))
+        assert said[-1] == (
+            "No training response is right. In any format the last answer is right in 0.0% of them."
+        )
+
+    def test_never_answered_in_the_format(self, tmp_path: Path) -> None:
+        boxed = ["So it is \\boxed{8}.", "So it is \\boxed{9}."]
+        said = self.said(self.write(tmp_path, boxed))
+        assert said[-1] == (
+            "No training response has an answer under “### The final answer is:”. In any format the last answer is "
+            "right in 50.0% of them."
+        )
+
+    def test_no_key_steps(self, tmp_path: Path) -> None:
+        said = self.said(self.write(tmp_path, [SOUND, "no"], advantage=1.0, key_steps=()))
+        assert said == ["No training prompt has key steps: StepRAR pays the answer alone."]
+
+    def test_only_the_last_validation_may_not_be_all_wrong(self, tmp_path: Path) -> None:
+        writer = TraceWriter(tmp_path / "trace")
+        for step, text in ((0, "no"), (1, SOUND), (2, "no")):
+            writer.write("val", step, [trace_row(text, step=step, credit=None)])
+            said = self.said(tmp_path)
+            assert bool(said) is (text == "no"), step
+
+    def test_they_stand_at_the_head_and_nothing_is_claimed_of_credit(
+        self, browser: Browser, tmp_path: Path
+    ) -> None:
+        report(self.write(tmp_path, ["So it is \\boxed{8}."] * 4, key_steps=()))
+        opened = Opened(browser, tmp_path / "report.html")
+        head = opened.page.locator("#overview")
+        assert head.locator("#notices li").count() == 4
+        assert "Nothing was trained" in head.inner_text()
+        assert "trajectory" not in head.inner_text()
+        card = opened.page.locator("#response-1")
+        assert "Last answer, in any format: 8" in card.locator(".decision.last").inner_text()
+        assert card.locator(".decision").first.inner_text().strip() == "no final answer was given"
+        # A prompt without key steps has no match that could be 0.
+        assert "key steps" not in card.locator(".parts").inner_text().lower()
+        assert opened.said == []
+        opened.context.close()
+
+
+class TestFormat:
+    def test_where_answers_change_their_format_the_table_begins_with_any_format(
+        self, browser: Browser, tmp_path: Path
+    ) -> None:
+        writer = TraceWriter(tmp_path / "trace")
+        for step, texts in (
+            (0, ["\\boxed{8}"] * 10),
+            (4, [SOUND] * 6 + [SOUND.replace("is: 8", "is: 9")] * 4),
+        ):
+            rows = [
+                replace(trace_row(text, step=step, uid=f"{step}-{i}", credit=None), index=i)
+                for i, text in enumerate(texts)
+            ]
+            writer.write("val", step, rows)
+        report(tmp_path)
+        opened = Opened(browser, tmp_path / "report.html")
+        lines = opened.page.locator("#comparison tbody tr").all_inner_texts()
+        assert lines[0].split("\t")[:3] == ["Accuracy, in any format", "1.000", "0.600"]
+        assert lines[1].split("\t")[:3] == ["Accuracy, in the format", "0.000", "0.600"]
+        said = opened.page.locator("#on-format").inner_text()
+        assert "0.0% and 100.0% of the responses, before and after" in said
+        opened.context.close()
+
+    def test_the_same_responses_have_the_same_figures_in_eval_and_report(self, run: Path) -> None:
+        responses: list[dict] = []
+        for step in (0, 6):
+            own: dict[str, list] = {}
+            for row in read_trace(run / "trace" / "val" / f"step-{step:06d}.jsonl"):
+                own.setdefault(str(row.index), []).append(row.defined)
+            # In another order, as an evaluation's are.
+            responses.append(dict(sorted(own.items(), reverse=True)))
+        found = read_run(trace_files(run / "trace"), set_aside=refuse)
+        assert found.first_validation is not None
+        assert found.last_validation is not None
+        of_eval = changes(*responses)
+        for line in compare(found.first_validation, found.last_validation).lines:
+            key = next(key for key, name in COMPARED.items() if line.name.startswith(name))
+            assert line.difference == of_eval[key].difference, key
 
 
 class TestImages:

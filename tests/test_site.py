@@ -186,6 +186,15 @@ class TestExamples:
             said = (verdict.correct, verdict.layer, verdict.reason)
             assert said == (right == "yes", layer, reason), (reference, answer)
 
+    def test_answers_count_in_any_format_as_the_table_says(self) -> None:
+        rows = list(
+            tables("rewards.md", "response, behind the steps", "reference", "`acc`", "`acc_flexible`")
+        )
+        assert len(rows) > 8
+        for response, reference, acc, flexible in rows:
+            found = score_response(f"### Step 1:\nSo we add.\n\n{response}", reference).components()
+            assert (found["acc"], found["acc_flexible"]) == (float(acc), float(flexible)), response
+
     def test_every_layer_of_the_answer_is_named_in_its_order(self) -> None:
         from verl_stepgrpo.answers import _LAYERS
 

@@ -168,6 +168,41 @@ class TestValidationRows:
         ]
 
 
+class TestValidationInfos:
+    """verl averages a validation itself; what means nothing for a prompt is kept out of its means."""
+
+    def infos(self, *key_steps: list) -> dict[str, list]:
+        scored = [
+            score(RESPONSE, {}, {"index": i, "key_steps": own})["reward_extra_info"]
+            for i, own in enumerate(key_steps)
+        ]
+        return {key: [one[key] for one in scored] for key in scored[0]}
+
+    def test_verls_mean_of_the_match_is_over_prompts_with_key_steps(self) -> None:
+        from verl.trainer.ppo.metric_utils import process_validation_metrics
+
+        infos = trainer_hooks.validation_infos(self.infos(["3 + 5 = 8"], [], ["3 + 5 = 9"], []))
+        metrics = process_validation_metrics(["d"] * 4, list("abcd"), infos)["d"]
+        assert metrics["key_step_match"]["mean@1"] == 0.5
+        assert metrics["with_key_steps"]["mean@1"] == 0.5
+        assert metrics["acc"]["mean@1"] == metrics["acc_flexible"]["mean@1"] == 1.0
+
+    def test_without_any_key_step_verl_has_no_mean_of_the_match(self) -> None:
+        from verl.trainer.ppo.metric_utils import process_validation_metrics
+
+        infos = trainer_hooks.validation_infos(self.infos([], []))
+        assert "key_step_match" not in process_validation_metrics(["d"] * 2, ["a", "b"], infos)["d"]
+
+    def test_what_another_manager_gave_stays_as_it_is(self) -> None:
+        infos = {"acc": [1.0], "key_step_match": [0.0]}
+        assert trainer_hooks.validation_infos(infos) is infos
+
+    def test_training_leaves_them_out_too(self) -> None:
+        scored = [score(RESPONSE, {}, {"key_steps": own}) for own in (["3 + 5 = 8"], [])]
+        rows = judged_rows(["a_0_0", "b_0_0"], scored)
+        assert ["key_step_match" in row.components for row in rows] == [True, False]
+
+
 def test_the_state_of_a_run_is_made_once() -> None:
     trainer = SimpleNamespace(config=OmegaConf.create({"algorithm": {}}))
     assert trainer_hooks.RunState.of(trainer) is trainer_hooks.RunState.of(trainer)

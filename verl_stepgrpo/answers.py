@@ -53,7 +53,7 @@ _CHOICE = re.compile(
     r"(?P<text>.*)",
     re.DOTALL,
 )
-_MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
+MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
 """How a reference says that it is a choice; "F = ma" and "b - 1" are none."""
 
 _CHOICE_BEHIND = re.compile(
@@ -290,7 +290,7 @@ def _quantity_of(text: str) -> Quantity | None:
 
 def _by_choice(given: _Answer, wanted: _Answer) -> Verdict | None:
     """A reference that is a letter, or a letter with its text, is met by that letter with or without its text."""
-    gold = _choice(wanted.folded) if _MARKED_CHOICE.match(wanted.core) else None
+    gold = _choice(wanted.folded) if MARKED_CHOICE.match(wanted.core) else None
     if gold is None:
         return _by_several_choices(given, wanted) or _by_text_of_choice(given, wanted)
     letter, text = gold

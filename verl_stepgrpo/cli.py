@@ -496,23 +496,38 @@ def _show_left_out(report: Report, image_root: Path) -> None:
 
 
 def _show_results(results: Results) -> None:
+    from verl_stepgrpo.evaluation.summary import ALMOST_ALL, on_format
+
     for name, scores in results.scores.items():
         rows = f"{results.rows} rows, {results.responses} responses" if name == "all" else name
         _show_estimates(rows, scores, "mean", "")
+    answered = results.scores["all"]["answered"] if results.scores else None
+    if answered is not None and answered.mean < ALMOST_ALL:
+        typer.echo(on_format([answered], has_flexible="acc_flexible" in results.scores["all"]))
 
 
 def _show_comparison(found: Comparison, before: Path) -> None:
+    from verl_stepgrpo.evaluation.summary import depends_on_format, on_format
+
     unpaired = f", {found.unpaired} in one evaluation alone" if found.unpaired else ""
-    _show_estimates(f"Against {before}: {found.rows} rows{unpaired}", found.differences, "change", "+")
+    title = f"Against {before}: {found.rows} rows{unpaired}"
+    _show_estimates(title, {key: one.difference for key, one in found.changes.items()}, "change", "+")
+    if depends_on_format(found.changes):
+        answered = found.changes["answered"]
+        both = [answered.before, answered.after]
+        typer.echo(on_format(both, has_flexible="acc_flexible" in found.changes))
 
 
 def _show_estimates(title: str, estimates: dict[str, Estimate], mean: str, sign: str) -> None:
     typer.echo(f"{title}\n  {'':18} {mean:>7}   95% interval")
+    most = max((found.questions for found in estimates.values()), default=0)
     for component, found in estimates.items():
         interval = (
             "-" if found.interval is None else " to ".join(f"{end:{sign}.3f}" for end in found.interval)
         )
-        typer.echo(f"  {component:18} {found.mean:>{sign}7.3f}   {interval}")
+        # The others do not have it, as the key-step match of a prompt without key steps.
+        of = f"  (of {found.questions} rows)" if found.questions < most else ""
+        typer.echo(f"  {component:18} {found.mean:>{sign}7.3f}   {interval}{of}")
     if any(found.interval is None for found in estimates.values()):
         typer.echo("  -: one question, or all alike, which tells no interval")
 
@@ -553,6 +568,12 @@ def _show_replay(found: Replay) -> None:
     if same:
         typer.echo(
             "The same in all rows: " + ", ".join(f"{name.replace('_', ' ')} {rows[0][name]}" for name in same)
+        )
+    logged = found.summaries[0]
+    if 0 < logged.with_key_steps < logged.responses:
+        typer.echo(
+            f"key step match is a mean over the responses whose prompt has key steps: {logged.with_key_steps} of "
+            f"{logged.responses} as logged"
         )
     for one in found.summaries:
         if one.left_out:

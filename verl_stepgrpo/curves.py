@@ -16,6 +16,9 @@ from verl_stepgrpo.sections import parse_sections
 GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong")
 """What ``curves`` says of groups."""
 
+WITH_KEY_STEPS = "with_key_steps"
+"""Name of the share of responses whose prompt has key steps: of so many ``key_step_match`` is the mean."""
+
 MAX_DECOY_RESPONSES = 256
 """Responses of a step, evenly spread, in which decoys are looked for: about a third of a second."""
 
@@ -26,7 +29,8 @@ class Outcome:
 
     Attributes:
         uid: Its prompt.
-        components: The values of ``SCORE_KEYS``, as far as they are known.
+        components: The values of ``SCORE_KEYS``, as far as they are known and mean something: without
+            ``key_step_match`` where the prompt has no key steps.
         weight: Mean absolute advantage of its tokens: how much it moves the policy.
     """
 
@@ -47,8 +51,10 @@ class Reasoned:
 def curves(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Return the metrics of a training step, each under ``stepgrpo/<name>/mean``.
 
-    Components (but ``score``, which verl draws itself) are means over the responses, as far as the reward gave them.
+    Components (but ``score``, which verl draws itself) are means over the responses that have them, as far as the
+    reward gave them: ``key_step_match`` over those whose prompt has key steps.
 
+    - ``with_key_steps``: share of responses that those are;
     - ``groups_without_variance``: share of groups whose total rewards are equal, which train nothing;
     - ``groups_all_wrong_moving``: share of groups without a right answer whose advantages are not 0;
     - ``advantage_from_all_wrong``: their share of the absolute advantage of all responses, in [0, 1].
@@ -61,6 +67,9 @@ def curves(outcomes: Sequence[Outcome]) -> dict[str, float]:
     judged = [o for o in outcomes if {"acc", "score"} <= o.components.keys()]
     if judged:
         metrics |= _group_curves(judged)
+    step_wise = [o for o in outcomes if "step_rar" in o.components]
+    if step_wise:
+        metrics[WITH_KEY_STEPS] = statistics.fmean("key_step_match" in o.components for o in step_wise)
     return {curve_name(name): value for name, value in metrics.items()}
 
 

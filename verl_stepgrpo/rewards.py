@@ -18,12 +18,14 @@ from verl_stepgrpo import reference
 from verl_stepgrpo.answers import Verdict, judge_answer
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps, parse_key_steps
+from verl_stepgrpo.last_answer import judge_last_answer
 from verl_stepgrpo.sections import Kind, Section, final_answer, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
 SCORE_KEYS = (
     "score",
     "acc",
+    "acc_flexible",
     "step_rar",
     "step_rvr",
     "key_step_match",
@@ -36,7 +38,19 @@ SCORE_KEYS = (
 )
 """Keys of every result of ``compute_score``, in this order; all values are floats."""
 
-SHARES = ("acc", "complete", "ordered", "answered", "verifier_timeout", "verifier_failed", "unparseable")
+UNDEFINED_WITHOUT_KEY_STEPS = "key_step_match"
+"""The component that means nothing where a prompt has no key steps. Its value is 0 there, and in no mean."""
+
+SHARES = (
+    "acc",
+    "acc_flexible",
+    "complete",
+    "ordered",
+    "answered",
+    "verifier_timeout",
+    "verifier_failed",
+    "unparseable",
+)
 """Those that are 0 or 1 under any setting."""
 
 
@@ -48,6 +62,7 @@ class ScoredResponse:
         sections: The response's sections, in the order they stand.
         key_steps: One entry for each key step of the reference, in its order.
         answer: The verdict on the final answer.
+        last_answer: The verdict on the last answer given, in whatever format: a measurement, which is not paid.
         complete: Image description, rationales, a step and a final answer are there, none empty.
         ordered: Background before the first step, final answer last and once, steps numbered 1 to n.
         step_rar: Step-wise accuracy reward, in [0, 1 + alpha].
@@ -58,6 +73,7 @@ class ScoredResponse:
     sections: tuple[Section, ...]
     key_steps: tuple[KeyStepMatch, ...]
     answer: Verdict
+    last_answer: Verdict
     complete: bool
     ordered: bool
     step_rar: float
@@ -71,7 +87,7 @@ class ScoredResponse:
 
     @property
     def key_step_match(self) -> float:
-        """Share of the reference's key steps that were matched, in [0, 1]; 0 where there are none."""
+        """Share of the reference's key steps that were matched, in [0, 1]; 0 where there are none (see ``defined``)."""
         return matched_share(self.key_steps)
 
     @property
@@ -92,6 +108,7 @@ class ScoredResponse:
         values = (
             self.total,
             self.answer.correct,
+            self.last_answer.correct,
             self.step_rar,
             self.step_rvr,
             self.key_step_match,
@@ -99,7 +116,7 @@ class ScoredResponse:
             self.ordered,
             self.answer.answered,
             self.answer.timeout,
-            self.answer.failed,
+            self.answer.failed or self.last_answer.failed,
             self.answer.unparseable,
         )
         return {key: float(value) for key, value in zip(SCORE_KEYS, values, strict=True)}
@@ -131,14 +148,16 @@ def score_response(
     sections = parse_sections(response)
     if settings.mode == "reference":
         answer = reference.judge_answer(response, ground_truth)
+        last_answer = judge_last_answer(response, sections, ground_truth)
         matches = reference.match_key_steps(response, sections, key_steps)
         complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
     else:
         answer = judge_answer(final_answer(sections), ground_truth)
+        last_answer = judge_last_answer(response, sections, ground_truth, strict=answer)
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
         complete = is_complete(sections, needs_description=settings.image_description == "required")
         ordered = is_ordered(sections)
-    judged = ScoredResponse(sections, matches, answer, complete, ordered, 0.0, 0.0, 0.0)
+    judged = ScoredResponse(sections, matches, answer, last_answer, complete, ordered, 0.0, 0.0, 0.0)
     return paid(judged, settings)
 
 
@@ -177,7 +196,8 @@ def compute_score(
         **settings: Fields of ``RewardSettings``: ``alpha``, ``rvr_weight``, ``match_threshold`` and so on.
 
     Returns:
-        The keys ``SCORE_KEYS``, always all of them, all floats. ``score`` is the total reward.
+        The keys ``SCORE_KEYS``, always all of them, all floats. ``score`` is the total reward. ``key_step_match`` is
+        0 where there are no key steps, which belongs in no mean of it.
 
     Raises:
         ConfigError: A setting is unknown or out of range.
@@ -213,6 +233,13 @@ def check_ground_truth(ground_truth: object, name: str = "reward_model.ground_tr
     if not ground_truth.strip():
         raise DataError(f"{name} is empty; expected the reference answer")
     return ground_truth
+
+
+def defined(components: Mapping[str, float], *, has_key_steps: bool) -> dict[str, float]:
+    """Return the components that mean something for a prompt: all, or all but ``key_step_match``."""
+    return {
+        key: value for key, value in components.items() if has_key_steps or key != UNDEFINED_WITHOUT_KEY_STEPS
+    }
 
 
 def matched_share(matches: Sequence[KeyStepMatch]) -> float:

@@ -49,7 +49,12 @@ class Section:
     @property
     def says_something(self) -> bool:
         """Whether the body has a letter, a digit or a mathematical sign; without one the section is missing."""
-        return any(c.isalnum() or (c > "\x7f" and unicodedata.category(c) == "Sm") for c in self.body)
+        return says_something(self.body)
+
+
+def says_something(text: str) -> bool:
+    """Return whether ``text`` has a letter, a digit or a mathematical sign."""
+    return any(c.isalnum() or (c > "\x7f" and unicodedata.category(c) == "Sm") for c in text)
 
 
 _LINE_WITH_HASHES = re.compile(r"^[ \t]*###(?!#)[ \t]*", re.MULTILINE)
@@ -107,7 +112,13 @@ def _section(response: str, text: str, opening: re.Match[str], end: int) -> Sect
     return Section(kind, number, start, end, body_start, body)
 
 
+def final_section(sections: Sequence[Section]) -> Section | None:
+    """Return the last final-answer section that says something, or None where there is none."""
+    found = [s for s in sections if s.kind is Kind.FINAL_ANSWER and s.says_something]
+    return found[-1] if found else None
+
+
 def final_answer(sections: Sequence[Section]) -> str | None:
-    """Return the body of the last final-answer section that says something, or None where there is none."""
-    bodies = [s.body for s in sections if s.kind is Kind.FINAL_ANSWER and s.says_something]
-    return bodies[-1] if bodies else None
+    """Return the body of ``final_section``, or None where there is none."""
+    section = final_section(sections)
+    return None if section is None else section.body

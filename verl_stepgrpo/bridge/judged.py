@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.rewards import SCORE_KEYS, defined
 from verl_stepgrpo.traces.rows import TRACE_KEY, Judgement
 
 
@@ -24,7 +24,8 @@ class Judged:
 
     Attributes:
         key: verl's name of the row, ``{uid}_{session}_{output}``.
-        components: ``SCORE_KEYS`` and their values, as far as the reward gave them.
+        components: ``SCORE_KEYS`` and their values, as far as the reward gave them and they mean something: without
+            ``key_step_match`` where the judgement says that there are no key steps.
         judgement: What the reward manager judged, or None where another one scored the row.
         is_final: Whether it is the last output of its session, the one that was scored.
     """
@@ -90,6 +91,8 @@ def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
         # A reward function of the user's may use a name for something else.
         components = {name: float(info[name]) for name in SCORE_KEYS if isinstance(info.get(name), Real)}
         judgement = Judgement.from_json(json.loads(info[TRACE_KEY])) if TRACE_KEY in info else None
+        if judgement is not None:
+            components = defined(components, has_key_steps=bool(judgement.key_steps))
         session, _, output = key.rpartition("_")
         rows.append(Judged(key, components, judgement, int(output) == last[session]))
     return rows

@@ -16,7 +16,7 @@ import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -38,8 +38,17 @@ from verl_stepgrpo.bridge.missing_sessions import (
 )
 from verl_stepgrpo.bridge.run_header import begin_traces
 from verl_stepgrpo.bridge.token_ends import Written, written_spans
-from verl_stepgrpo.curves import MAX_DECOY_RESPONSES, Outcome, Reasoned, curve_name, curves, decoy_rate
+from verl_stepgrpo.curves import (
+    MAX_DECOY_RESPONSES,
+    WITH_KEY_STEPS,
+    Outcome,
+    Reasoned,
+    curve_name,
+    curves,
+    decoy_rate,
+)
 from verl_stepgrpo.imports import apply_once
+from verl_stepgrpo.rewards import UNDEFINED_WITHOUT_KEY_STEPS
 from verl_stepgrpo.settings import NODE, RunSettings
 from verl_stepgrpo.traces.files import TraceWriter
 from verl_stepgrpo.traces.rows import TRACE_KEY, TRAIN, VAL, Credit, Judgement, TraceRow
@@ -135,6 +144,7 @@ def _val_metrics_update(original: Callable[..., dict]) -> Callable[..., dict]:
             if state.writer is not None and traces is not None:
                 rows = validation_rows(sample_uids, traces, self.global_steps)
                 state.writer.write(VAL, self.global_steps, rows)
+            reward_extra_infos_dict = validation_infos(reward_extra_infos_dict)
         return original(self, data_sources, sample_uids, reward_extra_infos_dict, *args, **kwargs)
 
     return val_metrics_update
@@ -232,6 +242,23 @@ def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int
             rows.append(TraceRow.of(judgement, step=step, uid=uid, session=seen[uid]))
         seen[uid] += 1
     return rows
+
+
+def validation_infos(infos: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+    """Return what verl averages of a validation, with no key-step match for prompts without key steps.
+
+    verl 0.9.1 leaves None out of its means (``process_validation_metrics``). ``with_key_steps`` is added: its mean says
+    of how many responses that of ``key_step_match`` is. What another reward manager gave stays as it is.
+    """
+    traces, key = infos.get(TRACE_KEY), UNDEFINED_WITHOUT_KEY_STEPS
+    if traces is None or key not in infos:
+        return infos
+    known = [None if trace is None else bool(json.loads(trace)["key_steps"]) for trace in traces]
+    matches = [
+        None if has_key_steps is False else value
+        for has_key_steps, value in zip(known, infos[key], strict=True)
+    ]
+    return {**infos, key: matches, WITH_KEY_STEPS: [None if one is None else float(one) for one in known]}
 
 
 @dataclass(frozen=True)

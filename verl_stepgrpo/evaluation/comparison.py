@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from verl_stepgrpo.data.rl_rows import read_rows
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.evaluation.evaluate import RESPONSES, RESULTS
-from verl_stepgrpo.evaluation.intervals import Estimate, estimate
-from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.evaluation.summary import Change, changes
 from verl_stepgrpo.traces.files import iter_traces, refuse
 
 COMPARABLE = ("reward", "samples", "temperature", "max_tokens")
@@ -28,12 +25,12 @@ class Comparison:
     Attributes:
         rows: Questions that both have.
         unpaired: Questions that only one has; they are in no mean.
-        differences: Of each component, after less before.
+        changes: Of each component, in the order in which to read them.
     """
 
     rows: int
     unpaired: int
-    differences: dict[str, Estimate]
+    changes: dict[str, Change]
 
 
 def check_comparable(before: Path, file: Path, options: Mapping[str, Any]) -> None:
@@ -62,18 +59,12 @@ def check_comparable(before: Path, file: Path, options: Mapping[str, Any]) -> No
 def compare(before: Path, after: Path) -> Comparison:
     """Return how the evaluation in the folder ``after`` differs from that in ``before``.
 
-    Intervals are bootstraps over the questions that both have, of the differences in each: what makes one question
-    harder than another does not widen them.
-
     Raises:
         DataError: The folders are of other questions.
     """
     (questions_before, theirs), (questions_after, ours) = _asked(before), _asked(after)
     shared = _shared(before, after, questions_before, questions_after)
-    differences = {
-        key: estimate([[ours[uid][key] - theirs[uid][key]] for uid in shared]) for key in SCORE_KEYS
-    }
-    return Comparison(len(shared), len(ours.keys() ^ theirs.keys()), differences)
+    return Comparison(len(shared), len(ours.keys() ^ theirs.keys()), changes(theirs, ours))
 
 
 def _shared(before: Path, after: Path, theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
@@ -90,15 +81,11 @@ def _question(data_source: str | None, prompt: str | None, ground_truth: str | N
     return json.dumps([data_source, prompt, ground_truth])
 
 
-def _asked(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
-    """Return, by row, what was asked, and the mean of each component over its responses."""
+def _asked(folder: Path) -> tuple[dict[str, str], dict[str, list[Mapping[str, float]]]]:
+    """Return, by row, what was asked, and the components of each response to it."""
     questions: dict[str, str] = {}
-    values: dict[str, list[Mapping[str, float]]] = {}
+    responses: dict[str, list[Mapping[str, float]]] = {}
     for row in iter_traces([folder / RESPONSES], set_aside=refuse):
         questions[row.uid] = _question(row.data_source, row.prompt, row.ground_truth)
-        values.setdefault(row.uid, []).append(row.components)
-    means = {
-        uid: {key: float(np.mean([one[key] for one in own])) for key in SCORE_KEYS}
-        for uid, own in values.items()
-    }
-    return questions, means
+        responses.setdefault(row.uid, []).append(row.defined)
+    return questions, responses

@@ -10,18 +10,19 @@ import asyncio
 import json
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
-from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.evaluation.intervals import Estimate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
 from verl_stepgrpo.evaluation.responses import RESPONSES, judge_again, settle
+from verl_stepgrpo.evaluation.summary import estimates
 from verl_stepgrpo.files import SetAside, open_lines, write_whole
 from verl_stepgrpo.resume import begin
-from verl_stepgrpo.rewards import SCORE_KEYS, SHARES, score_response
+from verl_stepgrpo.rewards import SHARES, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, as_they_come
 from verl_stepgrpo.settings import RewardSettings, RunSettings
 from verl_stepgrpo.traces.files import read_trace, write_rows
@@ -68,7 +69,7 @@ class Results:
         responses: Those responses.
         failed: Questions that the server gave no response to; they are in no mean.
         unjudged: Responses over which math-verify failed; they count as wrong, and are judged anew by the next run.
-        scores: By dataset, and under ``all`` for all of them, each component's estimate.
+        scores: By dataset, and under ``all`` for all of them, the estimate of each component that a response has.
     """
 
     rows: int
@@ -151,7 +152,7 @@ def summarise(
     """
     by_question: dict[tuple[str | None, str], list[Mapping[str, float]]] = {}
     for row in rows:
-        by_question.setdefault((row.data_source, row.uid), []).append(row.components)
+        by_question.setdefault((row.data_source, row.uid), []).append(row.defined)
     sources = sorted({str(source) for source, _ in by_question})
     groups = {"all": list(by_question.values())}
     if len(sources) > 1:
@@ -162,17 +163,8 @@ def summarise(
         responses=sum(map(len, by_question.values())),
         failed=failed,
         unjudged=sum(one.get("verifier_failed", 0.0) > 0 for own in by_question.values() for one in own),
-        scores={name: _estimates(questions, shares) for name, questions in groups.items() if questions},
+        scores={name: estimates(questions, shares) for name, questions in groups.items() if questions},
     )
-
-
-def _estimates(
-    questions: Sequence[Sequence[Mapping[str, float]]], shares: Collection[str]
-) -> dict[str, Estimate]:
-    return {
-        key: estimate([[one[key] for one in own] for own in questions], is_share=key in shares)
-        for key in SCORE_KEYS
-    }
 
 
 async def _ask(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,30 +16,39 @@ MAX_DRAWN = 10_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its 95% interval; the interval is None where the questions are too few or too alike to give one."""
+    """A mean over questions, and how sure it is.
+
+    Attributes:
+        mean: The mean.
+        interval: Its 95% interval; None where the questions are too few or too alike to give one.
+        questions, responses: How many it is over.
+    """
 
     mean: float
     interval: tuple[float, float] | None
+    questions: int
+    responses: int
 
 
-def estimate(values: Sequence[Sequence[float]], *, is_share: bool = False, seed: int = 0) -> Estimate:
+def estimate(values: Iterable[Sequence[float]], *, is_share: bool = False) -> Estimate:
     """Return the mean over questions, and how far chance in which questions were asked may move it.
 
     Args:
-        values: For each question the values of its responses; at least one of each.
+        values: For each question, in any order, the values of its responses; at least one of each.
         is_share: Each value is 0 or 1.
-        seed: Of the bootstrap.
 
     The interval of a share with one response a question is Wilson's, which does not look certain near 0 and 1; any
     other is a percentile bootstrap over questions, whose responses stay together. Of a single question, and of
-    questions that are all alike, a bootstrap knows no interval.
+    questions that are all alike, a bootstrap knows no interval. The same values give the same interval, in whatever
+    order they come.
     """
-    means = np.array([np.mean(own) for own in values])
-    mean = float(means.mean())
-    if len(means) > 1 and is_share and all(len(own) == 1 for own in values):
-        found = binomtest(int(means.sum()), len(means)).proportion_ci(CONFIDENCE, method="wilson")
-    elif (means == means[0]).all():
-        return Estimate(mean, None)
+    by_question = list(values)
+    means = np.sort([np.mean(own) for own in by_question])
+    mean, counts = float(means.mean()), (len(means), sum(map(len, by_question)))
+    if len(means) > 1 and is_share and counts[0] == counts[1]:
+        found = binomtest(round(means.sum()), len(means)).proportion_ci(CONFIDENCE, method="wilson")
+    elif means[0] == means[-1]:
+        return Estimate(mean, None, *counts)
     else:
         found = bootstrap(
             (means,),
@@ -47,7 +56,7 @@ def estimate(values: Sequence[Sequence[float]], *, is_share: bool = False, seed:
             n_resamples=N_RESAMPLES,
             confidence_level=CONFIDENCE,
             method="percentile",
-            rng=np.random.default_rng(seed),
+            rng=np.random.default_rng(0),
             batch=max(1, MAX_DRAWN // len(means)),
         ).confidence_interval
-    return Estimate(mean, (float(found.low), float(found.high)))
+    return Estimate(mean, (float(found.low), float(found.high)), *counts)

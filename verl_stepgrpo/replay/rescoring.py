@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ from verl_stepgrpo.answers import require_judged
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.replay.variants import Variant
-from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, paid, score_response
+from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, paid, score_response
 from verl_stepgrpo.settings import RewardSettings, RunSettings
 from verl_stepgrpo.traces.header import SettingsByStep
 from verl_stepgrpo.traces.rows import TraceRow, parse_row
@@ -65,12 +65,24 @@ class Score:
     """What a response is paid.
 
     Attributes:
-        components: The values of ``SCORE_KEYS``, in their order.
+        components: The values of ``SCORE_KEYS``, in their order; NaN for one that is not known or means nothing, as
+            the key-step match of a prompt without key steps.
         step_shares: The part of it that each step's key steps are paid, as ``ScoredResponse.step_shares``.
     """
 
     components: tuple[float, ...]
     step_shares: tuple[float, ...]
+
+    @classmethod
+    def of(cls, components: Mapping[str, float], step_shares: Iterable[float]) -> Score:
+        """Return a score with the ``components`` that are known and mean something."""
+        return cls(tuple(components.get(key, math.nan) for key in SCORE_KEYS), tuple(step_shares))
+
+    @property
+    def known(self) -> dict[str, float]:
+        """The components that are known and mean something, by name."""
+        named = zip(SCORE_KEYS, self.components, strict=True)
+        return {key: value for key, value in named if not math.isnan(value)}
 
     @property
     def total(self) -> float:
@@ -88,7 +100,7 @@ class Rescored:
     Attributes:
         path, line: Where it stands.
         step, uid, session: verl's names of its place in the run.
-        logged: What it was paid in the run; NaN for a component that it did not have yet.
+        logged: What it was paid in the run.
         advantages: What the run credited; empty where it computed none, as in a validation.
         weights: Share of the response's characters in each of these spans.
         scores: One for each variant.
@@ -131,11 +143,11 @@ def _rescored(
     # A row without its texts, or with an empty reference, is of this schema and cannot be scored.
     except (DataError, ValueError) as error:
         return SetAside(path, number, str(error))
-    logged = Score(
-        tuple(row.components.get(key, math.nan) for key in SCORE_KEYS),
-        tuple(step.key_step_share for step in row.steps),
-    )
-    made = {id(one): Score(tuple(one.components().values()), one.step_shares) for one in scored}
+    logged = Score.of(row.defined, (step.key_step_share for step in row.steps))
+    made = {
+        id(one): Score.of(defined(one.components(), has_key_steps=bool(one.key_steps)), one.step_shares)
+        for one in scored
+    }
     scores = tuple(made[id(one)] for one in scored)
     advantages = () if row.credit is None else row.credit.spans
     weights = _weights(row.response or "", scored[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from verl_stepgrpo.advantage import Scale, credited, group_ids
 from verl_stepgrpo.curves import Outcome, curve_name, curves
 from verl_stepgrpo.replay.rescoring import Rescored, Score, Spans
 from verl_stepgrpo.replay.variants import Variant
-from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.rewards import SCORE_KEYS, UNDEFINED_WITHOUT_KEY_STEPS
 from verl_stepgrpo.settings import RunSettings
 
 NO_ADVANTAGE = 1e-6
@@ -34,7 +33,8 @@ class Summary:
         settings: What it sets.
         responses: Responses that are summed up here.
         left_out: Responses that are not, since they are left over when their group is split into groups of M.
-        components: Mean of each of ``SCORE_KEYS``; empty where no response is summed up.
+        components: Mean of each of ``SCORE_KEYS`` over the responses that have it.
+        with_key_steps: Responses whose prompt has key steps, over which ``key_step_match`` is a mean.
         groups: ``groups_without_variance``, ``groups_all_wrong_moving`` and ``advantage_from_all_wrong``, means over
             training steps, as the run's curves are; the last two only where there are advantages, and none where each
             response is alone in its group.
@@ -48,6 +48,7 @@ class Summary:
     responses: int
     left_out: int
     components: dict[str, float]
+    with_key_steps: int
     groups: dict[str, float]
     rank_correlation: float | None
     flipped: int | None
@@ -128,7 +129,7 @@ class Tally:
         self.label = label
         self.settings = settings
         self.responses = self._left_out = self._flipped = 0
-        self._components = np.zeros(len(SCORE_KEYS))
+        self._sums, self._counts = np.zeros(len(SCORE_KEYS)), np.zeros(len(SCORE_KEYS), dtype=int)
         self._groups: dict[str, list[float]] = {}
         # Few totals are possible, so that counting pairs takes no more memory for more responses.
         self._totals: Counter[tuple[float, float]] = Counter()
@@ -140,7 +141,9 @@ class Tally:
         if not step:
             return
         self.responses += len(step)
-        self._components += np.array([one.score.components for one in step]).sum(axis=0)
+        components = np.array([one.score.components for one in step])
+        self._sums += np.nansum(components, axis=0)
+        self._counts += (~np.isnan(components)).sum(axis=0)
         self._totals.update((one.row.logged.total, one.score.total) for one in step)
         self._flipped += sum(one.is_flipped for one in step)
         self._has_advantages &= all(one.row.advantages for one in step)
@@ -154,16 +157,15 @@ class Tally:
             self.responses,
             self._left_out,
             self._means(),
+            int(self._counts[SCORE_KEYS.index(UNDEFINED_WITHOUT_KEY_STEPS)]),
             {name: float(np.mean(values)) for name, values in self._groups.items()},
             self._rank_correlation(),
             self._flipped if self._has_advantages else None,
         )
 
     def _means(self) -> dict[str, float]:
-        """Return the means of the components that every response has."""
-        means = (self._components / max(1, self.responses)).tolist()
-        named = zip(SCORE_KEYS, means, strict=True) if self.responses else ()
-        return {name: mean for name, mean in named if not math.isnan(mean)}
+        named = zip(SCORE_KEYS, self._sums.tolist(), self._counts.tolist(), strict=True)
+        return {name: total / count for name, total, count in named if count}
 
     def _rank_correlation(self) -> float | None:
         if not self._totals:
@@ -178,10 +180,7 @@ class Tally:
 def _group_curves(step: Sequence[Credited]) -> dict[str, float]:
     if len({one.group for one in step}) == len(step):
         return {}
-    outcomes = [
-        Outcome(one.group, dict(zip(SCORE_KEYS, one.score.components, strict=True)), _weight(one))
-        for one in step
-    ]
+    outcomes = [Outcome(one.group, one.score.known, _weight(one)) for one in step]
     names = ["groups_without_variance"]
     if all(one.row.advantages for one in step):
         names += ["groups_all_wrong_moving", "advantage_from_all_wrong"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verl_stepgrpo.curves import curve_name
+from verl_stepgrpo.curves import WITH_KEY_STEPS, curve_name
 from verl_stepgrpo.report.collect import Run, StepSummary
 from verl_stepgrpo.report.verl_log import Metrics
 from verl_stepgrpo.traces.rows import TRAIN, VAL
@@ -76,7 +76,18 @@ def learning_charts(run: Run) -> list[Chart]:
     ]
     return _with_points(
         [
-            Chart("acc", "Accuracy", "Share of responses whose answer is right.", series=_both(run, "acc")),
+            Chart(
+                "acc",
+                "Accuracy, in the format",
+                "Share of responses with the right answer under its header.",
+                series=_both(run, "acc"),
+            ),
+            Chart(
+                "acc_flexible",
+                "Accuracy, in any format",
+                "Share of responses whose last answer is right, wherever it stands. It is not paid.",
+                series=_both(run, "acc_flexible"),
+            ),
             Chart(
                 "paid",
                 "What the reward is made of",
@@ -92,10 +103,11 @@ def learning_charts(run: Run) -> list[Chart]:
 _COMPONENTS = (
     ("step_rar", "StepRAR", "number", "The accuracy reward: the answer, and a share for key steps."),
     ("step_rvr", "StepRVR", "number", "The validity reward: complete and in order, or nothing."),
-    ("key_step_match", "Key steps found", "share", "Mean share of the reference's key steps that were found."),
+    ("key_step_match", "Key steps found", "share", "Mean share of a prompt's key steps that were found."),
+    (WITH_KEY_STEPS, "With key steps", "share", "Share of responses whose prompt has any."),
     ("complete", "Complete", "share", "Description, rationales, a step and an answer are there."),
     ("ordered", "In order", "share", "Background first, steps numbered 1 to n, one answer last."),
-    ("answered", "Answered", "share", "There was a final answer at all."),
+    ("answered", "Answered, in the format", "share", "There was a final answer under its header."),
     ("verifier_timeout", "Verifier timeouts", "share", "math-verify ran out of time: no judgement, not an error."),
     ("verifier_failed", "Verifier failures", "share", "math-verify's process did not run: the answer was not judged."),
     ("unparseable", "Unparseable answers", "share", "Nothing could read the answer."),
@@ -103,11 +115,15 @@ _COMPONENTS = (
 
 
 def component_charts(run: Run) -> list[Chart]:
-    """Return every component of the reward."""
+    """Return every component of the reward, and of how many responses the key-step match is, where not of all."""
+    series = {name: _both(run, name) for name, *_ in _COMPONENTS}
+    if all(value == 1 for one in series[WITH_KEY_STEPS] for value in one.values):
+        del series[WITH_KEY_STEPS]
     return _with_points(
         [
-            Chart(name, title, note, unit=unit, series=_both(run, name))
+            Chart(name, title, note, unit=unit, series=series[name])
             for name, title, unit, note in _COMPONENTS
+            if name in series
         ]
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from verl_stepgrpo.curves import GROUP_CURVES, Outcome, curve_name, curves
+from verl_stepgrpo.curves import GROUP_CURVES, WITH_KEY_STEPS, Outcome, curve_name, curves
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.rewards import SCORE_KEYS
 from verl_stepgrpo.traces.files import iter_traces, stands_twice
@@ -39,7 +39,7 @@ class Rollout:
     Attributes:
         key: Its group.
         question: The row of the data that it answers.
-        outcome: Its components, and how much it moves the policy.
+        outcome: Its components, as far as they mean something, and how much it moves the policy.
         key_step_share: What it was paid for key steps.
         advantage: That of its first token; None in a validation.
         has_step_credit: Whether its tokens have several advantages.
@@ -132,7 +132,7 @@ def rollout_of(row: TraceRow) -> Rollout:
     return Rollout(
         key=GroupKey(row.split, row.step, row.uid),
         question=row.question,
-        outcome=Outcome(row.uid, row.components, weight),
+        outcome=Outcome(row.uid, row.defined, weight),
         key_step_share=row.key_step_share,
         advantage=None if row.credit is None else row.credit.first,
         has_step_credit=row.credit is not None and row.credit.is_by_step,
@@ -154,13 +154,17 @@ def _add_step(run: Run, split: str, step: int, rollouts: Sequence[Rollout]) -> N
 
 def _means(split: str, rollouts: Sequence[Rollout]) -> dict[str, float]:
     metrics = curves([r.outcome for r in rollouts])
-    names = (*SCORE_KEYS, *(GROUP_CURVES if split == TRAIN else ()))
+    names = (*SCORE_KEYS, WITH_KEY_STEPS, *(GROUP_CURVES if split == TRAIN else ()))
     means = {name: metrics[curve_name(name)] for name in names if curve_name(name) in metrics}
     means["score"] = statistics.fmean(r.components["score"] for r in rollouts)
     means["key_step_share"] = statistics.fmean(r.key_step_share for r in rollouts)
     means["characters"] = statistics.fmean(r.characters for r in rollouts)
     for name, is_right in (("match_right", True), ("match_wrong", False)):
-        matches = [r.components["key_step_match"] for r in rollouts if bool(r.components["acc"]) is is_right]
+        matches = [
+            r.components["key_step_match"]
+            for r in rollouts
+            if "key_step_match" in r.components and bool(r.components["acc"]) is is_right
+        ]
         if matches:
             means[name] = statistics.fmean(matches)
     return means
@@ -168,7 +172,7 @@ def _means(split: str, rollouts: Sequence[Rollout]) -> dict[str, float]:
 
 def _note_settings(run: Run, rollout: Rollout) -> None:
     """Traces may have no header, but a paid key step and a valid response tell what they are paid."""
-    match, validity = rollout.components["key_step_match"], rollout.components["step_rvr"]
+    match, validity = rollout.components.get("key_step_match"), rollout.components["step_rvr"]
     if match and rollout.components["answered"]:
         run.alphas.add(round(rollout.key_step_share / match, 4))
     if rollout.components["complete"] and rollout.components["ordered"]:

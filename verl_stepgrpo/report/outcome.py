@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.evaluation.intervals import Estimate, estimate
-from verl_stepgrpo.report.collect import Question, Validation
-from verl_stepgrpo.rewards import SHARES
+from verl_stepgrpo.evaluation.intervals import Estimate
+from verl_stepgrpo.evaluation.summary import (
+    ALMOST_ALL,
+    Change,
+    changes,
+    depends_on_format,
+    estimates,
+    on_format,
+    shares_of,
+)
+from verl_stepgrpo.report.collect import Validation
 
 COMPARED = {
-    "acc": "Accuracy",
+    "acc": "Accuracy, in the format",
+    "acc_flexible": "Accuracy, in any format",
     "score": "Reward",
     "key_step_match": "Key steps found",
     "step_rvr": "StepRVR",
-    "answered": "Answered",
+    "answered": "Answered, in the format",
 }
 """Components, and what the report calls them."""
-
-Responses = Mapping[Question, Sequence[Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -46,38 +53,53 @@ class Comparison:
         questions: How many questions.
         first: Step of the first; None where there is one.
         last: Step of the last.
-        lines: One for each component of ``COMPARED``.
+        lines: One for each component of ``COMPARED`` that is known, in the order to be read in.
+        on_format: How to read the accuracy, where it depends on the format.
     """
 
     questions: int
     first: int | None
     last: int
     lines: Sequence[Line]
+    on_format: str | None
 
 
 def compare(first: Validation, last: Validation) -> Comparison:
     """Return the comparison of two validations; of the last alone where they share no question."""
-    shared = [question for question in first.questions if question in last.questions]
+    shared = first.questions.keys() & last.questions.keys()
+    shares = shares_of((*first.questions.values(), *last.questions.values()))
     if first.step == last.step or not shared:
-        lines = [_level(name, last.questions.values()) for name in COMPARED]
-        return Comparison(len(last.questions), None, last.step, lines)
-    lines = [_change(name, first.questions, last.questions, shared) for name in COMPARED]
-    return Comparison(len(shared), first.step, last.step, lines)
+        return _alone(last, shares)
+    found = changes(first.questions, last.questions, shares)
+    answered = [found["answered"].before, found["answered"].after]
+    said = on_format(answered, has_flexible="acc_flexible" in found) if depends_on_format(found) else None
+    lines = [_change(key, found[key], len(shared)) for key in _ordered(found)]
+    return Comparison(len(shared), first.step, last.step, lines, said)
 
 
-def _level(name: str, questions: Iterable[Sequence[Mapping[str, float]]]) -> Line:
-    values = [[one[name] for one in own] for own in questions]
-    # As verl-stepgrpo eval has it: StepRVR is 0 or 1 where a valid response is paid 1.
-    is_share = name in SHARES or (name == "step_rvr" and {v for own in values for v in own} <= {0.0, 1.0})
-    return Line(COMPARED[name], estimate(values, is_share=is_share))
+def _alone(last: Validation, shares: Sequence[str]) -> Comparison:
+    found = estimates(last.questions.values(), shares)
+    is_in_format = found["answered"].mean >= ALMOST_ALL
+    said = None if is_in_format else on_format([found["answered"]], has_flexible="acc_flexible" in found)
+    lines = [
+        Line(_name(key, found[key], len(last.questions)), found[key]) for key in COMPARED if key in found
+    ]
+    return Comparison(len(last.questions), None, last.step, lines, said)
 
 
-def _change(name: str, first: Responses, last: Responses, shared: Sequence[Question]) -> Line:
-    before, after = ([_mean(responses[q], name) for q in shared] for responses in (first, last))
-    difference = estimate([[b - a] for a, b in zip(before, after, strict=True)])
-    means = (sum(values) / len(shared) for values in (after, before))
-    return Line(COMPARED[name], Estimate(next(means), None), next(means), difference)
+def _ordered(found: dict[str, Change]) -> list[str]:
+    """Return the components in the order of ``COMPARED``, but for the accuracy that is to be read first."""
+    first = [key for key in found if key in ("acc", "acc_flexible")]
+    return [*first, *(key for key in COMPARED if key in found and key not in first)]
 
 
-def _mean(responses: Sequence[Mapping[str, float]], name: str) -> float:
-    return sum(one[name] for one in responses) / len(responses)
+def _change(key: str, change: Change, questions: int) -> Line:
+    after = Estimate(change.after.mean, None, change.after.questions, change.after.responses)
+    name = _name(key, change.difference, questions)
+    return Line(name, after, change.before.mean, change.difference)
+
+
+def _name(key: str, found: Estimate, questions: int) -> str:
+    """Say of how many questions it is, where the others do not have it."""
+    of = f" (of {found.questions:,} questions)" if found.questions < questions else ""
+    return f"{COMPARED[key]}{of}"

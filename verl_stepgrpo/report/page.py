@@ -17,6 +17,7 @@ from verl_stepgrpo.imports import installed_version
 from verl_stepgrpo.report.charts import Chart
 from verl_stepgrpo.report.collect import Run
 from verl_stepgrpo.report.images import Images
+from verl_stepgrpo.report.notices import notices, trains
 from verl_stepgrpo.report.outcome import Comparison
 from verl_stepgrpo.settings import RunSettings
 from verl_stepgrpo.traces.header import Start
@@ -81,6 +82,7 @@ def render(page: Page) -> bytes:
         page=page,
         mark=Markup(MARK),
         facts=facts(page),
+        notices=notices(page.run),
         styles=Markup(_source(environment, "report.css")),
         scripts=scripts,
         script_hashes=" ".join(map(_hash, scripts)),
@@ -133,7 +135,7 @@ def _from_rows(run: Run) -> list[tuple[str, str]]:
         for name, values in (("alpha", run.alphas), ("rvr_weight", run.rvr_weights))
         if values
     ]
-    if run.of(TRAIN):
+    if trains(run):
         found.append(("credit, as advantages show", "step" if run.has_step_credit else "trajectory"))
     return found
 

@@ -53,13 +53,21 @@ def rollout_view(row: TraceRow) -> dict[str, Any]:
     ]
     return {
         "session": row.session,
-        "components": dict(row.components),
+        "components": dict(row.defined),
         "advantage": None if credit is None else credit.first,
         "answer": vars(row.answer),
+        "lastAnswer": _another_answer(row),
         "found": [_found(match) for match in row.key_steps],
         "faults": vars(row.faults or _guessed_faults(response, row.components)),
         "sections": sections_view(response, spans, credit.spans if credit and credit.is_by_step else ()),
     }
+
+
+def _another_answer(row: TraceRow) -> dict[str, str] | None:
+    """Return the decision on the last answer given, where it is not the one that was paid."""
+    last = row.last_answer
+    is_same = last == row.answer and row.components.get("acc_flexible") == row.components["acc"]
+    return None if last is None or is_same or last.layer == "none" else vars(last)
 
 
 def _guessed_faults(response: str, components: Mapping[str, float]) -> Faults:

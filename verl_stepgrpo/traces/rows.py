@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_stepgrpo.answers import Verdict
 from verl_stepgrpo.files import json_line
 from verl_stepgrpo.key_steps import KeyStepMatch
-from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, faults_of_form
+from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, faults_of_form
 from verl_stepgrpo.settings import RewardSettings
 
 SCHEMA = 2
@@ -45,7 +46,7 @@ TRACE_KEY = "stepgrpo_trace"
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided on the final answer, and why: ``answers.Verdict`` without what components say."""
+    """What was decided on an answer, and why: ``answers.Verdict`` without what components say."""
 
     text: str
     layer: str
@@ -108,6 +109,7 @@ class Judgement:
         answer: What was decided on the final answer.
         key_steps: The key steps of the question, in their order, and whether each was found.
         steps: The response's steps, in their order.
+        last_answer: What was decided on the last answer given, in whatever format; None where that is not known.
         faults: Why it is not valid; None where that is not known (schema 1, and ``mode=reference``).
         index, id, data_source: The row of the data.
         ground_truth: Its reference answer.
@@ -119,6 +121,7 @@ class Judgement:
     answer: Decision
     key_steps: tuple[KeyStepMatch, ...]
     steps: tuple[StepSpan, ...]
+    last_answer: Decision | None = None
     faults: Faults | None = None
     index: Any = None
     id: str | None = None
@@ -139,6 +142,11 @@ class Judgement:
         return [match.wordings for match in self.key_steps]
 
     @property
+    def defined(self) -> Mapping[str, float]:
+        """The components that belong in a mean: without the key-step match of a question that has no key steps."""
+        return defined(self.components, has_key_steps=bool(self.key_steps))
+
+    @property
     def total(self) -> float:
         """The reward."""
         return self.components["score"]
@@ -150,6 +158,7 @@ class Judgement:
             "components": dict(self.components),
             "key_step_share": self.key_step_share,
             "answer": vars(self.answer),
+            "last_answer": None if self.last_answer is None else vars(self.last_answer),
             "key_steps": [_match_json(match) for match in self.key_steps],
             "steps": [vars(step) for step in self.steps],
             "faults": None if self.faults is None else vars(self.faults),
@@ -217,17 +226,21 @@ def judgement_of(
     """
     token_ends = [None] * len(result.steps) if step_token_ends is None else step_token_ends
     spans = zip(result.steps, token_ends, result.step_shares, strict=True)
-    answer = result.answer
     return Judgement(
         components=result.components(),
         key_step_share=result.key_step_share,
-        answer=Decision(answer.text, answer.layer, answer.reason),
+        answer=_decision_of(result.answer),
+        last_answer=_decision_of(result.last_answer),
         key_steps=result.key_steps,
         steps=tuple(StepSpan(step.number, step.start, step.end, end, share) for step, end, share in spans),
         # The authors' rules ask for other things, and say nothing of what they miss.
         faults=None if settings.mode == "reference" else Faults(*faults_of_form(result, settings)),
         **question,
     )
+
+
+def _decision_of(verdict: Verdict) -> Decision:
+    return Decision(verdict.text, verdict.layer, verdict.reason)
 
 
 def parse_row(line: bytes) -> TraceRow:
@@ -262,7 +275,7 @@ def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
-    components, answer, faults = facts["components"], facts["answer"], facts.get("faults")
+    components, last, faults = facts["components"], facts.get("last_answer"), facts.get("faults")
     return {
         "components": {
             key: _number(components[key])
@@ -270,13 +283,18 @@ def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
             if key in FIRST_COMPONENTS or key in components
         },
         "key_step_share": _number(facts["key_step_share"]),
-        "answer": Decision(str(answer["text"]), str(answer["layer"]), str(answer["reason"])),
+        "answer": _decision(facts["answer"]),
+        "last_answer": None if last is None else _decision(last),
         "key_steps": tuple(map(_match, facts["key_steps"])),
         "steps": tuple(map(_span, facts["steps"])),
         "faults": faults and Faults(tuple(faults["complete"]), tuple(faults["ordered"])),
         "index": facts.get("index"),
         **{key: _text(facts.get(key)) for key in ("id", "data_source", "ground_truth", "prompt", "response")},
     }
+
+
+def _decision(facts: Mapping[str, Any]) -> Decision:
+    return Decision(str(facts["text"]), str(facts["layer"]), str(facts["reason"]))
 
 
 def _match(facts: Mapping[str, Any]) -> KeyStepMatch:

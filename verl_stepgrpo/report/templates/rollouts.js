@@ -12,6 +12,7 @@
   const SPLITS = { train: "training", val: "validation" };
   const OUTCOMES = { right: "all right", mixed: "mixed", wrong: "all wrong" };
   const SHOWN_COMPONENTS = [
+    ["acc_flexible", "right in any format"],
     ["step_rar", "StepRAR"],
     ["step_rvr", "StepRVR"],
     ["key_step_match", "key steps"],
@@ -67,7 +68,8 @@
 
   function hasMatch(group, { low, high }) {
     if (low <= 0 && high >= 1) return true;
-    const within = (rollout) => rollout.components.key_step_match >= low && rollout.components.key_step_match <= high;
+    // A prompt without key steps has no match, which is in no range.
+    const within = ({ components: { key_step_match: match } }) => match >= low && match <= high;
     return group.rollouts.some(within);
   }
 
@@ -172,11 +174,12 @@
     return element("ul", { class: "keysteps", "aria-label": "Key steps" }, ...items);
   }
 
-  const YES_OR_NO = ["complete", "ordered", "answered", "verifier_timeout", "verifier_failed", "unparseable"];
+  const YES_OR_NO = ["acc_flexible", "complete", "ordered", "answered", "verifier_timeout", "verifier_failed", "unparseable"];
   const FAULTS = ["verifier_timeout", "verifier_failed", "unparseable"]; // shown where they happened
 
   function componentNode([name, label], components) {
     const value = components[name];
+    if (value === undefined) return null; // not known, or nothing to match
     const isFault = FAULTS.includes(name);
     if (isFault && !value) return null;
     const text = !YES_OR_NO.includes(name) ? number(value) : value ? "yes" : "no";
@@ -205,10 +208,18 @@
     return said.length ? element("p", { class: "faults" }, said.join(" ")) : null;
   }
 
+  function lastAnswerNode({ lastAnswer }) {
+    if (!lastAnswer) return null;
+    const { text, layer, reason } = lastAnswer;
+    const given = element("bdi", { class: "answer" }, text);
+    const by = element("span", {}, "by ", element("code", {}, layer), ": ");
+    return element("p", { class: "decision last" }, "Last answer, in any format: ", given, " ", by, element("bdi", {}, reason));
+  }
+
   function answerNode(rollout) {
     const { text, layer, reason } = rollout.answer;
     const by = layer === "none" ? null : element("span", {}, "by ", element("code", {}, layer), ": ");
-    const given = text ? element("bdi", { class: "answer" }, text) : element("span", { class: "muted" }, "no answer");
+    const given = text ? element("bdi", { class: "answer" }, text) : null;
     return element("p", { class: "decision" }, given, " ", by, element("bdi", {}, reason));
   }
 
@@ -219,6 +230,7 @@
       { class: "rollout", id: `response-${i + 1}`, tabindex: "-1", "aria-label": title },
       element("header", {}, element("h3", {}, `Response ${i + 1}`), verdict(rollout)),
       answerNode(rollout),
+      lastAnswerNode(rollout),
       componentsNode(rollout),
       faultsNode(rollout),
       keyStepsNode(group, rollout),
