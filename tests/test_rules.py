@@ -193,11 +193,11 @@ CASES = {
     ),
     "traces of an attempt that went further": Case(
         (PAPER, node("trace_dir=traces"), "trainer.default_local_dir=ckpt"),
-        warned=(f"{node('trace_dir=traces')} holds steps 6 to 7, and the run goes on from step 5",),
+        warned=(f"{node('trace_dir=traces')} holds step 6, and the run goes on from step 5",),
         files=(
             ("ckpt/latest_checkpointed_iteration.txt", "5"),
             ("ckpt/global_step_5/data.pt", "x"),
-            *((f"traces/train/step-{step:06d}.jsonl", "") for step in range(1, 8)),
+            *((f"traces/train/step-{step:06d}.jsonl", "") for step in range(1, 7)),
         ),
     ),
     "a group of one": Case((PAPER, f"{ROLLOUT}.n=1"), refused=(f"{ROLLOUT}.n=1",)),

@@ -25,9 +25,8 @@ def _later_steps(run: Run) -> list[str]:
     )
     if not steps:
         return []
-    return [
-        f"{run.said(TRACE_DIR)} holds steps {steps[0]} to {steps[-1]}, and the run goes on from step {start}"
-    ]
+    held = f"step {steps[0]}" if len(set(steps)) == 1 else f"steps {steps[0]} to {steps[-1]}"
+    return [f"{run.said(TRACE_DIR)} holds {held}, and the run goes on from step {start}"]
 
 
 RULES = (
