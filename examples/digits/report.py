@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from provenance import provenance
-from scipy.stats import bootstrap
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from verl_stepgrpo.evaluation.summary import changes
 from verl_stepgrpo.traces.files import read_trace
 from verl_stepgrpo.traces.rows import TraceRow
 
@@ -48,14 +48,12 @@ def summary(rows: list[TraceRow]) -> dict[str, float]:
     return {**means, "n": len(rows)}
 
 
-def paired_difference(before: list[TraceRow], after: list[TraceRow], seed: int) -> tuple[float, list[float]]:
-    """Return the difference in accuracy and its 95% interval (paired bootstrap over images)."""
-    differences = np.array(
-        [a.components["acc"] - b.components["acc"] for b, a in zip(before, after, strict=True)]
-    )
-    result = bootstrap((differences,), np.mean, n_resamples=10_000, method="percentile", rng=seed)
-    interval = result.confidence_interval
-    return float(differences.mean()), [float(interval.low), float(interval.high)]
+def paired_difference(before: list[TraceRow], after: list[TraceRow]) -> tuple[float, list[float]]:
+    """Return the difference in accuracy and its 95% interval, which ``verl-stepgrpo report`` gives of the same rows."""
+    by_image = [{i: [row.defined] for i, row in enumerate(rows)} for rows in (before, after)]
+    found = changes(*by_image)["acc"].difference
+    # Where all images are alike there is no interval.
+    return found.mean, list(found.interval or (found.mean, found.mean))
 
 
 def draw_curves(trace: Path, path: Path) -> None:
@@ -116,7 +114,7 @@ def main() -> None:
     after_by = by_index(validations / f"step-{args.rl_steps:06d}.jsonl")
     shared = sorted(before_by.keys() & after_by.keys())
     before, after = [before_by[i] for i in shared], [after_by[i] for i in shared]
-    difference, interval = paired_difference(before, after, args.seed)
+    difference, interval = paired_difference(before, after)
     draw_curves(args.out / "trace", args.out / "curves.png")
     same, checked = exported_model_agrees(
         args.out / "model-rl", args.out / "data" / "heldout.parquet", after_by

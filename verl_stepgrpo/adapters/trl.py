@@ -13,13 +13,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from verl_stepgrpo.adapters.batch import score_batch
-from verl_stepgrpo.rewards import ScoredResponse
+from verl_stepgrpo.rewards import ScoredResponse, defined
 from verl_stepgrpo.settings import NAME, RewardSettings
 
 LogMetric = Callable[[str, float], None]
 LogExtra = Callable[[str, list[Any]], None]
 
-RAR_PARTS = ("acc", "key_step_match", "answered", "verifier_timeout", "verifier_failed", "unparseable")
+RAR_PARTS = (
+    "acc",
+    "acc_flexible",
+    "key_step_match",
+    "answered",
+    "verifier_timeout",
+    "verifier_failed",
+    "unparseable",
+)
 RVR_PARTS = ("complete", "ordered")
 
 
@@ -69,11 +77,14 @@ def step_rvr(
 
 
 def _log_means(scored: Sequence[ScoredResponse], parts: Sequence[str], log_metric: LogMetric | None) -> None:
-    if log_metric is None or not scored:
+    """Log the mean of each part, over the completions that have it: a key-step match needs key steps."""
+    if log_metric is None:
         return
-    components = [result.components() for result in scored]
+    components = [defined(one.components(), has_key_steps=bool(one.key_steps)) for one in scored]
     for part in parts:
-        log_metric(f"{NAME}/{part}/mean", sum(values[part] for values in components) / len(components))
+        values = [own[part] for own in components if part in own]
+        if values:
+            log_metric(f"{NAME}/{part}/mean", sum(values) / len(values))
 
 
 def _found(result: ScoredResponse) -> str:
