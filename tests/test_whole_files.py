@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from helpers import trace_row
+from helpers import parquet, trace_row
 from raw_dataset import write_raw_dataset
+from test_evaluation import Server as EvalServer
+from test_evaluation import row as question
 
 from verl_stepgrpo import DataError
 from verl_stepgrpo.data import key_step_files
@@ -157,3 +159,21 @@ def test_a_report_for_which_there_is_no_room_leaves_the_older_one(tmp_path: Path
         assert done.returncode == status, done.stderr
     assert done.stderr == f"verl-stepgrpo: {out} cannot be used: File too large\n"
     assert out.read_bytes().rstrip().endswith(b"</html>")
+
+
+def test_an_evaluation_keeps_on_a_full_disk_what_was_answered(tmp_path: Path) -> None:
+    server = EvalServer()
+    file = parquet(tmp_path / "data.parquet", [question(i) for i in range(12)])
+    arguments = ["eval", file, "--model", "m", "--base-url", server.url, "--out", tmp_path / "out"]
+    done = on_a_full_disk(*arguments, kilobytes=8)
+    kept, line = done.stderr.splitlines()
+    n = (tmp_path / "out" / "responses.jsonl").read_bytes().count(b"\n")
+    said = f"verl-stepgrpo: {n} rows are answered and kept in {tmp_path}/out; the same command goes on there"
+    assert kept == said
+    assert line == f"verl-stepgrpo: {tmp_path}/out/responses.jsonl cannot be used: File too large"
+    assert done.returncode == 2
+    server.bodies.clear()
+    assert on_a_full_disk(*arguments, kilobytes=1000).returncode == 0
+    server.close()
+    assert len(server.bodies) == 12 - n
+    assert 3 <= n < 12

@@ -134,7 +134,7 @@ def kept(out: Path, samples: int) -> int:
     """Return how many questions an interrupted run into ``out`` need not ask again."""
     try:
         with (out / RESPONSES).open("rb") as file:
-            return sum(1 for _ in file) // samples
+            return sum(line.endswith(b"\n") for line in file) // samples
     except FileNotFoundError:
         return 0
 
