@@ -286,18 +286,19 @@ class TestEstimatorWithComponents:
     @staticmethod
     def judged(key: str, acc: float, shares: list[float], ends: list[int]):
         from verl_stepgrpo.bridge.judged import Judged
+        from verl_stepgrpo.traces.rows import Decision, Judgement, StepSpan
 
-        trace = {
-            "key_step_share": sum(shares),
-            "key_steps": [
-                {"matched": share > 0, "step": i, "wordings": ["w"]} for i, share in enumerate(shares)
-            ],
-            "steps": [
-                {"token_end": end, "key_step_share": shares[i] if i < len(shares) else 0.0}
-                for i, end in enumerate(ends)
-            ],
-        }
-        return Judged(key, {"acc": acc, "score": 0.0}, trace)
+        components = {"acc": acc, "score": 0.0}
+        judgement = Judgement(
+            components=components,
+            key_step_share=sum(shares),
+            answer=Decision("", "none", ""),
+            key_steps=(),
+            steps=tuple(
+                StepSpan(i, 0, 0, end, shares[i] if i < len(shares) else 0.0) for i, end in enumerate(ends)
+            ),
+        )
+        return Judged(key, components, judgement)
 
     @pytest.fixture
     def batch(self) -> tuple[list, dict]:

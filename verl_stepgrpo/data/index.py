@@ -46,6 +46,11 @@ def traced(value: object) -> Any:
     return value if _is_json(value) else str(value)
 
 
+def as_key(value: Any) -> Any:
+    """Return what names a row, as a trace has it, as a key of a dict: a list or an object as its JSON."""
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
 def _own_value(index: object) -> object:
     """Return the Python value of a scalar of numpy's; anything else as it is."""
     return index.item() if isinstance(index, np.generic) else index

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from verl_stepgrpo.data.images import is_url, name_of, opened
-from verl_stepgrpo.data.index import traced
+from verl_stepgrpo.data.index import as_key, traced
 from verl_stepgrpo.data.rl_rows import image_of, raw_rows, reference_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.report.collect import Question
@@ -58,7 +58,7 @@ class Images:
                 except DataError:
                     continue  # training refuses it, so that no trace has it
                 source = None if reference.data_source is None else str(reference.data_source)
-                question = (source, traced(reference.index))
+                question = (source, as_key(traced(reference.index)))
                 if question in left:
                     place, truth = f"{file}, row {number}", left.pop(question)
                     places[question] = self._add_row(place, row, reference.ground_truth, truth)

@@ -5,13 +5,13 @@ This module alone knows how a row is laid out as JSON (docs/traces.md). Pure: no
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from verl_stepgrpo.answers import Verdict
+from verl_stepgrpo.data.index import as_key
 from verl_stepgrpo.files import json_line
 from verl_stepgrpo.key_steps import KeyStepMatch
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, faults_of_form
@@ -133,8 +133,7 @@ class Judgement:
     @property
     def question(self) -> tuple[str | None, Any]:
         """What tells its question from others, and can be a key: ``data_source`` and ``index``."""
-        is_plain = isinstance(self.index, (str, int, float, type(None)))
-        return self.data_source, self.index if is_plain else json.dumps(self.index)
+        return self.data_source, as_key(self.index)
 
     @property
     def wordings(self) -> list[tuple[str, ...]]:
