@@ -170,6 +170,7 @@ def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredRes
         if rules not in judged:
             judged[rules] = score_response(row.response, row.ground_truth, row.wordings, one)
             require_judged(judged[rules].answer)
+            require_judged(judged[rules].last_answer)
         scored[one] = paid(judged[rules], one)
     return [scored[one] for one in settings]
 
