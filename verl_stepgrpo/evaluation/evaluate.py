@@ -231,6 +231,7 @@ class _Work:
             score_response(text, question.ground_truth, question.key_steps, reward),
             reward,
             index=question.index,
+            id=question.id,
             data_source=question.data_source,
             ground_truth=question.ground_truth,
             prompt=question.text,
