@@ -37,4 +37,4 @@ for command in eval key-steps prepare; do
     done
 done
 
-"$PYTHON_BIN" -m pytest -m slow tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py
+"$PYTHON_BIN" -m pytest -m slow tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py

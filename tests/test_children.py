@@ -96,3 +96,38 @@ def test_what_a_command_leaves_behind_ends_too(tmp_path: Path) -> None:
         process.wait(60)
         # It may have ended before it began: then there is nothing to leave.
         assert not any(is_running(int(path.stem)) for path in tmp_path.glob("*.pid"))
+
+
+def test_a_server_that_ends_while_it_is_asked_says_its_status_and_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In vLLM's place stands a server that dies when it has said that it is ready."""
+    from verl_stepgrpo.errors import EndedError
+    from verl_stepgrpo.serving.vllm import vllm_server
+
+    module = tmp_path / "vllm" / "entrypoints" / "openai" / "api_server.py"
+    module.parent.mkdir(parents=True)
+    for folder in module.relative_to(tmp_path).parents[:3]:
+        (tmp_path / folder / "__init__.py").touch()
+    module.write_text(
+        "import http.server, sys\n"
+        "class Handler(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(200)\n"
+        "        self.end_headers()\n"
+        "server = http.server.HTTPServer(('127.0.0.1', int(sys.argv[sys.argv.index('--port') + 1])), Handler)\n"
+        "server.handle_request()\n"
+        "print('RuntimeError: out of memory')\n"
+        "raise SystemExit(7)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+
+    def ask() -> None:
+        with vllm_server("m", [], tmp_path / "log"):
+            time.sleep(1)
+            raise EndedError("nobody answers")
+
+    with pytest.raises(
+        EndedError, match=r"vLLM's server ended with status 7\.[^$]*RuntimeError: out of memory"
+    ):
+        ask()
