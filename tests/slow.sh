@@ -4,7 +4,7 @@
 #   bash tests/slow.sh                about 90 minutes on 2 cores, of which:
 #   - the digits example in full length on three seeds (examples/digits/results), 45 minutes
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
-#   - signals at 300 random moments of eval, key-steps and prepare (tests/signals.json), 20 minutes
+#   - signals at 300 random moments of eval, key-steps and prepare (tests/signals.json), 15 minutes
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
 #   - two runs of the engine in an asynchronous mode whose rewards fail, 4 minutes, each time

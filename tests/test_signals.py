@@ -330,6 +330,15 @@ def test_a_signal_loses_nothing_and_leaves_nothing(commands: Commands, name: str
     assert disturb(commands, name, tmp_path, 2, "first tier").total() >= 2
 
 
+@pytest.mark.parametrize("name", WORKS)
+def test_the_committed_moments_are_hundreds(name: str) -> None:
+    met: Counter[str] = Counter()
+    for number in range(SLICES):
+        met.update(recorded()[f"{name} {number}"])
+    assert met.total() >= SLICES * MOMENTS
+    assert min(met[number.name] for number in QUIET) > SLICES * MOMENTS / 6
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(SLICES))
 @pytest.mark.parametrize("name", WORKS)
