@@ -30,12 +30,14 @@ GPU_COMMANDS = [block for block in blocks("bash") if "main_ppo" in block]
 
 def test_the_commands_are_the_ones_that_are_tested() -> None:
     commands = [block.strip() for block in blocks("bash") if block not in GPU_COMMANDS]
-    # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the others run
-    # in test_key_steps_command.py, test_prepare.py, test_lint.py, test_evaluation.py, test_doctor.py, test_report.py
-    # and test_replay.py.
+    # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the third is the
+    # recipes' stage `merge` (test_recipes.py); the others run in test_key_steps_command.py, test_prepare.py,
+    # test_lint.py, test_evaluation.py, test_doctor.py, test_report.py and test_replay.py.
     assert commands == [
         "bash examples/digits/run.sh",
         "bash tests/run.sh",
+        "python -m verl.model_merger merge --backend fsdp \\\n"
+        "    --local_dir checkpoints/global_step_100/actor --target_dir checkpoints/merged",
         "verl-stepgrpo key-steps data.json --out with-key-steps.jsonl --rules",
         "verl-stepgrpo prepare data.json --image-root images --out prepared",
         "verl-stepgrpo lint prepared/rl-train.parquet",
@@ -48,6 +50,13 @@ def test_the_commands_are_the_ones_that_are_tested() -> None:
         "verl-stepgrpo eval prepared/rl-val.parquet --model checkpoints/merged --out after --against before",
     ]
     assert all((ROOT / command.split()[1]).exists() for command in commands[:2])
+
+
+def test_the_first_gpu_command_leaves_the_checkpoint_that_is_merged_and_evaluated() -> None:
+    """verl saves nothing where save_freq is not above 0, its default."""
+    first = set(shlex.split(GPU_COMMANDS[0].replace("\\\n", " ")))
+    assert {"trainer.save_freq=100", "trainer.default_local_dir=checkpoints"} <= first
+    assert "--local_dir checkpoints/global_step_100/actor --target_dir checkpoints/merged" in README
 
 
 @pytest.mark.parametrize("command", GPU_COMMANDS)
