@@ -1,10 +1,12 @@
 """Build the digits task: real handwritten digits side by side, "What is the sum of the two digits?"
 
-The images come from scikit-learn's ``load_digits`` (UCI, 1,797 digits of 8x8 pixels), so nothing is
-downloaded. Digits 0-1499 are for training, 1500-1796 are held out: no held-out image shows a digit that
-was trained on. Writes three parquet files in verl's own format: ``sft.parquet`` (messages and images for
-verl's SFT trainer), ``train.parquet`` and ``heldout.parquet`` (prompts and images for verl's RL trainer,
-with the key steps in ``extra_info``). ``--digits 3`` makes it harder, ``--flawed`` the warm-up's format imperfect.
+The images come from scikit-learn's ``load_digits`` (UCI, 1,797 digits of 8x8 pixels by 13 writers, one writer after the
+other), so nothing is downloaded. No held-out image shows a digit that was trained on: digits 0-1499 are for training,
+1500-1796 are held out. With ``--apart`` the warm-up, RL and the held-out images each have digits of their own, dealt at
+random, so that RL shows what the warm-up never did, and all three show every writer. Writes three parquet files in
+verl's own format: ``sft.parquet`` (messages and images for verl's SFT trainer), ``train.parquet`` and
+``heldout.parquet`` (prompts and images for verl's RL trainer, with the key steps in ``extra_info``). ``--digits 3``
+makes it harder, ``--flawed`` the warm-up's format imperfect.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from sklearn.datasets import load_digits
 
+N_DIGITS = 1797
 N_TRAIN_DIGITS = 1500
 TILE = 28
 """Pixels per side of a digit: one visual token of Qwen2-VL (14-pixel patches, merged 2x2)."""
@@ -89,10 +92,36 @@ def key_steps(digits: Sequence[int]) -> list[list[str]]:
 
 
 def draw(rng: np.random.Generator, low: int, high: int, n: int, n_digits: int) -> list[tuple[int, ...]]:
-    """Return ``n`` distinct tuples of digit numbers in ``[low, high)``."""
+    """Return ``n`` distinct tuples of numbers in ``[low, high)``."""
     size = high - low
     flat = rng.choice(size**n_digits, size=n, replace=False)
     return [tuple(low + int(i) // size**k % size for k in reversed(range(n_digits))) for i in flat]
+
+
+class Drawn(NamedTuple):
+    """Which digits the images show, by their numbers in ``load_digits``: a tuple an image."""
+
+    sft: list[tuple[int, ...]]
+    train: list[tuple[int, ...]]
+    heldout: list[tuple[int, ...]]
+
+
+def draw_all(
+    rng: np.random.Generator, sft: int, train: int, heldout: int, n_digits: int, *, apart: bool = False
+) -> Drawn:
+    """Return so many images for the warm-up, RL and evaluation. ``apart`` is what ``--apart`` says above.
+
+    What is held out is the same for every ``rng``, so that runs can be compared.
+    """
+    held_out = draw(np.random.default_rng(0), N_TRAIN_DIGITS, N_DIGITS, heldout, n_digits)
+    if not apart:
+        drawn = draw(rng, 0, N_TRAIN_DIGITS, sft + train, n_digits)
+        return Drawn(drawn[:sft], drawn[sft:], held_out)
+    half = N_TRAIN_DIGITS // 2
+    for_sft, for_rl = draw(rng, 0, half, sft, n_digits), draw(rng, half, N_TRAIN_DIGITS, train, n_digits)
+    dealt = np.random.default_rng(0).permutation(N_DIGITS).tolist()
+    parts = ([tuple(dealt[i] for i in numbers) for numbers in part] for part in (for_sft, for_rl, held_out))
+    return Drawn(*parts)
 
 
 def image_of(digits: Any, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -145,6 +174,7 @@ def main() -> None:
     parser.add_argument(
         "--flawed", type=float, default=0.0, help="share of warm-up rows with each flaw of format"
     )
+    parser.add_argument("--apart", action="store_true", help="RL shows no digit of the warm-up's")
     parser.add_argument("--sft", type=int, default=9600, help="rows for the warm-up")
     parser.add_argument("--train", type=int, default=2048, help="rows for RL")
     parser.add_argument("--heldout", type=int, default=1024, help="rows for evaluation")
@@ -153,14 +183,12 @@ def main() -> None:
     digits = load_digits()
     args.out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(args.seed)
-    drawn = draw(rng, 0, N_TRAIN_DIGITS, args.sft + args.train, args.digits)
-    # What is held out is the same for every seed, so that runs can be compared.
-    heldout = draw(np.random.default_rng(0), N_TRAIN_DIGITS, len(digits.target), args.heldout, args.digits)
+    drawn = draw_all(rng, args.sft, args.train, args.heldout, args.digits, apart=args.apart)
     flaws = rng.random((args.sft, 2)) < args.flawed
     files = {
-        "sft.parquet": sft_rows(digits, drawn[: args.sft], flaws),
-        "train.parquet": rl_rows(digits, drawn[args.sft :]),
-        "heldout.parquet": rl_rows(digits, heldout),
+        "sft.parquet": sft_rows(digits, drawn.sft, flaws),
+        "train.parquet": rl_rows(digits, drawn.train),
+        "heldout.parquet": rl_rows(digits, drawn.heldout),
     }
     for name, rows in files.items():
         pq.write_table(pa.Table.from_pylist(rows), args.out / name)

@@ -15,10 +15,14 @@ SHOWN = {
     "seconds": re.compile(r"timing_s/step:([\d.e-]+)"),
 }
 EVERY_SFT_STEPS = 20
+WARM_UP = re.compile(r"^warm-up: (.*)")
+"""What warm_up.py says."""
 
 
 def describe(line: str) -> str | None:
-    """Return one short line for a step's line in verl's console log, or None for any other line."""
+    """Return one short line for a step's line in verl's console log or one of warm_up.py's, or None for any other."""
+    if said := WARM_UP.search(line):
+        return said.group(1)
     step = STEP.search(line)
     if not step:
         return None

@@ -8,7 +8,6 @@ The exported checkpoint is loaded and has to write what the trained model wrote.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,8 @@ matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
 import numpy as np
 import pyarrow.parquet as pq
-import torch
-from PIL import Image
+from greedy import respond
 from provenance import provenance
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from verl_stepgrpo.evaluation.summary import changes
 from verl_stepgrpo.traces.files import read_trace
@@ -81,22 +78,11 @@ def draw_curves(trace: Path, path: Path) -> None:
 
 def exported_model_agrees(model_folder: Path, heldout: Path, after: dict[int, TraceRow]) -> tuple[int, int]:
     """Return on how many held-out images the exported checkpoint writes what the trained model wrote."""
-    processor = AutoProcessor.from_pretrained(model_folder)
-    model = AutoModelForImageTextToText.from_pretrained(model_folder, dtype=torch.float32).eval()
-    same = 0
     rows = pq.read_table(heldout).slice(0, N_EXPORT_CHECKED).to_pylist()
-    for row in rows:
-        question = row["prompt"][0]["content"].removeprefix("<image>")
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        prompt = processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        image = Image.open(io.BytesIO(row["images"][0]["bytes"]))
-        inputs = processor(text=[prompt], images=[image], return_tensors="pt")
-        with torch.no_grad():
-            output = model.generate(**inputs, max_new_tokens=128, do_sample=False)
-        text = processor.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        same += text == after[row["extra_info"]["index"]].response
+    responses = respond(model_folder, rows)
+    same = sum(
+        text == after[row["extra_info"]["index"]].response for row, text in zip(rows, responses, strict=True)
+    )
     return same, len(rows)
 
 
@@ -105,7 +91,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--rl-steps", type=int, required=True)
-    parser.add_argument("--warmup-steps", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True, help="wall time of the whole command")
     args = parser.parse_args()
 
@@ -127,7 +112,8 @@ def main() -> None:
         "difference_ci95": interval,
         "seed": args.seed,
         "minutes": round(args.seconds / 60, 2),
-        "settings": {"rl_steps": args.rl_steps, "warmup_steps": args.warmup_steps, "group": "digits_cpu"},
+        "warmup": json.loads((args.out / "warmup" / "stopped.json").read_text()),
+        "settings": {"rl_steps": args.rl_steps, "group": "digits_cpu"},
         "exported_model": {"same_responses": same, "n": checked},
         **provenance(),
     }

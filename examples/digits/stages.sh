@@ -51,16 +51,18 @@ failed() {
     tail -n "+$line" "$2" | tail -n 50 >&2
 }
 
-# Warm the model up with verl's own SFT trainer, on the same images and through the same processor as the RL job.
+# warm_up [TRAINER [OVERRIDE...]]: warm the model up on the same images and through the same processor as the RL job, for
+# at most WARMUP_STEPS. TRAINER is verl's own unless it is named (warm_up.py is, for one).
 warm_up() {
-    local engine=()
+    local trainer=(-m verl.trainer.sft_trainer) engine=()
+    [ $# = 0 ] || { trainer=("$1"); shift; }
     [ "${VERL_PLATFORM:-}" != cpu ] || engine=("+stepgrpo_warmup=cpu")
-    stage warmup 1200 torchrun --standalone --nproc_per_node=1 -m verl.trainer.sft_trainer \
+    stage warmup 1200 torchrun --standalone --nproc_per_node=1 "${trainer[@]}" \
         "${engine[@]}" data.train_files="$OUT/data/sft.parquet" \
         data.train_batch_size=32 data.micro_batch_size_per_gpu=32 data.use_dynamic_bsz=False \
         model.path="$OUT/model" engine.seed="$SEED" trainer.seed="$SEED" \
         optim.lr=3e-3 optim.lr_warmup_steps=20 "optim.betas=[0.9,0.98]" \
         trainer.total_epochs=1 trainer.total_training_steps="$WARMUP_STEPS" "trainer.logger=[console]" \
         trainer.project_name=digits trainer.experiment_name=warmup \
-        trainer.default_local_dir="$OUT/warmup" "checkpoint.save_contents=[model,optimizer,extra,hf_model]"
+        trainer.default_local_dir="$OUT/warmup" "checkpoint.save_contents=[model,optimizer,extra,hf_model]" "$@"
 }
