@@ -285,6 +285,13 @@ class TestCommand:
         summaries = json.loads((tmp_path / "out" / RESULTS).read_text())
         assert [one["settings"] for one in summaries] == [{}, {"alpha": 0, "M": 2}, {"alpha": 0.5, "M": 2}]
 
+    def test_of_an_evaluation_it_says_that_settings_of_the_advantage_change_nothing(
+        self, tmp_path: Path
+    ) -> None:
+        TraceWriter(tmp_path).write("val", 0, [trace_row(text, credit=None) for text in ALL])
+        done = self.run(tmp_path / "val", "--set", "credit=trajectory,step")
+        assert "had no advantages: what makes advantages of rewards changes nothing" in done.output
+
     def test_a_column_is_there_where_a_setting_changes_it(self, tmp_path: Path) -> None:
         train(tmp_path, [ALL])
         table, same = self.run(tmp_path, "--set", "alpha=0,0.5").output.split("The same in all rows: ")

@@ -569,7 +569,15 @@ def _show_replay(found: Replay) -> None:
         typer.echo(
             "The same in all rows: " + ", ".join(f"{name.replace('_', ' ')} {rows[0][name]}" for name in same)
         )
+    _show_what_replay_left_out(found)
+
+
+def _show_what_replay_left_out(found: Replay) -> None:
     logged = found.summaries[0]
+    if logged.flipped is None:
+        typer.echo(
+            "These responses had no advantages: what makes advantages of rewards changes nothing here."
+        )
     if 0 < logged.with_key_steps < logged.responses:
         typer.echo(
             f"key step match is a mean over the responses whose prompt has key steps: {logged.with_key_steps} of "
