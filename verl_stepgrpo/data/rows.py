@@ -21,7 +21,7 @@ from verl_stepgrpo.data.prompts import IMAGE_MARK, prompt
 from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.key_steps import parse_key_steps
-from verl_stepgrpo.rewards import faults_of_order, missing_parts, score_response
+from verl_stepgrpo.rewards import faults_of_form, score_response
 from verl_stepgrpo.sections import final_answer, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
@@ -179,12 +179,11 @@ def _key_steps_of_solution(
         if require_judged(scored.answer).correct
         else [f"its answer is judged wrong ({scored.answer.reason})"]
     )
+    missing, disorder = faults_of_form(scored, reward)
     if not scored.complete:
-        needs_description = reward.image_description == "required"
-        missing = missing_parts(scored.sections, needs_description=needs_description)
         wrong.append(f"it is not complete ({', '.join(missing)})")
     if not scored.ordered:
-        wrong.append(f"it is not in order ({', '.join(faults_of_order(scored.sections))})")
+        wrong.append(f"it is not in order ({', '.join(disorder)})")
     if wrong and item.is_reflective:
         wrong.append("it takes a step back: give the answer as answer, and leave the key solution out")
     if wrong and not scored.sections:

@@ -23,19 +23,9 @@ SCHEMA = 2
 READABLE = (1, 2)
 """Versions that are read. Schema 1 had no ``split``, ``faults`` and ``id``, and fewer components."""
 
-FIRST_COMPONENTS = (
-    "score",
-    "acc",
-    "step_rar",
-    "step_rvr",
-    "key_step_match",
-    "complete",
-    "ordered",
-    "answered",
-    "verifier_timeout",
-    "unparseable",
-)
-"""Those of schema 1, which every row has; the others of ``SCORE_KEYS`` are in the rows of later versions."""
+LATER_COMPONENTS = ("acc_flexible", "verifier_failed")
+FIRST_COMPONENTS = tuple(key for key in SCORE_KEYS if key not in LATER_COMPONENTS)
+"""Those of schema 1, which every row has; the later ones of ``SCORE_KEYS`` are in the rows of later versions."""
 
 TRAIN, VAL = "train", "val"
 """Splits: training steps, and validations; an evaluation is a validation at step 0."""
