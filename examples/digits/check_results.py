@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-MIN_SEEDS = 3
+MIN_SEEDS = 5
 MIN_IMAGES = 1000
 WARMED_UP = (0.5, 0.7)
 """Accuracy on some of RL's images at which a warm-up may end: it is asked every 10 steps, and rises steeply there."""
