@@ -19,6 +19,9 @@ GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage
 WITH_KEY_STEPS = "with_key_steps"
 """Name of the share of responses whose prompt has key steps: of so many ``key_step_match`` is the mean."""
 
+NO_ADVANTAGE = 1e-6
+"""Advantages nearer to 0 than this have no sign and train nothing: the trainer has them in float32."""
+
 MAX_DECOY_RESPONSES = 256
 """Responses of a step, evenly spread, in which decoys are looked for: about a third of a second."""
 

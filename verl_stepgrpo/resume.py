@@ -13,8 +13,11 @@ from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.files import json_line, write_whole
 
 
-def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
+def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> str:
     """Write into ``mark`` which ``source`` and ``options`` (a dataclass) a run has; where a run has begun, compare.
+
+    Returns:
+        The digest of ``source``.
 
     Args:
         mark: The file.
@@ -26,7 +29,8 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
         ConfigError: The run was begun with another source or other options; says which. Or ``mark`` cannot be read.
     """
     # As it is read again below: without tuples and paths.
-    ours = json.loads(json.dumps({"source": digest(source), **asdict(options)}, default=str))
+    found = digest(source)
+    ours = json.loads(json.dumps({"source": found, **asdict(options)}, default=str))
     if has_begun and mark.exists():
         theirs = _read(mark)
         if theirs != ours:
@@ -34,9 +38,10 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> None:
                 f"{mark} is of a run that was begun with {'; '.join(_differences(theirs, ours, source))}. Go on with "
                 f"that, name another folder, or remove {mark.parent}."
             )
-        return
+        return found
     mark.parent.mkdir(parents=True, exist_ok=True)
     write_whole(mark, json.dumps(ours))
+    return found
 
 
 def _read(mark: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import, since every trainer process asks; a user's own manager is loaded when it
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_stepgrpo.bridge.own_files import imports_package
 from verl_stepgrpo.errors import ConfigError
-from verl_stepgrpo.settings import NAME, NODE, AdvantageSettings, RewardSettings, RunSettings
+from verl_stepgrpo.settings import NAME, NODE, RunSettings
 
 ESTIMATOR = "algorithm.adv_estimator"
 MANAGER = "reward.reward_manager.name"
@@ -24,12 +23,7 @@ SOURCE = "reward.reward_manager.source"
 MODULE = "reward.reward_manager.module.path"
 FUNCTION = "reward.custom_reward_function.path"
 
-DEFAULTS: Mapping[str, Any] = {
-    field.name: field.default
-    for part in (RewardSettings, AdvantageSettings, RunSettings)
-    for field in dataclasses.fields(part)
-    if field.default is not dataclasses.MISSING
-}
+DEFAULTS: Mapping[str, Any] = RunSettings().to_mapping()
 """The keys of the node, and what each is where nobody sets it."""
 
 
@@ -56,6 +50,11 @@ def uses_stepgrpo(config: DictConfig) -> bool:
         or any(OmegaConf.select(config, key) == NAME for key in managers)
         or OmegaConf.select(config, NODE) is not None
     )
+
+
+def files_of(value: Any) -> list[str]:
+    """Return the files that a key of verl's names: one, several, or none."""
+    return [value] if isinstance(value, str) else list(value or ())
 
 
 @dataclass(frozen=True)

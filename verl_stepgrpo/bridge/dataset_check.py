@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from verl_stepgrpo.bridge.asked import files_of
 from verl_stepgrpo.data.index import check_index
 from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.prompts import IMAGE_MARK
@@ -38,8 +39,7 @@ def check_files(files: Any, key: str) -> None:
         DataError: A file cannot be read or has no rows, or rows cannot be scored or shown; says file, row and
             reason of the first few.
     """
-    paths = [files] if isinstance(files, str) else list(files or ())
-    for path in paths:
+    for path in files_of(files):
         problems, without_key_steps, n = _check_file(path, key)
         if problems:
             shown = "\n".join(f"  {path}, row {row}: {reason}" for row, reason in problems[:SHOWN_ERRORS])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
-from typing import Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import RayError
 
+from verl_stepgrpo.bridge.asked import files_of
 from verl_stepgrpo.settings import RunSettings
 from verl_stepgrpo.traces.files import set_aside_later_steps
 from verl_stepgrpo.traces.header import DataFile, Start, weights_of
@@ -47,14 +47,10 @@ def _write(folder: Path, settings: RunSettings, config: DictConfig, step: int, c
     model = OmegaConf.select(config, "actor_rollout_ref.model.path")
     files = {split: OmegaConf.select(config, f"data.{split}_files") for split in (TRAIN, VAL)}
     try:
-        data = {split: [DataFile.of(path) for path in _listed(paths)] for split, paths in files.items()}
+        data = {split: [DataFile.of(path) for path in files_of(paths)] for split, paths in files.items()}
         Start(step, settings.to_mapping(), command, model, weights_of(str(model)), data).write(folder)
     except OSError as error:
         logger.error("%s gets no header, so that replay will not know the settings: %s", folder, error)
-
-
-def _listed(paths: Any) -> list[str]:
-    return [paths] if isinstance(paths, str) else list(paths or ())
 
 
 def driver_command() -> str | None:

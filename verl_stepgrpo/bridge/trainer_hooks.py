@@ -227,9 +227,8 @@ def training_row(row: Judged, advantages: TokenAdvantages | None, step: int) -> 
     if row.judgement is None:
         return None
     credit = None if advantages is None else advantages.credit(row.step_ends)
-    return TraceRow(
-        **vars(row.judgement), split=TRAIN, step=step, uid=row.uid, session=row.session, credit=credit
-    )
+    place = {"split": TRAIN, "step": step, "uid": row.uid, "session": row.session}
+    return TraceRow.of(row.judgement, **place, credit=credit)
 
 
 def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int) -> list[TraceRow]:

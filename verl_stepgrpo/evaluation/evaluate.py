@@ -107,7 +107,8 @@ def evaluate(
     """
     responses = out / RESPONSES
     # Before anything is taken out of it: with another number of samples no question there is done.
-    begin(out / "options.json", file, options, has_begun=responses.exists() and responses.stat().st_size > 0)
+    has_begun = responses.exists() and responses.stat().st_size > 0
+    sha256 = begin(out / "options.json", file, options, has_begun=has_begun)
     done = settle(responses, options.samples, set_aside)
     judge_again(responses, options.reward)
     asked = range(min(n_rows(file), sys.maxsize if limit is None else limit))
@@ -116,7 +117,7 @@ def evaluate(
     failed = 0
     if open_rows:
         settings = RunSettings(options.reward).to_mapping()
-        data = {VAL: [DataFile.of(str(file))]}
+        data = {VAL: [DataFile(str(file), sha256)]}
         Start(0, settings, shlex.join(sys.argv), options.model, options.weights, data).write(out)
         with serving as server:
             failed = asyncio.run(_ask(file, out, options, server, api_key, set(open_rows), progress))

@@ -14,14 +14,11 @@ from scipy.stats import spearmanr
 from torch.nn.utils.rnn import pad_sequence
 
 from verl_stepgrpo.advantage import Scale, credited, group_ids
-from verl_stepgrpo.curves import Outcome, curve_name, curves
+from verl_stepgrpo.curves import NO_ADVANTAGE, Outcome, curve_name, curves
 from verl_stepgrpo.replay.rescoring import Rescored, Score, Spans
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, UNDEFINED_WITHOUT_KEY_STEPS
 from verl_stepgrpo.settings import RunSettings
-
-NO_ADVANTAGE = 1e-6
-"""Advantages nearer to 0 than this have no sign: the trainer has them in float32."""
 
 
 @dataclass(frozen=True)

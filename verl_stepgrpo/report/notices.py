@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verl_stepgrpo.curves import WITH_KEY_STEPS
+from verl_stepgrpo.curves import NO_ADVANTAGE, WITH_KEY_STEPS
 from verl_stepgrpo.evaluation.summary import ALMOST_ALL
 from verl_stepgrpo.report.collect import Run, StepSummary
 from verl_stepgrpo.traces.rows import TRAIN, VAL
-
-NO_ADVANTAGE = 1e-6
-"""Advantages nearer to 0 than this train nothing: the trainer has them in float32."""
 
 
 def notices(run: Run) -> list[str]:
@@ -23,7 +20,11 @@ def notices(run: Run) -> list[str]:
 
 def trains(run: Run) -> bool:
     """Return whether any advantage of a run differs from 0."""
-    return any(abs(a) > NO_ADVANTAGE for step in run.of(TRAIN) for a in step.advantages)
+    return _have_advantages(run.of(TRAIN))
+
+
+def _have_advantages(steps: Sequence[StepSummary]) -> bool:
+    return any(abs(a) > NO_ADVANTAGE for step in steps for a in step.advantages)
 
 
 def _of_training(steps: Sequence[StepSummary]) -> list[str]:
@@ -31,7 +32,7 @@ def _of_training(steps: Sequence[StepSummary]) -> list[str]:
         return []
     said = []
     equal = _mean(steps, "groups_without_variance")
-    if all(abs(a) <= NO_ADVANTAGE for step in steps for a in step.advantages):
+    if not _have_advantages(steps):
         said.append("Nothing was trained: all advantages are 0.")
     if equal is not None and equal >= ALMOST_ALL:
         share = "Every group has" if equal == 1 else f"{equal:.1%} of the groups have"

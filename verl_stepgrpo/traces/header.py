@@ -132,7 +132,3 @@ class SettingsByStep:
         # A validation before the first step of a resumed run belongs to both sides; the first was the model's.
         behind = [settings for from_step, settings in self._starts if from_step < step]
         return behind[-1] if behind else self._starts[0][1]
-
-    def all(self) -> list[RunSettings]:
-        """Return each that some steps were made with, once."""
-        return list(dict.fromkeys(settings for _, settings in self._starts)) or [RunSettings()]

@@ -185,8 +185,12 @@ class TraceRow(Judgement):
 
     @classmethod
     def of(cls, judgement: Judgement, *, credit: Credit | None = None, **place: Any) -> TraceRow:
-        """Return ``judgement`` at a ``step``, ``uid`` and ``session``, of training where there is a ``credit``."""
-        return cls(**vars(judgement), **place, split=VAL if credit is None else TRAIN, credit=credit)
+        """Return ``judgement`` at a ``step``, ``uid`` and ``session``.
+
+        Without a ``split`` it is of training where there is a ``credit``.
+        """
+        split = VAL if credit is None else TRAIN
+        return cls(**vars(judgement), **{"split": split, **place}, credit=credit)
 
     def to_json(self) -> dict[str, Any]:
         place = {"split": self.split, "step": self.step, "uid": self.uid, "session": self.session}
