@@ -108,9 +108,11 @@
   function draw(node) {
     const chart = byNode.get(node);
     const options = { displayModeBar: false, responsive: true };
+    const first = !drawn.has(node);
+    // Before it is laid out: colours that change meanwhile are drawn anew too.
+    drawn.add(node);
     Plotly.react(node, traces(chart), layout(chart, node.clientHeight), options).then(() => {
-      if (!drawn.has(node)) node.on("plotly_click", (event) => choose(chart, event.points[0]));
-      drawn.add(node);
+      if (first) node.on("plotly_click", (event) => choose(chart, event.points[0]));
     });
   }
 
