@@ -185,7 +185,8 @@ class TestPage:
         opened = Opened(browser, run / "report.html", color_scheme="light")
         body, line = opened.page.locator("body"), opened.page.locator("#chart-acc .js-line").first
         line.wait_for(state="attached")
-        light = {name: colour(body, name) for name in ("background-color", "color")} | {"stroke": colour(line, "stroke")}
+        light = {name: colour(body, name) for name in ("background-color", "color")}
+        light["stroke"] = colour(line, "stroke")
         # At once: what is still being drawn must change too. A browser says so at its next frame, so this waits.
         opened.page.emulate_media(color_scheme="dark")
         expect(body).not_to_have_css("background-color", light["background-color"])
