@@ -16,13 +16,15 @@ from pathlib import Path
 
 from rapidfuzz import fuzz
 
-from verl_stepgrpo import compute_score, reference, symbolic
-from verl_stepgrpo.answers import judge_answer
-from verl_stepgrpo.key_steps import match_key_steps
+from verl_stepgrpo import compute_score
+from verl_stepgrpo.judging import authors_rules as reference
+from verl_stepgrpo.judging.answers import symbolic
+from verl_stepgrpo.judging.answers.judge import judge_answer
+from verl_stepgrpo.judging.answers.symbolic import Equality
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.rewards import is_complete, is_ordered
-from verl_stepgrpo.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.symbolic import Equality
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
 RESPONSE = """### Image Description:

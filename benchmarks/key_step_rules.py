@@ -15,10 +15,10 @@ from collections import defaultdict
 from pathlib import Path
 
 from verl_stepgrpo.data.key_step_rules import MAX_WORDS, rule_key_steps
-from verl_stepgrpo.key_steps import match_key_steps
-from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.reading.tokens import tokenize
+from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.tokens import tokenize
 
 LABELLED = Path(__file__).resolve().parents[1] / "tests" / "data" / "key_steps.jsonl"
 MIN_LABELLED = 20

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
-from verl_stepgrpo import symbolic
+from verl_stepgrpo.judging.answers import symbolic
 from verl_stepgrpo.rewards import score_response
 from verl_stepgrpo.settings import RewardSettings
 

@@ -7,7 +7,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_stepgrpo import algebra
+from verl_stepgrpo.judging.answers import algebra
 
 EQUAL = [
     ("x^{2}-9", "(x-3)(x+3)"),

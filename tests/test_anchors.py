@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_stepgrpo.anchors import SentenceIndex
-from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps
-from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.judging.key_steps.anchors import SentenceIndex
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
+from verl_stepgrpo.judging.sections import parse_sections
 
 CASES = judging.load("key_steps.jsonl")
 

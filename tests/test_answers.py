@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verl_stepgrpo.answers import judge_answer
+from verl_stepgrpo.judging.answers.judge import judge_answer
 
 RIGHT = [
     ("A. 12", "A", "choice"),

@@ -27,7 +27,7 @@ ALLOWED = {
     "doctor": PURE | {"ray", "transformers", "packaging"},
     "cli.py": PURE | {"typer", "rich"},
     "advantage.py": PURE | {"torch"},
-    "symbolic_worker.py": PURE | {"sympy"},
+    "judging": PURE | {"sympy"},
 }
 
 

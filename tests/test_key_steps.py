@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_stepgrpo import DataError, parse_key_steps
-from verl_stepgrpo.key_steps import KeyStepMatch, match_key_steps
-from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
+from verl_stepgrpo.judging.sections import parse_sections
 
 FOUND = [
     ("AB = 5 cm", "AB = 5"),

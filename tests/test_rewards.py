@@ -19,8 +19,8 @@ from verl_stepgrpo import (
     parse_key_steps,
     score_response,
 )
+from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.rewards import faults_of_order, missing_parts
-from verl_stepgrpo.sections import parse_sections
 
 KEY_STEPS = [["first digit is 3"], ["second digit is 5"], ["3 + 5 = 8"]]
 STEPS = ["The first digit is 3.", "The second digit is 5.", "3 + 5 = 8"]

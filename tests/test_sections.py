@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_stepgrpo.sections import Kind, parse_sections
+from verl_stepgrpo.judging.sections import Kind, parse_sections
 
 RESPONSE = (
     "### Image Description:\nTwo digits.\n### Rationales:\nAdd them.\n### Let's think step by step.\n"

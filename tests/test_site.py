@@ -21,7 +21,7 @@ import verl_stepgrpo
 from verl_stepgrpo import score_response
 from verl_stepgrpo.data.lint import CHECKS
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS
-from verl_stepgrpo.sections import Kind, parse_sections
+from verl_stepgrpo.judging.sections import Kind, parse_sections
 from verl_stepgrpo.settings import NODE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,7 +196,7 @@ class TestExamples:
             assert (found["acc"], found["acc_flexible"]) == (float(acc), float(flexible)), response
 
     def test_every_layer_of_the_answer_is_named_in_its_order(self) -> None:
-        from verl_stepgrpo.answers import _LAYERS
+        from verl_stepgrpo.judging.answers.judge import _LAYERS
 
         named = [layer for layer, _ in tables("rewards.md", "layer", "what it compares")]
         layers = [layer.__name__.removeprefix("_by_") for layer in _LAYERS]

@@ -15,8 +15,8 @@ import psutil
 import pytest
 import ray
 
-from verl_stepgrpo import symbolic, symbolic_worker
-from verl_stepgrpo.symbolic import Equality, SymbolicChecker, VerifierFailedError
+from verl_stepgrpo.judging.answers import symbolic, symbolic_worker
+from verl_stepgrpo.judging.answers.symbolic import Equality, SymbolicChecker, VerifierFailedError
 
 ENDLESS = "$(a+b+c+d+f+g+h)^{60}$"
 
@@ -169,7 +169,7 @@ def test_in_a_ray_actor_whose_worker_ends_with_it() -> None:
 def test_no_worker_is_left_behind_when_its_parent_is_killed(question: str) -> None:
     code = (
         "import time\n"
-        "from verl_stepgrpo import symbolic\n"
+        "from verl_stepgrpo.judging.answers import symbolic\n"
         "symbolic.TIME_LIMIT = 60\n"
         "checker = symbolic.SymbolicChecker()\n"
         "checker.ask('$x$', '$x$')\n"

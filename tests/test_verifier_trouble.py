@@ -21,9 +21,10 @@ import psutil
 import pytest
 from helpers import trace_row
 
-from verl_stepgrpo import RewardSettings, score_response, symbolic
-from verl_stepgrpo.answers import judge_answer
-from verl_stepgrpo.symbolic import Equality, SymbolicChecker, VerifierFailedError
+from verl_stepgrpo import RewardSettings, score_response
+from verl_stepgrpo.judging.answers import symbolic
+from verl_stepgrpo.judging.answers.judge import judge_answer
+from verl_stepgrpo.judging.answers.symbolic import Equality, SymbolicChecker, VerifierFailedError
 from verl_stepgrpo.traces.files import TraceWriter
 
 ANSWER, REFERENCE = r"\sin(x)+1", r"1+\sin x"
@@ -384,7 +385,7 @@ def test_a_worker_finds_the_package_where_its_parent_does(tmp_path: Path) -> Non
     venv.create(tmp_path, symlinks=True, with_pip=False)
     code = (
         f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"
-        "from verl_stepgrpo.answers import judge_answer\n"
+        "from verl_stepgrpo.judging.answers.judge import judge_answer\n"
         f"print(judge_answer({ANSWER!r}, {REFERENCE!r}).reason)\n"
     )
     command = [str(tmp_path / "bin" / "python"), "-I", "-c", code]

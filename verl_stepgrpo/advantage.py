@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from verl_stepgrpo.reference import STD_EPSILON
-from verl_stepgrpo.settings import RunSettings
+from verl_stepgrpo.settings import STD_EPSILON, RunSettings
 
 
 def group_ids(uids: Iterable[object]) -> torch.Tensor:

@@ -9,9 +9,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.key_steps import KeyStep, match_key_steps
+from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
+from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.rewards import SCORE_KEYS
-from verl_stepgrpo.sections import parse_sections
 
 GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong")
 """What ``curves`` says of groups."""

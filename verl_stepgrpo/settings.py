@@ -21,6 +21,9 @@ NAME = "stepgrpo"
 NODE = f"algorithm.{NAME}"
 """Where the settings live in verl's configuration."""
 
+STD_EPSILON = 1e-4
+"""The authors' code divides by std + 1e-4; the paper by std."""
+
 MODES = ("paper", "reference")
 DESCRIPTIONS = ("required", "optional")
 CREDITS = ("trajectory", "step")

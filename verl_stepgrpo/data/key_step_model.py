@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from verl_stepgrpo.key_steps import KeyStep, match_key_steps
-from verl_stepgrpo.sections import parse_sections
+from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
+from verl_stepgrpo.judging.reading.tokens import tokenize
+from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.serving.client import ChatServer, FailedError
-from verl_stepgrpo.tokens import tokenize
 
 MAX_KEY_STEPS = 12
 MAX_WORDINGS = 6

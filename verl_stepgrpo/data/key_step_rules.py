@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from verl_stepgrpo.key_steps import FUNCTION_WORDS, KeyStep, match_key_steps
-from verl_stepgrpo.sections import Kind, parse_sections
-from verl_stepgrpo.tokens import UNITS, Token, tokenize
+from verl_stepgrpo.judging.key_steps.match import FUNCTION_WORDS, KeyStep, match_key_steps
+from verl_stepgrpo.judging.reading.tokens import UNITS, Token, tokenize
+from verl_stepgrpo.judging.sections import Kind, parse_sections
 
 MAX_WORDS = 3
 """Longest phrase, in words."""

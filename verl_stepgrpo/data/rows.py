@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.answers import require_judged
 from verl_stepgrpo.data.images import content_of, decoded, encoded, mended, name_of
 from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt, wrong_in_warm_up
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.prompts import IMAGE_MARK, prompt
 from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.key_steps import parse_key_steps
+from verl_stepgrpo.judging.answers.judge import require_judged
+from verl_stepgrpo.judging.key_steps.match import parse_key_steps
+from verl_stepgrpo.judging.sections import final_answer, parse_sections
 from verl_stepgrpo.rewards import faults_of_form, score_response
-from verl_stepgrpo.sections import final_answer, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
 

@@ -65,7 +65,9 @@ def probe() -> dict[str, Any]:
         "said": said.messages,
         "registered": registered,
         "trl": _trl(),
-        "verifier": _attempt(lambda: importlib.import_module("verl_stepgrpo.symbolic").check())[1],
+        "verifier": _attempt(
+            lambda: importlib.import_module("verl_stepgrpo.judging.answers.symbolic").check()
+        )[1],
         "accelerators": _accelerators(),
     }
 

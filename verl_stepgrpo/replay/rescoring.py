@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
-from verl_stepgrpo.answers import require_judged
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.judging.answers.judge import require_judged
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, paid, score_response
 from verl_stepgrpo.settings import RewardSettings, RunSettings

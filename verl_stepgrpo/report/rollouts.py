@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from verl_stepgrpo.curves import GroupState, group_states
-from verl_stepgrpo.key_steps import KeyStepMatch
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+from verl_stepgrpo.judging.sections import Kind, Section, parse_sections
 from verl_stepgrpo.report.collect import rollout_of
 from verl_stepgrpo.rewards import faults_of_order, missing_parts
-from verl_stepgrpo.sections import Kind, Section, parse_sections
 from verl_stepgrpo.traces.rows import Faults, TraceRow
 
 Span = tuple[int, int, int]

@@ -23,7 +23,7 @@ from lmms_eval.tasks.mme import utils as mme
 from lmms_eval.tasks.mmstar import utils as mmstar
 
 from verl_stepgrpo.data.prompts import with_request
-from verl_stepgrpo.sections import final_answer, parse_sections
+from verl_stepgrpo.judging.sections import final_answer, parse_sections
 
 Doc = dict[str, Any]
 _LETTER = re.compile(r"\(?([A-H])\)?(?:[.:,)\s]|$)")

@@ -16,7 +16,14 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from verl_stepgrpo.quantities import NUMBER_WORDS, ORDINALS, PARTS, UNIT_NAMES, UNIT_SYMBOLS, number_words
+from verl_stepgrpo.judging.reading.quantities import (
+    NUMBER_WORDS,
+    ORDINALS,
+    PARTS,
+    UNIT_NAMES,
+    UNIT_SYMBOLS,
+    number_words,
+)
 
 MAX_NAME_CHARS = 4
 """Longest run of capitals that is taken for a name, as of a line or a triangle."""

@@ -1,6 +1,6 @@
 """One process of math-verify, as the one that asks holds it: started, asked, listened to, ended.
 
-For ``verl_stepgrpo.symbolic`` alone. Tells a reply that is late from a process that has ended, and says why it ended.
+For ``symbolic`` alone. Tells a reply that is late from a process that has ended, and says why it ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ STDERR_KEPT = 4096
 EXIT_LIMIT = 1.0
 """Seconds between the end of its output and that of the process."""
 
-_START = "import sys; sys.path[:] = sys.argv[1:]; from verl_stepgrpo.symbolic_worker import main; main()"
+_START = (
+    "import sys; sys.path[:] = sys.argv[1:]; "
+    "from verl_stepgrpo.judging.answers.symbolic_worker import main; main()"
+)
 """It finds this package and math-verify where its parent does, installed or not."""
 
 

@@ -15,9 +15,9 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
-from verl_stepgrpo.tokens import TEMPERATURES, UNITS, Token, tokenize
-from verl_stepgrpo.words import SPELLINGS, similarity_of
+from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
+from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token, tokenize
+from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
 
 _WORD = re.compile(r"[^\W\d_]+")
 _DIGITS = re.compile(r"\d+")

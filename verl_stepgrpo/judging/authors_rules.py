@@ -13,14 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from verl_stepgrpo import symbolic
-from verl_stepgrpo.answers import Verdict, failed_verdict, symbolic_verdict
-from verl_stepgrpo.key_steps import KeyStep, KeyStepMatch
-from verl_stepgrpo.sections import Kind, Section
-from verl_stepgrpo.symbolic import Equality, VerifierFailedError
-
-STD_EPSILON = 1e-4
-"""The authors' code divides by std + 1e-4; the paper by std."""
+from verl_stepgrpo.judging.answers import symbolic
+from verl_stepgrpo.judging.answers.judge import Verdict, failed_verdict, symbolic_verdict
+from verl_stepgrpo.judging.answers.symbolic import Equality, VerifierFailedError
+from verl_stepgrpo.judging.key_steps.match import KeyStep, KeyStepMatch
+from verl_stepgrpo.judging.sections import Kind, Section
 
 REQUIRED_STRINGS = (
     "### Image Description:",

@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from verl_stepgrpo import algebra, symbolic
-from verl_stepgrpo.answer_text import DENIALS, compact, normalise, statement
-from verl_stepgrpo.quantities import Quantity, find_quantity, parse_quantity, split_unit
-from verl_stepgrpo.symbolic import Equality, VerifierFailedError
-from verl_stepgrpo.words import SPELLINGS
+from verl_stepgrpo.judging.answers import algebra, symbolic
+from verl_stepgrpo.judging.answers.symbolic import Equality, VerifierFailedError
+from verl_stepgrpo.judging.answers.text import DENIALS, compact, normalise, statement
+from verl_stepgrpo.judging.reading.quantities import Quantity, find_quantity, parse_quantity, split_unit
+from verl_stepgrpo.judging.reading.words import SPELLINGS
 
 MAX_ANSWER_CHARS = 512
 """Longer final answers are judged by their text alone: they are not answers, and parsing them costs."""

@@ -28,10 +28,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from verl_stepgrpo.answer_text import normalise
-from verl_stepgrpo.answers import MARKED_CHOICE, MAX_ANSWER_CHARS, Verdict, judge_answer
-from verl_stepgrpo.quantities import parse_quantity
-from verl_stepgrpo.sections import Section, final_section, parse_sections, says_something
+from verl_stepgrpo.judging.answers.judge import MARKED_CHOICE, MAX_ANSWER_CHARS, Verdict, judge_answer
+from verl_stepgrpo.judging.answers.text import normalise
+from verl_stepgrpo.judging.reading.quantities import parse_quantity
+from verl_stepgrpo.judging.sections import Section, final_section, parse_sections, says_something
 
 MAX_LINES = 4
 """Lines behind "Answer:" in which the answer is looked for; "\\[" alone says nothing."""

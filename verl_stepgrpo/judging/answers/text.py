@@ -12,7 +12,7 @@ import functools
 import re
 import unicodedata
 
-from verl_stepgrpo.quantities import ORDINALS
+from verl_stepgrpo.judging.reading.quantities import ORDINALS
 
 MAX_CHARS = 2048
 """Characters of an answer that are looked at."""

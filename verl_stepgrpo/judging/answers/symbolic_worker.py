@@ -1,6 +1,6 @@
 """The process that math-verify and sympy run in: one JSON request a line in, one JSON reply a line out.
 
-Started by ``verl_stepgrpo.symbolic_process``; not for import by others. It may take for ever on a request, and is
+Started by ``symbolic_process``; not for import by others. It may take for ever on a request, and is
 killed then: time limits inside Python do not reach into sympy, and those of math-verify are built on
 signals, which raise outside the main thread.
 """

@@ -2,7 +2,7 @@
 
 A key step is a few words or an equation that any correct solution needs, stored in several equivalent
 wordings; one match among them is enough. Numbers, variables and operators have to agree exactly and on
-token borders (``verl_stepgrpo.tokens`` makes their spellings the same); words may differ softly (typos, plural,
+token borders (``judging.reading.tokens`` makes their spellings the same); words may differ softly (typos, plural,
 inflection, order within reason). Only reasoning steps are searched, one stretch of text serves one key step only,
 and what the text denies or only lists does not count.
 
@@ -23,10 +23,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from verl_stepgrpo.anchors import Anchors, Sentence, SentenceIndex, sentence_of
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.sections import Kind, Section
-from verl_stepgrpo.tokens import (
+from verl_stepgrpo.judging.key_steps.anchors import Anchors, Sentence, SentenceIndex, sentence_of
+from verl_stepgrpo.judging.reading.tokens import (
     FUNCTIONS,
     NEGATIONS,
     SENTENCE_ENDS,
@@ -35,7 +34,8 @@ from verl_stepgrpo.tokens import (
     tokenize,
     without_end,
 )
-from verl_stepgrpo.words import similarity_of
+from verl_stepgrpo.judging.reading.words import similarity_of
+from verl_stepgrpo.judging.sections import Kind, Section
 
 KeyStep = tuple[str, ...]
 """The equivalent wordings of one key step, none of them empty."""

@@ -23,7 +23,7 @@ from collections import OrderedDict
 from enum import Enum
 
 from verl_stepgrpo.errors import EndedError
-from verl_stepgrpo.symbolic_process import Worker, WorkerDiedError
+from verl_stepgrpo.judging.answers.symbolic_process import Worker, WorkerDiedError
 
 logger = logging.getLogger("verl_stepgrpo")
 

@@ -1,0 +1,1 @@
+"""Whether a step says what a key step says: ``match``."""

@@ -1,0 +1,1 @@
+"""Text as tokens, numbers and units; what both key steps and answers read with."""
