@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from verl_stepgrpo import score_response
 from verl_stepgrpo.judging.answers import last_answer
-from verl_stepgrpo.judging.answers.judge import Verdict
 from verl_stepgrpo.judging.answers.last_answer import find_last_answer
+from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
 

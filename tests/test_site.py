@@ -196,10 +196,10 @@ class TestExamples:
             assert (found["acc"], found["acc_flexible"]) == (float(acc), float(flexible)), response
 
     def test_every_layer_of_the_answer_is_named_in_its_order(self) -> None:
-        from verl_stepgrpo.judging.answers.judge import _LAYERS
+        from verl_stepgrpo.judging.answers.judge import LAYERS
 
         named = [layer for layer, _ in tables("rewards.md", "layer", "what it compares")]
-        layers = [layer.__name__.removeprefix("_by_") for layer in _LAYERS]
+        layers = [layer.__name__.removeprefix("by_") for layer in LAYERS]
         others = {"text_of_statement": "text", "words": "text", "symbols": "symbolic"}
         assert named == ["none", *(others.get(layer, layer) for layer in layers)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
-from verl_stepgrpo.judging.answers.judge import require_judged
+from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, paid, score_response
 from verl_stepgrpo.settings import RewardSettings, RunSettings

@@ -12,7 +12,7 @@ from typing import Any
 
 from verl_stepgrpo.data.index import as_key
 from verl_stepgrpo.files import json_line
-from verl_stepgrpo.judging.answers.judge import Verdict
+from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, faults_of_form
 from verl_stepgrpo.settings import RewardSettings

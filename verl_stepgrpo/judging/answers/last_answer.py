@@ -28,8 +28,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from verl_stepgrpo.judging.answers.judge import MARKED_CHOICE, MAX_ANSWER_CHARS, Verdict, judge_answer
-from verl_stepgrpo.judging.answers.text import normalise
+from verl_stepgrpo.judging.answers.choices import MARKED_CHOICE
+from verl_stepgrpo.judging.answers.judge import MAX_ANSWER_CHARS, judge_answer
+from verl_stepgrpo.judging.answers.normalise import normalise
+from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 from verl_stepgrpo.judging.sections import Section, final_section, parse_sections, says_something
 

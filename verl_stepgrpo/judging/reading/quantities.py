@@ -18,10 +18,8 @@ from fractions import Fraction
 
 MAX_CHARS = 120
 """Longer texts are not one quantity."""
-
 MAX_EXPONENT = 400
 """Largest power of ten that is written out."""
-
 SMALL_NUMBERS = {
     word: value
     for value, word in enumerate(
@@ -33,19 +31,16 @@ TENS = {
     word: 10 * value
     for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 }
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 PARTS = {
     "half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
     "eighth": 8, "ninth": 9, "tenth": 10,
 }  # fmt: skip
-
-NUMBER_WORDS = frozenset((*SMALL_NUMBERS, *TENS, *_SCALES))
+NUMBER_WORDS = frozenset((*SMALL_NUMBERS, *TENS, *SCALES))
 """English words that numbers are made of, fractions left out."""
-
 ORDINALS = {"1st": "first", "2nd": "second", "3rd": "third"} | {
     f"{i}th": word for i, word in enumerate("fourth fifth sixth seventh eighth ninth tenth".split(), start=4)
 }
-
 # Digits are bounded so that int() and Fraction() stay cheap whatever a model wrote.
 _DIGITS = r"(?:\d{1,3}(?:(?:,|\{,\})\d{3}){1,6}(?!\d)|\d{1,3}(?: \d{3}){1,6}(?![ ]?\d)|\d{1,24})"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d{{0,24}})?|\.\d{{1,24}})"
@@ -67,22 +62,21 @@ _FORMS = tuple(
         _REPEATING,
     )
 )
-_MAGNITUDE = (
+MAGNITUDE = (
     rf"(?:{_SCIENTIFIC}|{_POWER_OF_TEN}|{_REPEATING}|\d{{1,24}} ?{_FRACTION}"
     rf"|\d{{1,24}}(?: and | )\d{{1,24}} ?/ ?\d{{1,24}}|{_SLASH}|{_FRACTION}|{_DECIMAL})"
 )
-_SCALE = "thousand|million|billion|trillion"
+SCALE = "thousand|million|billion|trillion"
 _SIGN = r"(?P<sign>[-+]|minus |negative )?"
 _CURRENCY = r"(?P<currency>[$€£¥₹]|(?:US|USD|EUR|GBP)(?=[ $]) ?\$?)?"
-_WORDS = "|".join((*SMALL_NUMBERS, *TENS, *_SCALES, *PARTS, *(part + "s" for part in PARTS), "and", "a"))
+_WORDS = "|".join((*SMALL_NUMBERS, *TENS, *SCALES, *PARTS, *(part + "s" for part in PARTS), "and", "a"))
 _QUANTITY = re.compile(
     rf"{_SIGN} ?{_CURRENCY} ?(?P<second_sign>-)?"
-    rf"(?:(?P<magnitude>{_MAGNITUDE})(?: ?(?P<scale>{_SCALE})(?!\w))?"
+    rf"(?:(?P<magnitude>{MAGNITUDE})(?: ?(?P<scale>{SCALE})(?!\w))?"
     rf"|(?P<words>(?:{_WORDS})(?:[ -](?:{_WORDS}))*)(?![\w-]))"
     r" ?(?P<percent>\\?%|percent\b|per cent\b)?(?P<unit>.*)",
     re.DOTALL,
 )
-
 _CURRENCIES = {
     "$": "dollar", "€": "euro", "£": "gbp", "¥": "yen", "₹": "rupee",
     "usd": "dollar", "us": "dollar", "eur": "euro", "gbp": "gbp", "buck": "dollar", "cent": "cent",
@@ -180,7 +174,7 @@ def parse_quantity(text: str) -> Quantity | None:
     """Return the quantity that ``text`` is, whole; None where it is anything else.
 
     "8", "-1/2", "3 * 10^8 m/s", "$5", "25%", "twelve", "2.5 million", "8 red apples". ``text`` is normalised as
-    by ``answer_text.normalise``, its letter case kept (mW and MW differ). None for two numbers, an operator, a
+    by ``judging.answers.normalise``, its letter case kept (mW and MW differ). None for two numbers, an operator, a
     negation, or a letter behind the number that may be a variable ("8x").
     """
     if len(text) > MAX_CHARS:
@@ -193,7 +187,7 @@ def parse_quantity(text: str) -> Quantity | None:
     if value is None or unit is None or _is_variable(match):
         return None
     if match["scale"]:
-        value *= _SCALES[match["scale"]]
+        value *= SCALES[match["scale"]]
     if (match["sign"] or "+") != "+":
         value = -value
     if match["second_sign"]:
@@ -318,8 +312,8 @@ def _cardinal(words: list[str]) -> int | None:
             current += TENS[word]
         elif word == "hundred":
             current = 100 * (current or 1)
-        elif word in _SCALES:
-            total, current = total + _SCALES[word] * (current or 1), 0
+        elif word in SCALES:
+            total, current = total + SCALES[word] * (current or 1), 0
         else:
             return None
         previous = word
@@ -338,7 +332,7 @@ def _is_variable(match: re.Match[str]) -> bool:
         or (
             len(letters) > 1
             and _LOOKS_LIKE_A_VARIABLE.match(letters) is not None
-            and parse_unit(letters) not in _KNOWN
+            and parse_unit(letters) not in KNOWN_UNITS
         )
     )
 
@@ -381,86 +375,7 @@ def _canonical(name: str) -> str:
 _CANONICAL = (
     frozenset(UNIT_SYMBOLS.values()) | frozenset(UNIT_NAMES.values()) | frozenset(_CURRENCIES.values())
 )
-_KNOWN = _CANONICAL | {f"{name}^{power}" for name in _CANONICAL for power in (2, 3)}
-
-
-_IN_PROSE = re.compile(
-    rf"(?<![\w.\\^_{{(])[-+]?[$€£¥₹]? ?(?:{_MAGNITUDE})"
-    rf"(?: ?(?:{_SCALE})(?!\w))?(?: ?\\?%)?(?![\d^_{{])"
-)
-_WORD_NUMBER = re.compile(
-    rf"\b(?:{'|'.join(w for w in (*SMALL_NUMBERS, *TENS, *_SCALES, 'half') if w != 'one')})\b", re.IGNORECASE
-)
-_UNIT_BEHIND = re.compile(r" ?(°|[^\W\d_]+(?: ?(?:/|per) ?[^\W\d_]+)?(?:\^\{?\d\}?)?)")
-_STATING = (
-    "is are was were be equal equals has have had get gets got there take takes took need needs cost costs earn earns "
-    "make makes made give gives gave contain contains show shows weigh weighs measure measures sell sells sold pay "
-    "pays paid left remain remains receive receives spend spends spent require requires use uses buy buys bought read "
-    "reads travel travels become becomes eat eats ate save saves cover covers hold holds last lasts walk walks drive "
-    "drives run runs score scores yield yields"
-).split()
-_MEASURES = (
-    "total sum average mean length area volume distance height width speed cost price perimeter radius angle "
-    "probability value number count maximum minimum age mass weight increase decrease"
-).split()
-_FILLERS = "about approximately exactly precisely only just now still also the".split()
-_STATED = re.compile(
-    rf"(?:^|[:$€£¥₹]|\b(?:{'|'.join(_STATING)}|[^\W\d_]+ed|(?:equal|comes?|amounts?|adds? up) to"
-    rf"|(?:{'|'.join(_MEASURES)}) of|year))"
-    rf"(?: ?\b(?:{'|'.join(_FILLERS)}|a total of|in total|found to be)\b)*[ :]*$",
-    re.IGNORECASE,
-)
-"""What stands before a number that a sentence states; "the successor of 17" and "some say 17" state none."""
-_NO_PROSE = frozenset(
-    "not no never than between least most maybe minus negative step option question figure part divided times plus "
-    "squared cubed root square sqrt over to from if until neither nor except without wrong incorrect impossible cannot "
-    "but more less fewer up power factorial wait actually or and versus vs unless log sin cos tan problem choice page "
-    "twice thrice reciprocal cube cubes ln above below before after excluded rejected half double triple out third "
-    "quarter fifth under exp hundred hundreds thousands millions billions dozen dozens crore lakh halves thirds "
-    "quarters opposite inverse hardly multiple multiples loss factor factors debt expects around beyond guess doubt "
-    "might may could false refuted tens gross too short some higher lower larger smaller greater bigger exceeded "
-    "guessed ignored doubted expected missed wanted".split()
-)
-
-
-def find_quantity(text: str) -> Quantity | None:
-    """Return the only quantity in a sentence ("There are 27 such integers"), or None.
-
-    None where there is another number, an operator, a comparison or a negation: what the sentence then says
-    of the number is not clear.
-    """
-    if len(text) > MAX_CHARS or re.search(
-        r"[=<>+*^\\_|?]|\d[A-Za-z!]", text.replace("\\%", "").replace("\\frac", "")
-    ):
-        return None
-    if re.search(r" [A-Za-z]$", text):
-        return None
-    words = set(re.findall(r"[^\W\d_]+", text.casefold()))
-    numbers = list(_IN_PROSE.finditer(text))
-    spoken = _WORD_NUMBER.findall(text)
-    if words & _NO_PROSE or len(numbers) + len(spoken) != 1 or "n't" in text:
-        return None
-    place = numbers[0].start() if numbers else re.search(rf"\b{spoken[0]}\b", text).start()  # type: ignore[union-attr]
-    is_year = re.match(r"(?:1\d|20)\d\d(?!\d)", text[place:]) and re.search(
-        r"\b(?:in|by|since) $", text[:place]
-    )
-    if not (is_year or _STATED.search(text[:place])) or re.match(r"one of\b", text[place:]):
-        return None
-    if spoken:
-        return Quantity(Fraction(number_words(spoken[0].casefold()) or 0))
-    number = numbers[0]
-    rest = text[: number.start()] + text[number.end() :]
-    if (
-        re.search(r"\d|^!|[^\w\s.,;:!'\"()%°-]|(?<!\w)[b-hj-zB-HJ-Z](?!\w)", rest)
-        or number.end() == len(text) == number.end() - number.start()
-    ):
-        return None
-    quantity = parse_quantity(number.group().strip())
-    behind = _UNIT_BEHIND.match(text, number.end())
-    unit = parse_unit(behind[1]) if behind else None
-    if quantity is None or unit is None or unit not in _KNOWN:
-        return quantity
-    return Quantity(quantity.value, quantity.percent, quantity.unit or unit)
+KNOWN_UNITS = _CANONICAL | {f"{name}^{power}" for name in _CANONICAL for power in (2, 3)}
 
 
 def split_unit(text: str) -> tuple[str, str]:
@@ -471,6 +386,6 @@ def split_unit(text: str) -> tuple[str, str]:
         text,
     )
     unit = parse_unit(match["unit"]) if match else None
-    if match is None or unit is None or unit not in _KNOWN:
+    if match is None or unit is None or unit not in KNOWN_UNITS:
         return text, ""
     return text[: match.start()].strip(), unit

@@ -1,7 +1,7 @@
-"""Bring the text of an answer into one spelling, and find the answer in the prose around it.
+"""Bring the text of an answer into one spelling.
 
-``normalise`` removes what carries no meaning (TeX wrappers, Unicode forms, Markdown, special tokens);
-``statement`` cuts explanations and lead-ins off what a model wrote. Letter case is kept: mW is not MW.
+``normalise`` removes what carries no meaning (TeX wrappers, Unicode forms, Markdown, special tokens). Letter
+case is kept: mW is not MW.
 
 Pure: no I/O. Nothing here raises on text, and every pattern is linear or bounded.
 """
@@ -16,7 +16,6 @@ from verl_stepgrpo.judging.reading.quantities import ORDINALS
 
 MAX_CHARS = 2048
 """Characters of an answer that are looked at."""
-
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ", "0123456789+-nx")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _CHARACTERS = str.maketrans({
@@ -29,7 +28,6 @@ _CHARACTERS = str.maketrans({
 })  # fmt: skip
 _DOLLAR = "\ue000"
 """Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
-
 _TEX_SPELLINGS = (
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\frac ?(\d)(\d)"), r"\\frac{\1}{\2}"),
@@ -79,7 +77,7 @@ _TAKEN_BACK = re.compile(
 )
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:answer|s|think|eos|pad|box)>", re.IGNORECASE)
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
-_LEAD = re.compile(
+LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
     r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion|finally|and|we (?:get|have|find)|i think"
     r"|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)|definitely|certainly|clearly|surely|absolutely|no doubt"
@@ -121,7 +119,7 @@ def normalise(text: str) -> str:
     text = _BOLD.sub(r"\2", _BOLD.sub(r"\2", text))
     lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in text.splitlines())
     text = "\n".join(line for line in lines if line)
-    return _strip(_LEAD.sub("", _strip(text), count=1)) or _strip(text)
+    return strip(LEAD.sub("", strip(text), count=1)) or strip(text)
 
 
 def _unwrapped(wrapper: re.Match[str]) -> str:
@@ -140,7 +138,7 @@ def compact(text: str) -> str:
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
 
 
-def _strip(text: str) -> str:
+def strip(text: str) -> str:
     text = text.strip().strip('"').strip()
     if text[:1] == "'":  # a lone one behind is a prime
         text = text.strip("'").strip()
@@ -162,89 +160,3 @@ def _without_delimiters(text: str) -> str:
     if text.count("$") % 2 == 0 and not re.search(r"(?<!\S)\$\d[\d.,]*(?: ?[-,]| and| or| to|$) *\$\d", text):
         text = text.replace("$", "")
     return text.replace(_DOLLAR, "$")
-
-
-_EXPLANATION = re.compile(
-    r"(?<=[\w)}\]%°*])[,;:.]? \(?"
-    r"(?:because|since|as (?:the|it|there|a|an|we)|due to|given that|so that|for which|which)\b.*"
-    r"|(?<=[\w)}\]%°]), (?:not|rather than) (?!correct|right|sure|true|the answer|possible|quite).*",
-    re.IGNORECASE | re.DOTALL,
-)
-_CONCLUSION = re.compile(
-    r"^.*(?:[,;.]|\band\b|\n) ?(?:so|thus|hence|therefore|which gives|which means)\b,? ",
-    re.IGNORECASE | re.DOTALL,
-)
-_PREMISE = re.compile(
-    r"^(?:since|because|as|given that|according to|based on|looking at|from|in) [^\n,]*,"
-    r" (?:(?:the|we|it|there|this|so|then)\b ?)?",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"(?<![\s(][^\W\d_])(?<!^[^\W\d_])[.!]\s+(?=[A-Z\\$(\d])|\n+")
-_HARMFUL = re.compile(
-    r"\d|[=<>^]|\\[a-z]|(?:^|\s)(?:[A-HJ]|\([A-J]\))(?:[.,\s]|$)|\b(?:or|no|not|wait|actually|but|maybe|however|instead|"
-    r"alternatively|wrong|incorrect|yes|unless|otherwise|perhaps|possibly|rather|sorry|correction|nor)\b|n't",
-    re.IGNORECASE,
-)
-_PARENTHESIS = re.compile(r"^(?P<main>.*\S) ?\((?P<inside>[^()]*)\)$", re.DOTALL)
-_WORDS_BEFORE = re.compile(
-    r"^(?:[^\W\d_][\w'-]*,? ){1,9}?(?:is|are|was|were|equals|be|equal to)"
-    r"(?: (?:exactly|equal to|about|given by|just|at|on|the point|found to be))* ?:?"
-    r" |^(?:[^\W\d_][\w'-]* ){0,8}[^\W\d_][\w'-]+ ?: ",
-    re.IGNORECASE,
-)
-DENIALS = re.compile(
-    r"\b(?:not|no|never|neither|nor|none|cannot|than|between|wrong|incorrect|false|opposite|except|without|least|most|"
-    r"other|unlike|unlikely|untrue|un|non|far|fails?|failed|near|outside|anything|suburb|doubt|nobody|few|hardly|"
-    r"scarcely|rarely|guess|might|could|nearly|almost|exceeds?|ignore|rejects?|excludes?)\b|n't",
-    re.IGNORECASE,
-)
-
-
-def statement(text: str) -> str:
-    """Return the answer that normalised ``text`` states, without explanation and lead-in.
-
-    "8\\n\\nHope this helps" is "8"; "3 * 16 = 48, so the area is 48" is "48". Where more than one sentence
-    may be the answer, all are kept, so that later layers see every one of them.
-    """
-    text = _without_explanation(re.sub(r",? i\.e\.,? ", " = ", text))
-    text = _PREMISE.sub("", text, count=1)
-    text = _CONCLUSION.sub("", text, count=1)
-    text = _strip(_only_sentence(text))
-    parenthesis = _PARENTHESIS.match(text)
-    if parenthesis and " " in parenthesis["inside"] and _explains(parenthesis["inside"]):
-        text = parenthesis["main"]
-    for _ in range(2):
-        lead = _WORDS_BEFORE.match(text)
-        if lead and not DENIALS.search(lead.group()):
-            text = text[lead.end() :]
-        text = _LEAD.sub("", text, count=1) or text
-    return _strip(text)
-
-
-def _without_explanation(text: str) -> str:
-    shorter = _EXPLANATION.sub("", text, count=1)
-    opened = shorter.rfind("(")
-    if shorter == text or opened < max(1, shorter.rfind(")")):
-        return shorter
-    # The explanation stood in a parenthesis that the cut left open.
-    return shorter[:opened].strip()
-
-
-def _only_sentence(text: str) -> str:
-    """Return the one sentence that may be the answer, or all of them where several may."""
-    sentences = [piece for piece in (_strip(piece) for piece in _SENTENCE_END.split(text)) if piece]
-    if len(sentences) < 2:
-        return text
-    if not any(_HARMFUL.search(sentence) or sentence.count(" ") < 2 for sentence in sentences[1:]):
-        return sentences[0]
-    candidates = {sentence for sentence in sentences if _HARMFUL.search(sentence)}
-    return candidates.pop() if len(candidates) == 1 else " ".join(sentences)
-
-
-def _explains(inside: str) -> bool:
-    """Whether a parenthesis behind an answer only explains it, as in "5 (the root -2 is rejected)"."""
-    return bool(
-        re.match(r"(?:not \S+$|see |as in |by )", inside)
-        or re.search(r"\b(?:rejected|discarded|negative|positive|rounded|given|because|since)\b", inside)
-        or not _HARMFUL.search(inside)
-    )

@@ -1,0 +1,127 @@
+"""Judge an answer in words: hedges, yes and no, and words that agree but for articles, hyphens and plural.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+
+from verl_stepgrpo.judging.answers.lists import Elements, elements
+from verl_stepgrpo.judging.answers.statement import DENIALS
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
+from verl_stepgrpo.judging.reading.words import SPELLINGS
+
+HEDGE = re.compile(
+    r"\b(?:or|but|(?:is|was) (?:wrong|incorrect)|this is rejected|(?:could|might|may) be|i guess"
+    r"|(?:because|since) (?:the answer is|[a-j] is (?:right|correct))"
+    r"|and/or|either|maybe|possibly|perhaps|alternatively|otherwise|depending|depends|unsure|undecided|not sure"
+    r"|can(?:'t|not) (?:decide|say|tell)|wait|actually|correction|i mean|scratch that|sorry|all of these"
+    r"|none of [a-j])\b"
+)
+_OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_TAKES_BACK = {
+    answer: re.compile(
+        rf"(?<!not )\b(?:{other})(?!\w)|\({opposite}\)|\bactually,? (?:it is |it's )?{opposite}\b"
+        r"|\b(?:wait|sorry|correction|scratch)\b|^[^\w']*(?:actually|wrong|incorrect|not really)\W*$"
+        r"|^[.!]? (?:(?:that|this) )?is (?:wrong|incorrect|false)|^ (?:idea|doubt|answer|clue|way)\b"
+    )
+    for answer, opposite, other in (
+        (
+            "yes",
+            "no",
+            r"no(?=[.,;!]|$| otherwise)|(?:and|or|but) no|nope|(?<=[,.;:] )false|this is (?:false|wrong)",
+        ),
+        ("no", "yes", "yes|yep"),
+        ("true", "false", "false"),
+        ("false", "true", "true"),
+    )
+}
+"""How the rest of an answer that opens with yes takes it back: "yes and no", but not "yes, no two sides are equal"."""
+_PLAIN_WORDS = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?:['’.,-]|, | |; |: |\. )[^\W\d_]+)*")
+"""Words without signs; "x - y" and "Cl-" are none."""
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_PRONOUNS = frozenset("it they he she this that".split())
+_LINKS = frozenset("is are was were be will would it they there on in at called named".split())
+_CLASS_NOUNS = frozenset(
+    "bar line color colour one region segment slice category group shape side object box car ball triangle".split()
+)
+
+
+def by_hedge(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
+    """An answer that leaves a choice is wrong; several solutions of which the reference has several are none."""
+    hedge = HEDGE.search(given.full.casefold())
+    if not hedge or hedge.group() in wanted.folded:
+        return None
+    if hedge.group() == "or" and _is_set_of_values(elements(wanted.folded)):
+        return None
+    if _first_word(wanted.folded) in _OPPOSITES and hedge.group() not in (
+        "or",
+        "maybe",
+        "perhaps",
+        "depends",
+    ):
+        return None
+    return decided(False, "hedge", f"the answer leaves a choice ({hedge.group()!r})")
+
+
+def _is_set_of_values(gold: Elements) -> bool:
+    """Whether a reference has several solutions, which "or" may join: "x = 2 or x = 3", but not "(2, 3)" or "A, C"."""
+    values = all(re.search(r"[\d<>]|\\[lg]e", item) for item in gold.items)
+    return len(gold.items) > 1 and gold.opening in ("", "{") and values
+
+
+def by_yes_no(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
+    gold = wanted.folded
+    if gold not in _OPPOSITES:
+        return None
+    first, rest = _first_word(given.full.casefold()), given.full.casefold()[len(gold) :]
+    if first == _OPPOSITES[gold]:
+        return decided(False, "yes_no", f"{first} against {gold}")
+    if first == gold:
+        takes_back = re.search(_TAKES_BACK[gold], rest)
+        return decided(not takes_back, "yes_no", "taken back" if takes_back else f"it says {gold}")
+    words = _WORD.findall(given.folded)
+    last = words[-1:] == [gold] and (len(words) == 1 or words[-2] in _LINKS)
+    return decided(last and not DENIALS.search(given.folded[: -len(gold)]), "yes_no", f"not clearly {gold}")
+
+
+def by_words(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
+    """Words agree up to hyphens, articles and plural, alone or at the end of a sentence that states them."""
+    if not (_PLAIN_WORDS.fullmatch(wanted.folded) and _PLAIN_WORDS.fullmatch(given.folded)):
+        return None
+    gold, words = _words(wanted.folded), _words(given.folded)
+    if gold and "".join(gold) == "".join(words):
+        return decided(True, "text", "the same words")
+    if gold and _states(words, gold):
+        return decided(True, "text", "a sentence that states it")
+    return None
+
+
+def _words(text: str) -> list[str]:
+    # "a" before a comma is a letter.
+    text = re.sub(r"\b(?:an?|the) (?=\w)", "", text)
+    words = (SPELLINGS.get(word, word) for word in _WORD.findall(text))
+    return [word.removesuffix("s") if len(word) > 4 and not word.endswith("ss") else word for word in words]
+
+
+def _states(words: list[str], gold: list[str]) -> bool:
+    """Whether ``words`` are a lead-in that ends in a linking word, ``gold``, and at most its class ("bar")."""
+    if len(words) > 12 + len(gold) or set(words) & {"and", "but"} - set(gold):
+        return False
+    if words[-1:] and words[-1] in _CLASS_NOUNS and len(words) > len(gold):
+        words = words[:-1]
+    before = words[: -len(gold)]
+    clear = not DENIALS.search(" ".join(before))
+    return words[-len(gold) :] == gold and clear and (not before or before[-1] in _LINKS)
+
+
+def ends_with(text: str, gold: str) -> bool:
+    """Whether ``text`` is ``gold`` behind a pronoun, as in "it increases"."""
+    ours, words = _words(text), _words(gold)
+    return ours[-len(words) :] == words and set(ours[: -len(words)]) <= _PRONOUNS
+
+
+def _first_word(text: str) -> str:
+    match = _WORD.search(text)
+    return match.group() if match else ""

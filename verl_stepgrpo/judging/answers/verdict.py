@@ -1,0 +1,110 @@
+"""What judging an answer gives, and the two texts that are compared.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from verl_stepgrpo.judging.answers.symbolic import Equality, VerifierFailedError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one final answer.
+
+    Attributes:
+        correct: The answer equals the reference.
+        answered: An answer was given at all.
+        layer: The layer that decided: ``none``, ``text``, ``hedge``, ``number``, ``choice``, ``yes_no``, ``list``
+            or ``symbolic``.
+        reason: One sentence for a person.
+        text: The answer as it was judged.
+        timeout: A checker ran out of time; the verdict is a default.
+        unparseable: No layer could read the answer; the verdict is a default.
+        failed: A checker could not be asked, for a reason that is not the answer's; the verdict is a default.
+    """
+
+    correct: bool
+    answered: bool
+    layer: str
+    reason: str
+    text: str = ""
+    timeout: bool = False
+    unparseable: bool = False
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One side of the comparison.
+
+    Attributes:
+        full: The normalised text, letter case kept.
+        core: What it states, without explanation and lead-in; of a reference the same as ``full``.
+        folded: ``core`` in lower case.
+    """
+
+    full: str
+    core: str
+
+    @property
+    def folded(self) -> str:
+        return self.core.casefold()
+
+
+class TimedOutError(Exception):
+    """Ends the judging of an answer: no layer may take a part that was not decided for a wrong one, and the time limit
+    holds for the answer, not for each of its parts."""
+
+
+class Judge(Protocol):
+    """How a layer has a part of an answer judged; both raise ``TimedOutError`` and ``VerifierFailedError``."""
+
+    def verdict_on(self, answer: str, gold: str) -> Verdict:
+        """Return the verdict on a text as somebody wrote it."""
+
+    def compare(self, given: Answer, wanted: Answer) -> Verdict:
+        """Return the verdict on two normalised texts."""
+
+
+def decided(correct: bool, layer: str, reason: str) -> Verdict:
+    return Verdict(correct, True, layer, reason)
+
+
+def symbolic_verdict(outcome: Equality, *, answered: bool, text: str) -> Verdict:
+    """Return the verdict that an outcome of the symbolic checker stands for."""
+    reasons = {
+        Equality.EQUAL: "equal to the reference by math-verify",
+        Equality.DIFFERENT: "different from the reference by math-verify",
+        Equality.UNREADABLE: "math-verify could not read it",
+        Equality.TIMEOUT: "math-verify ran out of time",
+        Equality.CRASHED: "math-verify's process dies of it",
+    }
+    return Verdict(
+        outcome is Equality.EQUAL,
+        answered,
+        "symbolic",
+        reasons[outcome],
+        text,
+        timeout=outcome is Equality.TIMEOUT,
+        unparseable=outcome in (Equality.UNREADABLE, Equality.CRASHED),
+    )
+
+
+def failed_verdict(error: VerifierFailedError, *, answered: bool, text: str) -> Verdict:
+    """Return the verdict on an answer that the symbolic checker could not be asked about."""
+    return Verdict(False, answered, "symbolic", str(error), text, failed=True)
+
+
+def require_judged(verdict: Verdict) -> Verdict:
+    """Return ``verdict``, for work that can be done again where math-verify fails, and would be wrong without it.
+
+    Raises:
+        VerifierFailedError: math-verify could not be asked.
+    """
+    if verdict.failed:
+        raise VerifierFailedError(verdict.reason)
+    return verdict
