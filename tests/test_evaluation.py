@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -254,7 +255,7 @@ class TestEvaluate:
             ({"reward_model": {"ground_truth": ""}}, "row 0: reward_model.ground_truth is empty"),
             (
                 {"prompt": [{"role": "user", "content": "<image>What is 0 + 1?"}]},
-                "1 <image> marks for 0 images",
+                "1 <image> mark for 0 images",
             ),
         ],
     )
@@ -527,6 +528,26 @@ class TestCommand:
         assert again.startswith("4 rows were answered in an earlier run into ")
         assert "if 'm' is another model by now, name another folder" in again
 
+    def test_one_that_ends_before_an_answer_says_that_nothing_is_kept(
+        self, server: Server, tmp_path: Path
+    ) -> None:
+        server.faults = ["slow"] * 10
+        file = parquet(tmp_path / "data.parquet", [row(i) for i in range(3)])
+        command = ["eval", file, "--model", "m", "--base-url", server.url, "--out", str(tmp_path / "out")]
+        started = subprocess.Popen(
+            [sys.executable, "-m", "verl_stepgrpo", *command], stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 60
+        while not server.bodies and time.monotonic() < deadline:
+            time.sleep(0.05)
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=60)
+        assert started.returncode == 130
+        assert (
+            f"ended before any row was answered and kept in {tmp_path}/out; the same command begins anew"
+            in said
+        )
+
     def test_what_math_verify_could_not_judge_is_said_and_judged_by_the_next_run(
         self, tmp_path: Path
     ) -> None:
@@ -552,7 +573,7 @@ class TestCommand:
         try:
             done = self.run(*words, env=broken)
             assert done.returncode == 1
-            assert "2 of 2 responses were not judged, since math-verify failed" in done.stdout
+            assert "2 of 2 responses not judged, since math-verify failed" in done.stdout
             assert "ImportError: no antlr4 here" in done.stderr
             again = self.run(*words)
         finally:

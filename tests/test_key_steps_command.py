@@ -17,6 +17,7 @@ from verl_stepgrpo import DataError, parse_key_steps
 from verl_stepgrpo.data import key_step_files
 from verl_stepgrpo.serving.client import ServerOptions
 
+ROOT = Path(__file__).resolve().parents[1]
 SOLUTION = """### Image Description:
 x
 ### Rationales:
@@ -107,6 +108,7 @@ def test_rows_keep_the_sources_order_and_what_is_not_read_is_named(
     assert [json.loads(line)["id"] for line in out.open()] == list("0123456")
     assert (summary.written, summary.passed_on, summary.failed) == (4, 3, 0)
     assert summary.unread == {"keysteps: it is not read; key_steps is": 3}
+    assert summary.others == {}
 
 
 def test_a_solution_that_the_rules_fail_on_is_set_aside_alone(
@@ -188,7 +190,8 @@ def test_no_more_requests_run_at_once_than_asked_for(server: Server, tmp_path: P
 class TestCommand:
     def run(self, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "verl_stepgrpo", "key-steps", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, env={"PATH": "", **env})
+        bare = {"PATH": "", "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, env=bare | env)
 
     def test_by_a_model_and_by_rules(self, server: Server, tmp_path: Path) -> None:
         source = tmp_path / "raw.json"
@@ -196,10 +199,10 @@ class TestCommand:
         arguments = [source, "--out", tmp_path / "out.jsonl"]
         done = self.run(*arguments, "--model", "m", "--base-url", server.url, "--price", "1000", "2000")
         assert done.returncode == 1, done.stderr  # a row was set aside
-        assert "1 rows with key steps" in done.stdout
+        assert "1 row with key steps" in done.stdout
         assert "about $0.28" in done.stdout
         done = self.run(*arguments, "--rules")
-        assert "1 rows with key steps" in done.stdout
+        assert "1 row with key steps" in done.stdout
         rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
         assert rows[0]["key_steps"] == [["4/2 = 2"], ["2 children"]]
 
@@ -224,11 +227,12 @@ class TestCommand:
 
     def test_a_row_for_rl_alone_is_passed_on_and_rows_can_be_found_again(self, tmp_path: Path) -> None:
         source, out = tmp_path / "raw.json", tmp_path / "out.jsonl"
-        alone = {"problem": "How many?", "answer": 3}
+        alone = {"problem": "How many?", "answer": 3, "level": 2}
         source.write_text(json.dumps([{"problem": "Nothing?"}, alone, row(2) | {"id": "mine"}, row(3)]))
         done = self.run(source, "--out", out, "--rules")
         assert done.returncode == 1
-        assert "1 rows without a solution, passed on without key steps" in done.stdout
+        assert "1 row without a solution, passed on without key steps" in done.stdout
+        assert "keys that are not read: level (1 row)\n" in done.stdout
         rows = [json.loads(line) for line in out.open()]
         assert [(r["id"], "key_steps" in r) for r in rows] == [("1", False), ("mine", True), ("3", True)]
         (failed,) = [json.loads(line) for line in key_step_files.failed_file(out).open()]

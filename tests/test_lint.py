@@ -124,8 +124,31 @@ def test_the_command_shows_each_kind_with_its_meaning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "verl_stepgrpo", "lint", path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert f"1  duplicate: {CHECKS['duplicate']}\n          row 1: of row 0" in done.stdout
+    assert f"1  duplicate: {CHECKS['duplicate']}\n          row 1, index 2: of row 0" in done.stdout
     lines = subprocess.run(
         [*command, "--json"], capture_output=True, text=True, timeout=60
     ).stdout.splitlines()
     assert {json.loads(line)["check"] for line in lines} == {"duplicate", "never_matched"}
+
+
+def test_a_finding_names_its_row_as_the_row_does(tmp_path: Path) -> None:
+    table = [row(0), row(7, ["..."], id="cat-7"), row(8, ["..."]), row(9, index=None, id="dog")]
+    path = Path(parquet(tmp_path / "data.parquet", table))
+    places = {finding.place for finding in lint(path)}
+    assert places == {"row 1, id cat-7, index 7", "row 2, index 8", "row 3, id dog"}
+    solution = "### Step 1:\nWe read the chart. {0} + 1 = {1}\n### The final answer is: 8"
+    table = [row(i, solution=solution.format(i, i + 1), id=f"chart-{i}") for i in range(30)]
+    table[4] = row(4, ["read the chart"], solution=solution.format(4, 5), id="chart-4")
+    (found,) = lint(Path(parquet(tmp_path / "decoys.parquet", table)))
+    assert (found.check, found.place) == ("matches_anything", "row 4, id chart-4, index 4")
+
+
+def test_a_file_of_another_kind_is_said_once(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "other.parquet", [{"image": "a.png", "query": "?"}] * 30)
+    command = [sys.executable, "-m", "verl_stepgrpo", "lint", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "other.parquet has no columns prompt, reward_model; it has image, query. Expected" in done.stderr
+    half = Path(parquet(tmp_path / "half.parquet", [{"prompt": row(0)["prompt"]}]))
+    with pytest.raises(DataError, match="has no column reward_model; it has prompt"):
+        list(lint(half))

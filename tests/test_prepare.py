@@ -346,7 +346,7 @@ class TestPrepare:
         [
             ([], "has no rows"),
             ({"data": [R1VL]}, "holds a JSON object; expected a list"),
-            ([R1VL | {"image_path": "none.jpg"}], r"none of the 1 rows .* can be used \(image: 1\)"),
+            ([R1VL | {"image_path": "none.jpg"}], r"none of the 1 row .* can be used \(image: 1\)"),
         ],
     )
     def test_nothing_to_write_leaves_what_stands_there(
@@ -388,8 +388,14 @@ class TestPrepare:
             "file_name: it is not read; image is": 2,
             "conversations: it is not read; messages is": 1,
         }
-        with pytest.raises(DataError, match="1 have conversations: it is not read; messages is"):
+        with pytest.raises(DataError, match="1 row has conversations: it is not read; messages is"):
             prepare(source(tmp_path, rows[2:], "other.json"), tmp_path / "out", options(images))
+
+    def test_keys_that_nothing_is_known_of_are_counted(self, tmp_path: Path, images: Path) -> None:
+        rows = [PLAIN | {"anser": "8", "level": 3, "video": ""}, PLAIN | {"level": 1}, {"level": 2}]
+        report = prepare(source(tmp_path, rows), tmp_path / "out", options(images))
+        assert report.others == {"anser": 1, "level": 3}
+        assert json.loads((tmp_path / "out" / "report.json").read_text())["others"] == report.others
 
     def test_reflective_rows_are_for_rl_where_they_are_in_order_and_never_for_the_warm_up(
         self, tmp_path: Path, images: Path
@@ -426,8 +432,9 @@ class TestCommand:
         assert self.run(*arguments, "--strict").returncode == 1
 
     def test_where_most_images_are_missing_it_says_where_they_were_looked_for(self, tmp_path: Path) -> None:
-        raw = source(tmp_path, [R1VL, MULBERRY, PLAIN])
+        raw = source(tmp_path, [R1VL | {"b": 1}, MULBERRY | {"a": 1, "b": 1}, PLAIN])
         done = self.run("prepare", raw, "--out", tmp_path / "out")
+        assert "keys that are not read: b (2 rows), a (1 row)\nDetails: " in done.stdout
         assert f"most images are missing: relative paths start at {tmp_path} (--image-root)" in done.stdout
         assert "1 not in the warm-up  no_solution" in done.stdout
         # A row that RL has is not dropped.

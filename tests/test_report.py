@@ -690,6 +690,13 @@ class TestFormat:
             key = next(key for key, name in COMPARED.items() if line.name.startswith(name))
             assert line.difference == of_eval[key].difference, key
 
+    def test_every_component_that_is_judged_stands_in_the_table(self, run: Path) -> None:
+        assert set(COMPARED) == set(SCORE_KEYS)
+        found = read_run(trace_files(run / "trace" / "val" / "step-000006.jsonl"), set_aside=refuse)
+        assert found.last_validation is not None
+        lines = compare(found.last_validation, found.last_validation).lines
+        assert [line.name for line in lines] == list(COMPARED.values())
+
 
 class TestImages:
     def test_a_large_image_is_scaled_down_and_stands_once(self, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,11 +94,11 @@ TAKEN: dict[str, dict[str, Any]] = {
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "more marks": (
         {"prompt": [{"role": "user", "content": "<image><image>?"}], "images": [{"bytes": PHOTO}]},
-        "2 <image> marks for 1 images",
+        "2 <image> marks for 1 image",
     ),
     "no mark": (
         {"prompt": [{"role": "user", "content": "How many?"}], "images": [{"bytes": PHOTO}]},
-        "0 <image> marks for 1 images",
+        "0 <image> marks for 1 image",
     ),
     "a mark for videos": (
         {"prompt": [{"role": "user", "content": "<image>Is <video>?"}], "images": [{"bytes": PHOTO}]},
@@ -125,7 +126,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "too long": ({"images": [{"bytes": jpeg(3000, 10)}]}, "times the other"),
     "content in parts": ({"prompt": PARTS, "images": [{"bytes": PHOTO}]}, "content in parts"),
     "prompt of text": ({"prompt": "<image>How many?", "images": [{"bytes": PHOTO}]}, "prompt is '<image>How"),
-    "no prompt": ({"prompt": ..., "images": [{"bytes": PHOTO}]}, "prompt is None"),
     "extra_info of JSON": ({"extra_info": json.dumps({"index": 0})}, "extra_info is '{\"index\": 0}' (str)"),
 }
 
@@ -231,6 +231,17 @@ def test_a_row_has_all_that_its_readers_ask_for(tmp_path: Path) -> None:
     assert (number, list(row)) == (0, ["prompt"])
 
 
+def test_a_file_without_a_column_that_every_row_needs_is_refused_as_a_whole(
+    tmp_path: Path, model: str
+) -> None:
+    file = written(tmp_path, {"prompt": ..., "images": [{"bytes": PHOTO}]})
+    assert verl_refuses(file, model)
+    with pytest.raises(
+        DataError, match=r"rl\.parquet has no column prompt; it has data_source, reward_model"
+    ):
+        list(read_rows(file))
+
+
 def test_videos_are_refused_since_nothing_here_reads_them(tmp_path: Path) -> None:
     file = written(tmp_path, {"prompt": [{"role": "user", "content": "<video>?"}], "videos": ["a.mp4"]})
     with pytest.raises(DataError, match=r"rl\.parquet, row 0: the row has videos"):
@@ -245,5 +256,5 @@ def test_one_bad_row_ends_no_command_with_a_traceback(tmp_path: Path) -> None:
             [sys.executable, "-m", "verl_stepgrpo", *command], capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 1
-        assert "row 0: an image cannot be opened" in done.stdout
+        assert re.search(r"row 0(, id a, index 3)?: an image cannot be opened", done.stdout)
         assert "Traceback" not in done.stderr

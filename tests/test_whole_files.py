@@ -168,7 +168,7 @@ def test_an_evaluation_keeps_on_a_full_disk_what_was_answered(tmp_path: Path) ->
     done = on_a_full_disk(*arguments, kilobytes=8)
     kept, line = done.stderr.splitlines()
     n = (tmp_path / "out" / "responses.jsonl").read_bytes().count(b"\n")
-    said = f"verl-stepgrpo: {n} rows are answered and kept in {tmp_path}/out; the same command goes on there"
+    said = f"verl-stepgrpo: {n} rows answered and kept in {tmp_path}/out; the same command goes on there"
     assert kept == said
     assert line == f"verl-stepgrpo: {tmp_path}/out/responses.jsonl cannot be used: File too large"
     assert done.returncode == 2

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.lint import CHECKS, Finding
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import SetAside
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 
 ALWAYS_SHOWN = ("score", "rank_correlation", "flipped")
 """Columns of a replay's table; the others are where settings differ in them."""
+
+
+MOST_KEYS = 12
+"""Of those that are not read, how many are named."""
 
 
 class Platform(str, Enum):
@@ -105,7 +110,7 @@ def prepare(
         max_prompt_length=max_prompt_length,
     )
     options = work.PrepareOptions(rows, val_share, seed, model)
-    with _goes_on(lambda: work.kept(out), f"rows are prepared and kept in {out}"), _progress() as advance:
+    with _goes_on(lambda: work.kept(out), "row", f"prepared and kept in {out}"), _progress() as advance:
         report = work.prepare(source, out, options, num_proc=num_proc, progress=advance)
     _show_prepared(report, out, rows.image_root)
     if strict and report.dropped:
@@ -139,8 +144,8 @@ def key_steps(
         raise ConfigError(
             "Name the model to ask (--model, and --base-url for a server of yours), or say --rules."
         )
-    cache = f"answers are kept in {work.cache_file(out)}"
-    with _goes_on(lambda: work.kept(out), cache), _progress() as advance:
+    cache = f"kept in {work.cache_file(out)}"
+    with _goes_on(lambda: work.kept(out), "answer", cache), _progress() as advance:
         if rules or model is None:
             summary = work.by_rules(source, out, progress=advance)
         else:
@@ -148,15 +153,17 @@ def key_steps(
             summary = work.by_model(
                 source, out, options, api_key=os.environ.get(api_key_env), progress=advance
             )
-    typer.echo(f"{summary.written:8} rows with key steps  {out}")
+    typer.echo(f"{counted(summary.written, 'row', width=8)} with key steps  {out}")
     if summary.passed_on:
-        typer.echo(f"{summary.passed_on:8} rows without a solution, passed on without key steps")
+        passed_on = counted(summary.passed_on, "row", width=8)
+        typer.echo(f"{passed_on} without a solution, passed on without key steps")
     if summary.failed:
-        typer.echo(f"{summary.failed:8} rows set aside  {work.failed_file(out)}")
+        typer.echo(f"{counted(summary.failed, 'row', width=8)} set aside  {work.failed_file(out)}")
     for name, n in summary.unread.items():
-        typer.echo(f"{n:8} rows have {name}")
+        typer.echo(f"{counted(n, 'row has', 'rows have', width=8)} {name}")
+    _show_other_keys(summary.others)
     for what, n in summary.usage.items():
-        typer.echo(f"{n:8} {what}")
+        typer.echo(f"         {what}: {n}")
     if price is not None:
         tokens = (summary.usage.get("tokens read", 0), summary.usage.get("tokens written", 0))
         typer.echo(f"   about ${sum(p * n for p, n in zip(price, tokens, strict=True)) / 1e6:.2f}")
@@ -257,7 +264,7 @@ def evaluate(
         # A server's name may stand for another model by now; weights in a folder are looked at.
         doubt = f": if {model!r} is another model by now, name another folder" if base_url else ""
         if n:
-            typer.echo(f"{n} rows were answered in an earlier run into {out}{doubt}")
+            typer.echo(f"{counted(n, 'row was', 'rows were')} answered in an earlier run into {out}{doubt}")
 
     if against is not None:
         if against.resolve() == out.resolve():
@@ -268,9 +275,11 @@ def evaluate(
         if base_url
         else _own_server(server, shlex.split(vllm_args), out / "vllm.log")
     )
-    kept = f"rows are answered and kept in {out}"
     set_aside: list[SetAside] = []
-    with _goes_on(lambda: work.kept(out, samples), kept), _progress() as advance:
+    with (
+        _goes_on(lambda: work.kept(out, samples), "row", f"answered and kept in {out}"),
+        _progress() as advance,
+    ):
         results = work.evaluate(
             file,
             out,
@@ -284,15 +293,16 @@ def evaluate(
         )
     if set_aside:
         typer.echo(
-            f"{len(set_aside)} lines of an earlier run could not be read and were asked anew, the first "
-            f"{set_aside[0].path}:{set_aside[0].line}: {set_aside[0].reason}"
+            f"of an earlier run {counted(len(set_aside), 'line')} could not be read, and what they answered is asked "
+            f"anew; the first is {set_aside[0].path}:{set_aside[0].line}: {set_aside[0].reason}"
         )
     if results.failed:
-        typer.echo(f"{results.failed} rows were not answered and are in no mean: {out / work.FAILED}")
+        failed = counted(results.failed, "row was", "rows were")
+        typer.echo(f"{failed} not answered, and in no mean: {out / work.FAILED}")
     if results.unjudged:
         typer.echo(
-            f"{results.unjudged} of {results.responses} responses were not judged, since math-verify failed, and count "
-            "as wrong. Mend that (verl-stepgrpo doctor) and run this again: they are judged anew, not asked."
+            f"{results.unjudged} of {counted(results.responses, 'response')} not judged, since math-verify failed: "
+            "counted as wrong. Mend that (verl-stepgrpo doctor) and run this again: that judges anew, and asks nothing."
         )
     _show_results(results)
     if against is not None:
@@ -460,9 +470,9 @@ def _value(text: str) -> float | str:
 
 
 def _show_prepared(report: Report, out: Path, image_root: Path) -> None:
-    typer.echo(f"{report.read} rows read")
+    typer.echo(f"{counted(report.read, 'row')} read")
     for name, n in report.written.items():
-        typer.echo(f"{n:8} rows  {out / name}.parquet")
+        typer.echo(f"{counted(n, 'row ', 'rows', width=8)}  {out / name}.parquet")
     if not report.written["rl-val"]:
         typer.echo("         none for validation, which training wants: raise --val-share, or change --seed")
     if report.without_images:
@@ -471,20 +481,29 @@ def _show_prepared(report: Report, out: Path, image_root: Path) -> None:
             if report.without_images == report.written["rl-train"] + report.written["rl-val"]
             else "their StepRVR is 0, unless image_description=optional, which asks no row for a description"
         )
-        typer.echo(f"{report.without_images:8} rows without images: {remedy}")
+        typer.echo(f"{counted(report.without_images, 'row', width=8)} without images: {remedy}")
     _show_left_out(report, image_root)
+    _show_other_keys(report.others)
     typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
+
+
+def _show_other_keys(others: Mapping[str, int]) -> None:
+    """Name the keys that are not read, those of most rows first: a misspelt one is easily seen, and metadata are one
+    line."""
+    said = [f"{key} ({counted(n, 'row')})" for key, n in sorted(others.items(), key=lambda one: -one[1])]
+    if said:
+        more = f" and {len(said) - MOST_KEYS} more" if len(said) > MOST_KEYS else ""
+        typer.echo(f"keys that are not read: {', '.join(said[:MOST_KEYS])}{more}")
 
 
 def _show_left_out(report: Report, image_root: Path) -> None:
     from verl_stepgrpo.data.rows import NO_WARMUP, REASONS
 
     for name, n in report.unread.items():
-        typer.echo(f"{n:8} rows have {name}")
+        typer.echo(f"{counted(n, 'row has', 'rows have', width=8)} {name}")
     if report.redrawn_images:
-        typer.echo(
-            f"{report.redrawn_images:8} images stored as a viewer shows them: upright, on white, with 8 bits a channel"
-        )
+        redrawn = counted(report.redrawn_images, "image", width=8)
+        typer.echo(f"{redrawn} stored as a viewer shows: upright, on white, with 8 bits a channel")
     for reason, n in report.dropped.items():
         typer.echo(f"{n:8} dropped  {reason}: {REASONS[reason]}")
     if report.dropped.get("image", 0) > report.read / 2:
@@ -492,14 +511,19 @@ def _show_left_out(report: Report, image_root: Path) -> None:
     for reason, n in report.no_warmup.items():
         typer.echo(f"{n:8} not in the warm-up  {reason}: {NO_WARMUP[reason]}")
     if report.key_steps["removed"]:
-        typer.echo(f"{report.key_steps['removed']:8} key steps left out, which their own solution lacks")
+        removed = counted(report.key_steps["removed"], "key step", width=8)
+        typer.echo(f"{removed} left out, not found in the row's own solution")
 
 
 def _show_results(results: Results) -> None:
     from verl_stepgrpo.evaluation.summary import ALMOST_ALL, on_format
 
     for name, scores in results.scores.items():
-        rows = f"{results.rows} rows, {results.responses} responses" if name == "all" else name
+        rows = (
+            f"{counted(results.rows, 'row')}, {counted(results.responses, 'response')}"
+            if name == "all"
+            else name
+        )
         _show_estimates(rows, scores, "mean", "")
     answered = results.scores["all"]["answered"] if results.scores else None
     if answered is not None and answered.mean < ALMOST_ALL:
@@ -510,7 +534,7 @@ def _show_comparison(found: Comparison, before: Path) -> None:
     from verl_stepgrpo.evaluation.summary import depends_on_format, on_format
 
     unpaired = f", {found.unpaired} in one evaluation alone" if found.unpaired else ""
-    title = f"Against {before}: {found.rows} rows{unpaired}"
+    title = f"Against {before}: {counted(found.rows, 'row')}{unpaired}"
     _show_estimates(title, {key: one.difference for key, one in found.changes.items()}, "change", "+")
     if depends_on_format(found.changes):
         answered = found.changes["answered"]
@@ -526,24 +550,27 @@ def _show_estimates(title: str, estimates: dict[str, Estimate], mean: str, sign:
             "-" if found.interval is None else " to ".join(f"{end:{sign}.3f}" for end in found.interval)
         )
         # The others do not have it, as the key-step match of a prompt without key steps.
-        of = f"  (of {found.questions} rows)" if found.questions < most else ""
+        of = f"  (of {counted(found.questions, 'row')})" if found.questions < most else ""
         typer.echo(f"  {component:18} {found.mean:>{sign}7.3f}   {interval}{of}")
     if any(found.interval is None for found in estimates.values()):
         typer.echo("  -: one question, or all alike, which tells no interval")
 
 
 def _show_written(written: Written) -> None:
-    typer.echo(f"{written.steps:8} training steps, {written.validations} validations")
-    typer.echo(f"{written.rollouts:8} rollouts")
+    steps = counted(written.steps, "training step", width=8)
+    typer.echo(f"{steps}, {counted(written.validations, 'validation')}")
+    typer.echo(counted(written.rollouts, "rollout", width=8))
     if written.shown < written.rollouts:
         typer.echo(f"{written.shown:8} of them in the page: whole groups, evenly spread (--rollouts)")
     if written.set_aside:
         first = written.set_aside[0]
         typer.echo(
-            f"{len(written.set_aside):8} lines set aside, the first {first.path}:{first.line}: {first.reason}"
+            f"{counted(len(written.set_aside), 'line', width=8)} set aside, the first {first.path}:{first.line}: "
+            f"{first.reason}"
         )
     if written.troubles:
-        typer.echo(f"{len(written.troubles):8} troubles with images, the first: {written.troubles[0]}")
+        troubles = counted(len(written.troubles), "trouble", width=8)
+        typer.echo(f"{troubles} with images, the first: {written.troubles[0]}")
 
 
 def _show_replay(found: Replay) -> None:
@@ -585,13 +612,12 @@ def _show_what_replay_left_out(found: Replay) -> None:
         )
     for one in found.summaries:
         if one.left_out:
-            typer.echo(
-                f"{one.label}: without {one.left_out} responses, too few of a group for one more of that size"
-            )
+            left_out = counted(one.left_out, "response")
+            typer.echo(f"{one.label}: without {left_out}, too few of a group for one more of that size")
     for line in found.set_aside[:3]:
         typer.echo(f"set aside: {line.path}:{line.line}: {line.reason}")
     if len(found.set_aside) > 3:
-        typer.echo(f"set aside: {len(found.set_aside)} lines in all")
+        typer.echo(f"set aside: {counted(len(found.set_aside), 'line')} in all")
 
 
 def _measures(one: Summary) -> dict[str, str]:
@@ -613,13 +639,17 @@ def _measures(one: Summary) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _goes_on(kept: Callable[[], int], what: str) -> Iterator[None]:
+def _goes_on(kept: Callable[[], int], noun: str, what: str) -> Iterator[None]:
     """Say what is kept of a run that ends before its work does, and that it can go on."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, EndedError, OSError):
+    except (KeyboardInterrupt, SystemExit, EndedError, OSError) as error:
         if n := kept():
-            typer.echo(f"verl-stepgrpo: {n} {what}; the same command goes on there", err=True)
+            typer.echo(f"verl-stepgrpo: {counted(n, noun)} {what}; the same command goes on there", err=True)
+        elif not isinstance(error, OSError):  # which says itself what it lacks
+            typer.echo(
+                f"verl-stepgrpo: ended before any {noun} was {what}; the same command begins anew", err=True
+            )
         raise
 
 
@@ -634,13 +664,13 @@ def _progress() -> Iterator[Callable[[int], None]]:
 
 
 def _show_findings(file: Path, findings: list[Finding], examples: int) -> None:
-    typer.echo(f"{file}: {len(findings)} finding{'' if len(findings) == 1 else 's'}")
+    typer.echo(f"{file}: {counted(len(findings), 'finding')}")
     for check, meaning in CHECKS.items():
         own = [finding for finding in findings if finding.check == check]
         if own:
             typer.echo(f"{len(own):8}  {check}: {meaning}")
         for finding in own[:examples]:
-            typer.echo(f"          row {finding.row}: {finding.detail}")
+            typer.echo(f"          {finding.place}: {finding.detail}")
 
 
 def main() -> None:

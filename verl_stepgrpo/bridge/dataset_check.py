@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from verl_stepgrpo.bridge.asked import files_of
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.index import check_index
 from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.prompts import IMAGE_MARK
@@ -44,15 +45,15 @@ def check_files(files: Any, key: str) -> None:
         if problems:
             shown = "\n".join(f"  {path}, row {row}: {reason}" for row, reason in problems[:SHOWN_ERRORS])
             more = f"\n  and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
-            raise DataError(f"{len(problems)} of {n} rows of {key} cannot be used:\n{shown}{more}")
+            raise DataError(f"{len(problems)} of {counted(n, 'row')} of {key} cannot be used:\n{shown}{more}")
         if n == 0:
             raise DataError(f"{key}: {path} has no rows")
         if without_key_steps:
             logger.warning(
-                "%s: %d of %d rows of %s have no extra_info.key_steps; their key-step match is 0.",
+                "%s: %d of %s of %s have no extra_info.key_steps; their key-step match is 0.",
                 key,
                 without_key_steps,
-                n,
+                counted(n, "row"),
                 path,
             )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.errors import ConfigError
 
 
@@ -23,8 +24,9 @@ class WarmupDataset(MultiTurnSFTDataset):
         super().__init__(parquet_files=parquet_files, tokenizer=tokenizer, config=config, **options)
         batch_size = config.train_batch_size
         if parquet_files == config.train_files and len(self) < batch_size:
+            rows = counted(len(self), "row")
             raise ConfigError(
-                f"data.train_batch_size={batch_size}, and {parquet_files} has {len(self)} rows: not one batch. Set "
+                f"data.train_batch_size={batch_size}, and {parquet_files} has {rows}: not one batch. Set "
                 f"data.train_batch_size to {len(self)} or less, or prepare more rows."
             )
 

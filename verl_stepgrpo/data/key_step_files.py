@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 @dataclass
 class Summary:
     """How many rows have key steps, how many have no solution to find them in, how many were set aside, what of them is
-    not read and so not in the file (as in ``prepare``'s report), and what was used for it."""
+    not read and so not in the file (``unread``, ``others``, as in ``prepare``'s report), and what was used for it."""
 
     written: int = 0
     passed_on: int = 0
     failed: int = 0
     unread: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
     usage: dict[str, int] = field(default_factory=dict)
 
 
@@ -153,6 +154,7 @@ class _Files:
         """Yield the items of the source, their key steps parsed; a row that cannot be read is set aside."""
         for number, item in read_items(self._source):
             self.summary.unread.update(f"{name}: {hint}" for name, hint in item.unread)
+            self.summary.others.update(item.others)
             try:
                 if isinstance(item, DataError):
                     raise item

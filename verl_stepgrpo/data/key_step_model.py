@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
 from verl_stepgrpo.judging.reading.tokens import tokenize
 from verl_stepgrpo.judging.sections import parse_sections
@@ -127,7 +128,7 @@ class KeyStepWriter:
 
         def check(answer: Augmented) -> str | None:
             n = len(answer.wordings)
-            return None if n == len(own) else f"{n} lists for {len(own)} key steps"
+            return None if n == len(own) else f"{counted(n, 'list')} for {counted(len(own), 'key step')}"
 
         augmented = await self._ask(Augmented, asked, check)
         return [self._equivalent(*pair) for pair in zip(own, augmented.wordings, strict=True)]

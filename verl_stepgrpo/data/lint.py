@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.data.images import is_url, mended, name_of, opened
-from verl_stepgrpo.data.index import check_index
+from verl_stepgrpo.data.index import check_index, traced
 from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
@@ -59,11 +59,28 @@ _Sampled = tuple[int, tuple[KeyStep, ...], str]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that will hurt: the row's place in its file, one of ``CHECKS``, and what it is here."""
+    """Something that will hurt.
+
+    Attributes:
+        row: The row's place in its file, counted from 0.
+        check: One of ``CHECKS``.
+        detail: What it is here.
+        id, index: What the row calls itself (``extra_info``), as a trace has it; None where it does not.
+    """
 
     row: int
     check: str
     detail: str
+    id: str | None = None
+    index: Any = None
+
+    @property
+    def place(self) -> str:
+        """The row, with the names that it has."""
+        names = {"id": self.id, "index": self.index}
+        return ", ".join(
+            [f"row {self.row}", *(f"{key} {name}" for key, name in names.items() if name is not None)]
+        )
 
 
 def lint(
@@ -82,23 +99,35 @@ def lint(
         tokens: Texts that a processor takes for an image or the end of a turn.
 
     Raises:
-        DataError: The file cannot be read, has no rows, or is the warm-up's.
+        DataError: The file cannot be read, has no rows, is the warm-up's or lacks a column that is needed.
         ConfigError: The model reads no images.
     """
     look = _Look(prompt_length, max_prompt_length, tokens)
     sampled: list[_Sampled] = []
     every = max(1, open_rl_parquet(path).metadata.num_rows // DECOY_ROWS)
+    names: dict[int, dict[str, Any]] = {}
     for number, row in raw_rows(path):
+        named = _names_of(row)
         try:
-            yield from list(look.at(number, row))
+            found = list(look.at(number, row))
         except (ConfigError, EndedError):
             raise
         except Exception as error:  # Pillow and a processor raise what they like; one row must not end all
-            yield Finding(number, "failed", f"{type(error).__name__}: {error}")
+            found = [Finding(number, "failed", f"{type(error).__name__}: {error}")]
+        yield from (replace(finding, **named) for finding in found)
         if number % every == 0 and look.reference is not None:
             key_steps = look.reference.key_steps
             sampled.append((number, key_steps, look.reference.solution or _pasted(key_steps)))
-    yield from _of_decoys(sampled)
+            names[number] = named
+    yield from (replace(finding, **names[finding.row]) for finding in _of_decoys(sampled))
+
+
+def _names_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``id`` and ``index`` of a row, one that cannot be read too."""
+    extra_info = row.get("extra_info")
+    known = extra_info if isinstance(extra_info, Mapping) else {}
+    row_id = known.get("id")
+    return {"id": None if row_id is None else str(row_id), "index": traced(known.get("index"))}
 
 
 @dataclass

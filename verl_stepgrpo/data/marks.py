@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.prompts import IMAGE_MARK
 
 VIDEO_MARK, AUDIO_MARK = "<video>", "<audio>"
@@ -25,7 +26,7 @@ def wrong_in_prompt(text: str, n_images: int, tokens: Collection[str] = TOKENS) 
     """
     marks = text.count(IMAGE_MARK)
     if marks != n_images:
-        yield f"the prompt has {marks} {IMAGE_MARK} marks for {n_images} images"
+        yield f"the prompt has {counted(marks, f'{IMAGE_MARK} mark')} for {counted(n_images, 'image')}"
     for mark in (VIDEO_MARK, AUDIO_MARK):
         if n_images and mark in text:
             yield f"the prompt has {mark}, and the row has nothing for it"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from verl_stepgrpo.counts import plural
 from verl_stepgrpo.errors import DataError
 
+NEEDED = ("prompt", "reward_model")
+"""Columns without which no row can be asked and scored."""
 
-def open_rl_parquet(file: Path) -> pq.ParquetFile:
+
+def open_rl_parquet(file: Path, needed: Sequence[str] = NEEDED) -> pq.ParquetFile:
     """Return an opened parquet file of RL rows, nothing of it read but its columns' names.
 
     Raises:
-        DataError: The file cannot be read, has no rows, or is the warm-up's.
+        DataError: The file cannot be read, has no rows, is the warm-up's, or has not all columns of ``needed``.
     """
     if not file.is_file():
         raise DataError(
@@ -29,6 +34,12 @@ def open_rl_parquet(file: Path) -> pq.ParquetFile:
     if "messages" in columns and "prompt" not in columns:
         raise DataError(
             f"{file} is the warm-up's: it has messages and no prompt. Name the file for RL, as rl-val.parquet."
+        )
+    if missing := [name for name in needed if name not in columns]:
+        lacking = f"{plural(len(missing), 'column')} {', '.join(missing)}"
+        raise DataError(
+            f"{file} has no {lacking}; it has {', '.join(columns)}. Expected verl's parquet for RL: verl-stepgrpo "
+            "prepare makes it of JSON."
         )
     if not opened.metadata.num_rows:
         raise DataError(f"{file} has no rows")

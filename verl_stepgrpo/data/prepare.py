@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, RowError, read_items
@@ -74,6 +75,7 @@ class Report:
         without_images: Rows of text alone, which are not asked for an image description.
         redrawn_images: Images that are stored as a viewer shows them, since verl would show a model something else.
         unread: Keys and turns that look as if they were meant and are not read: what is, and in how many rows.
+        others: Other keys that are not read, and in how many rows.
         split: What decided which rows are for validation: ``val_share`` and ``seed``.
     """
 
@@ -85,6 +87,7 @@ class Report:
     without_images: int
     redrawn_images: int
     unread: dict[str, int]
+    others: dict[str, int]
     split: dict[str, float]
 
 
@@ -137,7 +140,8 @@ def prepare(
         {name: counts[f"key_steps/{name}"] for name in ("kept", "removed")},
         counts["without_images"],
         counts["images/redrawn"],
-        _unread(counts),
+        _counts_of("unread/", counts),
+        _counts_of("others/", counts),
         split,
     )
     joined = [_join(parts, name, n_parts, counts[name], options.rows) for name in FILES]
@@ -194,16 +198,17 @@ def _dropped(counts: Mapping[str, int], reasons: Iterable[str]) -> dict[str, int
     return {reason: n for reason in reasons if (n := counts.get(f"dropped/{reason}", 0))}
 
 
-def _unread(counts: Counter[str]) -> dict[str, int]:
-    return {name.removeprefix("unread/"): n for name, n in counts.items() if name.startswith("unread/")}
+def _counts_of(prefix: str, counts: Counter[str]) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in counts.items() if name.startswith(prefix)}
 
 
 def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
     reasons = ", ".join(f"{reason}: {n}" for reason, n in _dropped(counts, REASONS).items())
-    unread = "".join(f"; {n} have {name}" for name, n in _unread(counts).items())
+    named = _counts_of("unread/", counts).items()
+    unread = "".join(f"; {counted(n, 'row has', 'rows have')} {name}" for name, n in named)
     return (
-        f"none of the {counts['read']} rows of {source} can be used ({reasons}){unread}; {out / DROPPED} says "
-        "why"
+        f"none of the {counted(counts['read'], 'row')} of {source} can be used ({reasons}){unread}; "
+        f"{out / DROPPED} says why"
     )
 
 
@@ -284,6 +289,7 @@ def _rows_of(
         DroppedError: The item has none, or no more.
     """
     counts.update(f"unread/{name}: {hint}" for name, hint in item.unread)
+    counts.update(f"others/{name}" for name in item.others)
     if isinstance(item, RowError):
         raise DroppedError("unreadable", str(item))
     prompt_length = prompt_length_of(options.model) if options.model is not None else None
@@ -349,7 +355,9 @@ def _join(parts: Path, name: str, n_parts: int, n_rows: int, options: RowOptions
             writer.write_table(table)
             n += len(table)
     if n != n_rows:
-        raise DataError(f"{parts} holds {n} rows of {name}, of {n_rows} that were prepared. {_anew(parts)}")
+        raise DataError(
+            f"{parts} holds {counted(n, 'row')} of {name}, of {n_rows} that were prepared. {_anew(parts)}"
+        )
     return target
 
 

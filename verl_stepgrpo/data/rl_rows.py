@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from verl_stepgrpo.data.images import BY_DATASETS
 from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
-from verl_stepgrpo.data.parquet import open_rl_parquet
+from verl_stepgrpo.data.parquet import NEEDED, open_rl_parquet
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.key_steps.match import KeyStep, parse_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
@@ -92,9 +92,9 @@ def raw_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple
     """Yield each row's place in a parquet file, and what the file has in it (in these ``columns``, if it has them).
 
     Raises:
-        DataError: The file cannot be read, has no rows or is the warm-up's.
+        DataError: The file cannot be read, has no rows, is the warm-up's or lacks a column that is needed.
     """
-    parquet = open_rl_parquet(file)
+    parquet = open_rl_parquet(file, [name for name in NEEDED if columns is None or name in columns])
     decoded = _is_decoded_by_datasets(parquet)
     known = parquet.schema_arrow.names
     wanted = known if columns is None else [name for name in columns if name in known]

@@ -81,12 +81,19 @@ _OTHER_FILES = {
 
 
 class RowError(DataError):
-    """A row is no item; ``id`` and ``unread`` are as in one."""
+    """A row is no item; ``id``, ``unread`` and ``others`` are as in one."""
 
-    def __init__(self, message: str, id: str | None = None, unread: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        id: str | None = None,
+        unread: tuple[tuple[str, str], ...] = (),
+        others: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(message)
         self.id = id
         self.unread = unread
+        self.others = others
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ class Item:
         key_steps: In any form that ``parse_key_steps`` takes, or None.
         id: What the dataset calls it, or None.
         unread: What the row has beside and is not read, with what is read in its place.
+        others: Further keys that are not read and that nothing is known of, as metadata are.
     """
 
     number: int
@@ -114,6 +122,7 @@ class Item:
     key_steps: Any = None
     id: str | None = None
     unread: tuple[tuple[str, str], ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def marked_question(self) -> str:
@@ -139,8 +148,7 @@ def read_items(path: Path) -> Iterator[tuple[int, Item | RowError]]:
         try:
             yield number, item_of(number, row)
         except DataError as error:
-            known = (_id(row), tuple(_unread(row))) if isinstance(row, Mapping) else (None, ())
-            yield number, RowError(str(error), *known)
+            yield number, RowError(str(error), *(_named(row) if isinstance(row, Mapping) else ()))
     if is_empty:
         raise DataError(f"{path} has no rows")
 
@@ -155,7 +163,7 @@ def item_of(number: int, row: Any) -> Item:
         raise row
     if not isinstance(row, Mapping):
         raise DataError(f"the row is {type(row).__name__}, not an object")
-    unread = tuple(_unread(row))
+    row_id, unread, others = _named(row)
     if "messages" in row:
         question, solution = _turns(row["messages"])
     else:
@@ -173,8 +181,9 @@ def item_of(number: int, row: Any) -> Item:
         solution,
         _optional(row, "answer"),
         row.get("key_steps"),
-        _id(row),
+        row_id,
         unread,
+        others,
     )
     _check_characters(item)
     return item
@@ -269,11 +278,23 @@ def _images(row: Mapping[str, Any]) -> tuple[str, ...]:
     return ()
 
 
+def _named(row: Mapping[str, Any]) -> tuple[str | None, tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return what a row is called, what of it is not read though it seems meant, and its other keys that are not."""
+    unread = tuple(_unread(row))
+    said = {name for name, _ in unread}
+    return _id(row), unread, tuple(key for key, _ in _unknown(row) if key not in said)
+
+
+def _unknown(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys that are not read, with what they hold, where that is something."""
+    for key, value in row.items():
+        if key not in _READ and value is not None and value not in ("", [], {}):
+            yield key, value
+
+
 def _unread(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what a row has and is not read, with what is, where that is missing or the row shows less without it."""
-    for key, value in row.items():
-        if key in _READ or value is None or value in ("", [], {}):
-            continue
+    for key, _ in _unknown(row):
         if key in _CHOICES:
             yield key, "it is not read; choices stand in the question"
         elif (meant := _meant(key)) and not any(row.get(name) for name in _READ[meant]):

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
 from verl_stepgrpo.evaluation.intervals import Estimate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
@@ -221,7 +222,7 @@ class _Work:
             seed=self._options.seed + question.row,
         )
         if len(texts) != self._options.samples:
-            raise FailedError(f"the server gave {len(texts)} of {self._options.samples} responses")
+            raise FailedError(f"the server gave {len(texts)} of {counted(self._options.samples, 'response')}")
         return await asyncio.to_thread(
             lambda: [self._row(question, session, text) for session, text in enumerate(texts)]
         )

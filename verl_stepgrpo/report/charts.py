@@ -10,6 +10,7 @@ import numpy as np
 
 from verl_stepgrpo.curves import WITH_KEY_STEPS, curve_name
 from verl_stepgrpo.report.collect import Run, StepSummary
+from verl_stepgrpo.report.outcome import COMPARED
 from verl_stepgrpo.report.verl_log import Metrics
 from verl_stepgrpo.traces.rows import TRAIN, VAL
 
@@ -101,28 +102,29 @@ def learning_charts(run: Run) -> list[Chart]:
 
 
 _COMPONENTS = (
-    ("step_rar", "StepRAR", "number", "The accuracy reward: the answer, and a share for key steps."),
-    ("step_rvr", "StepRVR", "number", "The validity reward: complete and in order, or nothing."),
-    ("key_step_match", "Key steps found", "share", "Mean share of a prompt's key steps that were found."),
-    (WITH_KEY_STEPS, "With key steps", "share", "Share of responses whose prompt has any."),
-    ("complete", "Complete", "share", "Description, rationales, a step and an answer are there."),
-    ("ordered", "In order", "share", "Background first, steps numbered 1 to n, one answer last."),
-    ("answered", "Answered, in the format", "share", "There was a final answer under its header."),
-    ("verifier_timeout", "Verifier timeouts", "share", "math-verify ran out of time: no judgement, not an error."),
-    ("verifier_failed", "Verifier failures", "share", "math-verify's process did not run: the answer was not judged."),
-    ("unparseable", "Unparseable answers", "share", "Nothing could read the answer."),
+    ("step_rar", "number", "The accuracy reward: the answer, and a share for key steps."),
+    ("step_rvr", "number", "The validity reward: complete and in order, or nothing."),
+    ("key_step_match", "share", "Mean share of a prompt's key steps that were found."),
+    (WITH_KEY_STEPS, "share", "Share of responses whose prompt has any."),
+    ("complete", "share", "Description, rationales, a step and an answer are there."),
+    ("ordered", "share", "Background first, steps numbered 1 to n, one answer last."),
+    ("answered", "share", "There was a final answer under its header."),
+    ("verifier_timeout", "share", "math-verify ran out of time: no judgement, not an error."),
+    ("verifier_failed", "share", "math-verify's process did not run: the answer was not judged."),
+    ("unparseable", "share", "Nothing could read the answer."),
 )  # fmt: skip
 
 
 def component_charts(run: Run) -> list[Chart]:
     """Return every component of the reward, and of how many responses the key-step match is, where not of all."""
     series = {name: _both(run, name) for name, *_ in _COMPONENTS}
+    titles = COMPARED | {WITH_KEY_STEPS: "With key steps"}
     if all(value == 1 for one in series[WITH_KEY_STEPS] for value in one.values):
         del series[WITH_KEY_STEPS]
     return _with_points(
         [
-            Chart(name, title, note, unit=unit, series=series[name])
-            for name, title, unit, note in _COMPONENTS
+            Chart(name, titles[name], note, unit=unit, series=series[name])
+            for name, unit, note in _COMPONENTS
             if name in series
         ]
     )

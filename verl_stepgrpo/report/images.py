@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.images import is_url, name_of, opened
 from verl_stepgrpo.data.index import as_key, traced
 from verl_stepgrpo.data.rl_rows import image_of, raw_rows, reference_of
@@ -63,7 +64,9 @@ class Images:
                     place, truth = f"{file}, row {number}", left.pop(question)
                     places[question] = self._add_row(place, row, reference.ground_truth, truth)
         if left and files:
-            self.troubles.append(f"{len(left)} questions have no row in {', '.join(map(str, files))}")
+            self.troubles.append(
+                f"{counted(len(left), 'question has', 'questions have')} no row in {', '.join(map(str, files))}"
+            )
         return places
 
     def _add_row(self, place: str, row: Mapping[str, Any], stated: str, truth: str) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from verl_stepgrpo.counts import plural
 from verl_stepgrpo.evaluation.intervals import Estimate
 from verl_stepgrpo.evaluation.summary import (
     ALMOST_ALL,
@@ -21,11 +22,17 @@ COMPARED = {
     "acc": "Accuracy, in the format",
     "acc_flexible": "Accuracy, in any format",
     "score": "Reward",
+    "step_rar": "StepRAR",
     "key_step_match": "Key steps found",
     "step_rvr": "StepRVR",
+    "complete": "Complete",
+    "ordered": "In order",
     "answered": "Answered, in the format",
+    "verifier_timeout": "Verifier timeouts",
+    "verifier_failed": "Verifier failures",
+    "unparseable": "Unparseable answers",
 }
-"""Components, and what the report calls them."""
+"""Components, all of them, and what the report calls them."""
 
 
 @dataclass(frozen=True)
@@ -101,5 +108,9 @@ def _change(key: str, change: Change, questions: int) -> Line:
 
 def _name(key: str, found: Estimate, questions: int) -> str:
     """Say of how many questions it is, where the others do not have it."""
-    of = f" (of {found.questions:,} questions)" if found.questions < questions else ""
+    of = (
+        f" (of {found.questions:,} {plural(found.questions, 'question')})"
+        if found.questions < questions
+        else ""
+    )
     return f"{COMPARED[key]}{of}"

@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from verl_stepgrpo.counts import plural
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.imports import installed_version
 from verl_stepgrpo.report.charts import Chart
@@ -105,7 +106,8 @@ def facts(page: Page) -> list[tuple[str, str]]:
         found.append(("Training steps", _range([s.step for s in train])))
         found.append(("Rollouts", f"{sum(len(s.rewards) for s in train):,} in groups of {_range(sizes)}"))
     if val:
-        judged = f"{sum(len(s.rewards) for s in val):,} responses"
+        responses = sum(len(s.rewards) for s in val)
+        judged = f"{responses:,} {plural(responses, 'response')}"
         steps = ", ".join(str(s.step) for s in val)
         name = "Validation" if train else "Evaluation"
         found.append((name, _shortened(f"{judged}, at steps {steps}") if len(val) > 1 else judged))
