@@ -28,9 +28,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import verl  # noqa: F401  loads the plugin, which makes the groups known to Hydra
-from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
+try:
+    import verl  # noqa: F401  loads the plugin, which makes the groups known to Hydra
+    from hydra import compose, initialize_config_module
+    from omegaconf import DictConfig
+
+    import verl_stepgrpo  # noqa: F401
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f"The recipes are read as verl composes them, and {error.name} is not installed here. Run this where verl and "
+        "verl-stepgrpo are: pip install '.[gpu]', or without a GPU: source examples/setup_cpu.sh"
+    ) from None
 
 ROWS = 10_000
 """Rows of R1-VL-10K."""

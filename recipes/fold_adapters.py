@@ -19,10 +19,15 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+try:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        f"{error.name} is not installed here. Run this where the model was trained, or install it."
+    ) from None
 
 META = "lora_train_meta.json"
 """What verl puts beside a checkpoint with adapters: their rank and alpha."""

@@ -220,6 +220,15 @@ def test_the_table_of_estimates_is_what_the_rule_gives() -> None:
     assert re.findall(r"<!-- estimate -->\n(.*?)<!-- /estimate -->", page, re.DOTALL) == [done.stdout]
 
 
+@pytest.mark.parametrize(("script", "lacking"), [("estimate.py", "verl"), ("fold_adapters.py", "torch")])
+def test_outside_the_environment_a_script_says_what_is_missing(script: str, lacking: str) -> None:
+    command = [sys.executable, "-I", "-S", str(ROOT / "recipes" / script)]  # without site-packages
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"{lacking} is not installed here. Run this where" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_sequence_of_the_models_context_alone_would_not_fit_an_80_gb_card() -> None:
     """What verl's default asks of the recipe for Qwen3-VL: 36 GiB of cache for one sequence, before a question."""
     group = "+stepgrpo=qwen3_vl_8b"
