@@ -1,7 +1,8 @@
 """Everything this package adds to verl, and the modules of verl that each part waits for.
 
 It is light, since it runs in every process that imports verl: whatever is heavy in verl is extended when
-verl first imports it. Nothing here changes a run that does not use StepGRPO.
+verl first imports it. Nothing here changes a run that does not use StepGRPO, but for a fault of verl's that would end
+it (``text_batches``).
 """
 
 from __future__ import annotations
@@ -55,6 +56,12 @@ def _trainer_hooks(trainer_base: ModuleType) -> None:
     trainer_hooks.wrap(trainer_base)
 
 
+def _text_batches(qwen2_vl: ModuleType) -> None:
+    from verl_stepgrpo.bridge import text_batches
+
+    text_batches.wrap(qwen2_vl)
+
+
 def _config_groups(hydra: ModuleType) -> None:
     from verl_stepgrpo.bridge import search_path
 
@@ -75,4 +82,5 @@ _EXTENSIONS = {
     "verl.experimental.reward_loop.reward_manager": _reward_manager,
     "verl.experimental.agent_loop.agent_loop": _written_tokens,
     "verl.trainer.ppo.v1.trainer_base": _trainer_hooks,
+    "verl.models.transformers.qwen2_vl": _text_batches,
 }
