@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_stepgrpo import ConfigError, DataError, RunSettings
 from verl_stepgrpo.bridge import dataset_check, preflight
+from verl_stepgrpo.judging.answers.symbolic import VerifierFailedError
 
 MAIN = [sys.executable, "-m", "verl.trainer.main_ppo"]
 
@@ -201,6 +202,18 @@ class TestPreflight:
         assert done.returncode != 0
         assert f"{file}, row 2: reward_model.ground_truth is empty" in done.stderr
         assert "ray init kwargs" not in done.stdout
+
+    def test_a_math_verify_that_judges_nothing_ends_the_command(
+        self, composed: DictConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+        preflight._check_verifier.cache_clear()
+        with pytest.raises(
+            VerifierFailedError, match=r"(?s)could not be started: .*/no/such/python.*pip install"
+        ):
+            preflight.check(without_data(composed))
+        # Another manager judges by itself.
+        preflight.check(without_data(composed, "reward.reward_manager.name", "naive"))
 
     def test_another_verl_is_named_with_both_versions(
         self,

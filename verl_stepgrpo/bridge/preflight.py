@@ -49,6 +49,7 @@ def check(config: DictConfig) -> None:
         ConfigError: A setting is unknown, out of range, or makes the run another one than it reads, or its model's
             weights would not be loaded.
         DataError: A dataset row cannot be scored.
+        VerifierFailedError: math-verify judges nothing here, so that right answers would be paid as wrong.
     """
     settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
     _warn_of_other_verl()
@@ -59,6 +60,8 @@ def check(config: DictConfig) -> None:
         _prepare_trace_dir(config, settings.trace_dir)
     if run.pays and OmegaConf.select(config, "data.custom_cls.path") is None:
         _check_data(config)
+    if run.pays:
+        _check_verifier()
 
 
 def _check_rules(run: Run) -> None:
@@ -98,6 +101,22 @@ def _check_data(config: DictConfig) -> None:
 
     for key in ("data.train_files", "data.val_files"):
         dataset_check.check_files(OmegaConf.select(config, key), key)
+
+
+@functools.cache
+def _check_verifier() -> None:
+    """Ask math-verify one question, once a process; that takes a second or two."""
+    from verl_stepgrpo.judging.answers import symbolic
+
+    try:
+        symbolic.check()
+    except symbolic.VerifierFailedError as error:
+        raise symbolic.VerifierFailedError(
+            f"{error}. Expressions would not be judged, and right answers paid as wrong. Mend that; where a module "
+            "is missing: pip install --force-reinstall 'math-verify[antlr4_9_3]==0.9.0'. `verl-stepgrpo doctor` tries "
+            f"it in each process. It wrote:\n{error.stderr or '(nothing)'}",
+            error.stderr,
+        ) from error
 
 
 def _warn_of_other_verl() -> None:
