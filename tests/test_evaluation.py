@@ -37,6 +37,7 @@ from verl_stepgrpo.evaluation.evaluate import (
     summarise,
 )
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.evaluation.responses import Answered
 from verl_stepgrpo.evaluation.summary import changes, depends_on_format, on_format
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.resume import digest
@@ -352,9 +353,8 @@ class TestComparison:
     def test_pairing_makes_it_surer_than_two_intervals_apart(self, server: Server, tmp_path: Path) -> None:
         """Half the questions are hard for both models, and one more is for the first alone."""
         found = self.both(server, tmp_path, (0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 4)).changes["acc"].difference
-        alone = summarise(
-            read_trace(tmp_path / "after" / "out" / RESPONSES), failed=0, done=(), shares=SHARES
-        ).scores["all"]["acc"]
+        rows = map(Answered.of, read_trace(tmp_path / "after" / "out" / RESPONSES))
+        alone = summarise(rows, failed=0, done=(), shares=SHARES).scores["all"]["acc"]
         assert found.interval is not None
         assert alone.interval is not None
         assert found.interval[1] - found.interval[0] < (alone.interval[1] - alone.interval[0]) / 1.5

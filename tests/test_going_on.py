@@ -15,9 +15,12 @@ from test_evaluation import Server, row, run
 
 from verl_stepgrpo import ConfigError, DataError
 from verl_stepgrpo.errors import EndedError
+from verl_stepgrpo.evaluation import responses as responses_module
 from verl_stepgrpo.evaluation.evaluate import FAILED, RESPONSES, RESULTS
 from verl_stepgrpo.evaluation.responses import SET_ASIDE, settle
 from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.traces import files as trace_files_module
+from verl_stepgrpo.traces.rows import TraceRow, parse_row
 
 
 @pytest.fixture
@@ -53,6 +56,23 @@ def test_a_finished_file_is_not_written_again(server: Server, tmp_path: Path) ->
     before = responses.stat()
     assert run(server, tmp_path).reused == 10
     assert responses.stat() == before
+
+
+def test_stored_responses_are_read_once(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(server, tmp_path)
+    read: list[bytes] = []
+
+    def parse(line: bytes) -> TraceRow:
+        read.append(line)
+        return parse_row(line)
+
+    for module in (responses_module, trace_files_module):
+        monkeypatch.setattr(module, "parse_row", parse)
+    again = run(server, tmp_path)
+    assert (again.reused, again.scores) == (10, first.scores)
+    assert len(read) == len(set(read)) == 10
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
 from verl_stepgrpo.evaluation.intervals import Estimate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
-from verl_stepgrpo.evaluation.responses import RESPONSES, judge_again, settle
+from verl_stepgrpo.evaluation.responses import RESPONSES, Answered, judge_again, settle
 from verl_stepgrpo.evaluation.summary import estimates
 from verl_stepgrpo.files import SetAside, open_lines, write_whole
 from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SHARES, score_response
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, as_they_come
 from verl_stepgrpo.settings import RewardSettings, RunSettings
-from verl_stepgrpo.traces.files import read_trace, write_rows
+from verl_stepgrpo.traces.files import write_rows
 from verl_stepgrpo.traces.header import DataFile, Start
 from verl_stepgrpo.traces.rows import VAL, TraceRow, judgement_of
 
@@ -110,8 +110,10 @@ def evaluate(
     # Before anything is taken out of it: with another number of samples no question there is done.
     has_begun = responses.exists() and responses.stat().st_size > 0
     sha256 = begin(out / "options.json", file, options, has_begun=has_begun)
-    done = settle(responses, options.samples, set_aside)
-    judge_again(responses, options.reward)
+    answered = settle(responses, options.samples, set_aside)
+    if any(one.is_unjudged for one in answered):
+        answered = judge_again(responses, options.reward)
+    done = {one.uid for one in answered}
     asked = range(min(n_rows(file), sys.maxsize if limit is None else limit))
     open_rows = [row for row in asked if str(row) not in done]
     reused(len(asked) - len(open_rows))
@@ -122,8 +124,8 @@ def evaluate(
         Start(0, settings, shlex.join(sys.argv), options.model, options.weights, data).write(out)
         with serving as server:
             failed = asyncio.run(_ask(file, out, options, server, api_key, set(open_rows), progress))
-        settle(responses, options.samples)
-    rows = (row for row in read_trace(responses) if limit is None or int(row.uid) < limit)
+        answered = settle(responses, options.samples)
+    rows = (one for one in answered if limit is None or int(one.uid) < limit)
     # StepRVR is a share where a valid response is paid 1.
     shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
     results = summarise(rows, failed=failed, done=done, shares=shares)
@@ -142,7 +144,7 @@ def kept(out: Path, samples: int) -> int:
 
 
 def summarise(
-    rows: Iterable[TraceRow],
+    rows: Iterable[Answered],
     *,
     failed: int,
     done: Collection[str],

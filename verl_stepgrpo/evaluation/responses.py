@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside, json_line, open_lines, open_whole, read_lines
 from verl_stepgrpo.rewards import score_response
 from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.traces.files import read_trace, write_rows
+from verl_stepgrpo.traces.files import iter_traces, refuse, write_rows
 from verl_stepgrpo.traces.rows import TraceRow, judgement_of, parse_row
 
 RESPONSES, SET_ASIDE = "responses.jsonl", "set_aside.jsonl"
@@ -23,45 +24,77 @@ QUESTION = ("index", "id", "data_source", "ground_truth", "prompt", "response")
 """What a row says beside what was judged."""
 
 
-def settle(path: Path, samples: int, set_aside: Callable[[SetAside], None] = lambda line: None) -> set[str]:
-    """Return the questions that have all their responses, and leave these alone in the file, in their order.
+@dataclass(frozen=True)
+class Answered:
+    """What the means need of a response; a whole row has its texts too.
+
+    Attributes:
+        uid: Its question, the row's place in the data.
+        data_source: verl's name of the dataset.
+        defined: The components that belong in a mean.
+    """
+
+    uid: str
+    data_source: str | None
+    defined: Mapping[str, float]
+
+    @classmethod
+    def of(cls, row: TraceRow) -> Answered:
+        """Return what the means need of a row."""
+        return cls(row.uid, row.data_source, row.defined)
+
+    @property
+    def is_unjudged(self) -> bool:
+        """Whether math-verify failed over it."""
+        return self.defined.get("verifier_failed", 0.0) > 0
+
+
+def settle(
+    path: Path, samples: int, set_aside: Callable[[SetAside], None] = lambda line: None
+) -> list[Answered]:
+    """Return the responses to the questions that have all of theirs, and leave these alone in the file, in their order.
 
     A killed run leaves a torn line and a question without some of its ``samples``. A line that cannot be read goes to
-    ``set_aside.jsonl`` in the same folder and is handed to ``set_aside``.
+    ``set_aside.jsonl`` in the same folder and is handed to ``set_aside``. The file is read once.
 
     Raises:
         DataError: A line is whole, and of no trace that this version reads.
     """
     if not path.exists():
-        return set()
+        return []
     with open_lines(path):
         pass  # what a killed run left of a line is cut
     aside: list[SetAside] = []
-    found = list(_located(path, aside.append))
-    starts: dict[tuple[int, int], int] = {}
-    for question, session, start in found:
-        starts.setdefault((question, session), start)
-    sessions = Counter(question for question, _ in starts)
-    whole = [place for place in sorted(starts) if sessions[place[0]] == samples]
-    kept = [starts[place] for place in whole]
-    if aside or kept != [start for *_, start in found]:
+    starts: list[int] = []
+    first: dict[tuple[int, int], tuple[int, Answered]] = {}
+    for place, start, answered in _located(path, aside.append):
+        starts.append(start)
+        first.setdefault(place, (start, answered))
+    sessions = Counter(question for question, _ in first)
+    whole = [first[place] for place in sorted(first) if sessions[place[0]] == samples]
+    kept = [start for start, _ in whole]
+    if aside or kept != starts:
         _keep_aside(path, aside)
         _keep(path, kept)
     for line in aside:
         set_aside(line)
-    return {str(question) for question, _ in whole}
+    return [answered for _, answered in whole]
 
 
-def judge_again(path: Path, reward: RewardSettings) -> None:
-    """Judge anew the responses over which math-verify failed: what it could not be asked then, it may be asked now."""
-    rows = read_trace(path) if path.exists() else []
-    if any(map(_is_unjudged, rows)):
-        with open_whole(path) as file:
-            write_rows(file, (_judged_again(row, reward) if _is_unjudged(row) else row for row in rows))
+def judge_again(path: Path, reward: RewardSettings) -> list[Answered]:
+    """Judge anew the responses over which math-verify failed: what it could not be asked then, it may be asked now.
 
-
-def _is_unjudged(row: TraceRow) -> bool:
-    return row.components.get("verifier_failed", 0.0) > 0
+    Returns:
+        All responses of the file, as they are judged now.
+    """
+    found = []
+    with open_whole(path) as file:
+        for row in iter_traces([path], set_aside=refuse):
+            if Answered.of(row).is_unjudged:
+                row = _judged_again(row, reward)
+            found.append(Answered.of(row))
+            write_rows(file, [row])
+    return found
 
 
 def _judged_again(row: TraceRow, reward: RewardSettings) -> TraceRow:
@@ -72,8 +105,10 @@ def _judged_again(row: TraceRow, reward: RewardSettings) -> TraceRow:
     )
 
 
-def _located(path: Path, set_aside: Callable[[SetAside], None]) -> Iterator[tuple[int, int, int]]:
-    """Yield the question, the session and the start in the file of each response."""
+def _located(
+    path: Path, set_aside: Callable[[SetAside], None]
+) -> Iterator[tuple[tuple[int, int], int, Answered]]:
+    """Yield the question and session of each response, its start in the file, and what the means need of it."""
     end = 0
 
     def located(line: bytes) -> tuple[int, bytes]:
@@ -85,7 +120,7 @@ def _located(path: Path, set_aside: Callable[[SetAside], None]) -> Iterator[tupl
     for start, line in read_lines(path, located, set_aside=set_aside):
         try:
             row = parse_row(line)
-            yield int(row.uid), row.session, start
+            yield (int(row.uid), row.session), start, Answered.of(row)
         except ValueError as error:
             raise DataError(
                 f"{path} cannot be gone on with: a line is of no evaluation that this version reads: {error}. Name "
