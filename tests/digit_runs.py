@@ -104,12 +104,9 @@ def write_run(
     for step in range(steps + 1):
         skill = 0.35 + 0.5 * step / steps
         if step in (0, steps // 2, steps):
-            traces = [
-                json.dumps(judged(row, respond(row, rng, skill), "u_0_0").judgement.to_json())
-                for row in heldout
-            ]
-            uids = [f"question-{step}-{i}" for i in range(len(traces))]
-            writer.write("val", step, validation_rows(uids, traces, step))
+            judgements = [judged(row, respond(row, rng, skill), "u_0_0").judgement for row in heldout]
+            uids = [f"question-{step}-{i}" for i in range(len(judgements))]
+            writer.write("val", step, validation_rows(uids, judgements, step))
         if step:
             own = train[(step - 1) * prompts : step * prompts]
             responses = [[respond(row, rng, skill) for _ in range(n)] for row in own]

@@ -16,7 +16,17 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 PURE = {"verl_stepgrpo", "rapidfuzz", "math_verify", "wrapt", "numpy"}
 ALLOWED = {
     "bridge": PURE
-    | {"torch", "verl", "hydra", "omegaconf", "ray", "transfer_queue", "pyarrow", "safetensors"},
+    | {
+        "torch",
+        "verl",
+        "hydra",
+        "omegaconf",
+        "ray",
+        "transfer_queue",
+        "pyarrow",
+        "safetensors",
+        "tokenizers",
+    },
     "cpu": PURE | {"torch", "verl", "psutil"},
     "data": PURE
     | {"pyarrow", "PIL", "ijson", "transformers", "huggingface_hub", "httpx", "qwen_vl_utils", "pydantic"},

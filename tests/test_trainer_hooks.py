@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from verl_stepgrpo import SCORE_KEYS, RunSettings
 from verl_stepgrpo.bridge import run_header, trainer_hooks
 from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
-from verl_stepgrpo.traces.files import TraceWriter, trace_files
+from verl_stepgrpo.traces.files import TraceWriter, read_trace, trace_files
 from verl_stepgrpo.traces.header import DataFile, read_header
 from verl_stepgrpo.traces.rows import SCHEMA, TRACE_KEY
 
@@ -117,11 +118,17 @@ class TestRewardManager:
         first = trace["key_steps"][0]
         assert RESPONSE[first["start"] : first["end"]] == "first digit is 3"
 
-    def test_step_ends_are_token_positions(self) -> None:
-        trace = json.loads(score(RESPONSE, {}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+    @pytest.mark.parametrize("settings", [{"credit": "step"}, {"trace_dir": "x"}])
+    def test_step_ends_are_token_positions(self, settings: dict) -> None:
+        trace = json.loads(score(RESPONSE, settings, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+        assert len(trace["steps"]) > 1
         for step in trace["steps"]:
             # One token a byte: the emoji before the steps has four.
             assert step["token_end"] == len(RESPONSE[: step["end"]].encode())
+
+    def test_where_nobody_reads_step_ends_none_are_looked_for(self) -> None:
+        trace = json.loads(score(RESPONSE, {}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+        assert {step["token_end"] for step in trace["steps"]} == {None}
 
     @pytest.mark.parametrize(
         ("index", "traced"),
@@ -160,7 +167,8 @@ class TestRewardManager:
 class TestValidationRows:
     def test_sessions_of_a_uid_are_numbered_in_their_order(self) -> None:
         first, second, third = (json.dumps(trace_row(text).to_json()) for text in "123")
-        rows = trainer_hooks.validation_rows(["a", "b", "a", "b"], [first, second, None, third], 5)
+        judgements = trainer_hooks.validated([first, second, None, third])
+        rows = trainer_hooks.validation_rows(["a", "b", "a", "b"], judgements, 5)
         assert [(r.split, r.step, r.uid, r.session, r.response) for r in rows] == [
             ("val", 5, "a", 0, "1"),
             ("val", 5, "b", 0, "2"),
@@ -178,10 +186,14 @@ class TestValidationInfos:
         ]
         return {key: [one[key] for one in scored] for key in scored[0]}
 
+    @staticmethod
+    def defined(infos: Mapping[str, list]) -> Mapping[str, Sequence]:
+        return trainer_hooks.validation_infos(infos, trainer_hooks.validated(infos[TRACE_KEY]))
+
     def test_verls_mean_of_the_match_is_over_prompts_with_key_steps(self) -> None:
         from verl.trainer.ppo.metric_utils import process_validation_metrics
 
-        infos = trainer_hooks.validation_infos(self.infos(["3 + 5 = 8"], [], ["3 + 5 = 9"], []))
+        infos = self.defined(self.infos(["3 + 5 = 8"], [], ["3 + 5 = 9"], []))
         metrics = process_validation_metrics(["d"] * 4, list("abcd"), infos)["d"]
         assert metrics["key_step_match"]["mean@1"] == 0.5
         assert metrics["with_key_steps"]["mean@1"] == 0.5
@@ -190,12 +202,32 @@ class TestValidationInfos:
     def test_without_any_key_step_verl_has_no_mean_of_the_match(self) -> None:
         from verl.trainer.ppo.metric_utils import process_validation_metrics
 
-        infos = trainer_hooks.validation_infos(self.infos([], []))
+        infos = self.defined(self.infos([], []))
         assert "key_step_match" not in process_validation_metrics(["d"] * 2, ["a", "b"], infos)["d"]
 
     def test_what_another_manager_gave_stays_as_it_is(self) -> None:
-        infos = {"acc": [1.0], "key_step_match": [0.0]}
-        assert trainer_hooks.validation_infos(infos) is infos
+        infos = {"acc": [1.0, 1.0], TRACE_KEY: [None, None]}
+        assert self.defined(infos) is infos
+        infos["key_step_match"] = [0.0, 1.0]
+        assert self.defined(infos)["key_step_match"] == [0.0, 1.0]
+
+    def test_each_trace_of_a_validation_is_parsed_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        infos = self.infos(["3 + 5 = 8"], [])
+        config = {"algorithm": {"adv_estimator": "stepgrpo", "stepgrpo": {"trace_dir": str(tmp_path)}}}
+        trainer = SimpleNamespace(config=OmegaConf.create(config), global_steps=3)
+        parsed: list[str] = []
+        monkeypatch.setattr(
+            trainer_hooks, "json", SimpleNamespace(loads=lambda text: parsed.append(text) or json.loads(text))
+        )
+        averaged = trainer_hooks._val_metrics_update(lambda *given: given[3])(
+            trainer, ["d"] * 2, ["a", "b"], infos
+        )
+        assert averaged["with_key_steps"] == [1.0, 0.0]
+        assert parsed == infos[TRACE_KEY]
+        (path,) = tmp_path.glob("val/*.jsonl")
+        assert [row.uid for row in read_trace(path)] == ["a", "b"]
 
     def test_training_leaves_them_out_too(self) -> None:
         scored = [score(RESPONSE, {}, {"key_steps": own}) for own in (["3 + 5 = 8"], [])]
@@ -265,7 +297,7 @@ class TestJudgedRows:
     """From verl's rows to what the estimator reads."""
 
     def rows(self) -> list[Judged]:
-        info = score(RESPONSE, {}, TestRewardManager.EXTRA)["reward_extra_info"]
+        info = score(RESPONSE, {"credit": "step"}, TestRewardManager.EXTRA)["reward_extra_info"]
         keys = ["u_0_0", "u_0_1", "v_3_0", "pad1_0_0"]
         return judged_rows(keys, [{"reward_extra_info": info}] * 2 + [{}, None])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +11,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.experimental.reward_loop.reward_manager.registry import register as register_manager
 
-from verl_stepgrpo.bridge.token_ends import Written
+from verl_stepgrpo.bridge.token_ends import Decoding, Written
 from verl_stepgrpo.bridge.written_tokens import WRITTEN_SPANS
 from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.rewards import ScoredResponse, score_response
@@ -43,6 +42,7 @@ class StepGRPORewardManager(RewardManagerBase):
         # The legacy trainer writes no traces, and makes an array as wide as the longest of all.
         self._carries_traces = bool(OmegaConf.select(config, "trainer.use_v1", default=True))
         self._knows_turns = True
+        self._decoding = Decoding.of(tokenizer)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Return ``reward_score`` and ``reward_extra_info`` (all components, and the trace as one string)."""
@@ -68,7 +68,7 @@ class StepGRPORewardManager(RewardManagerBase):
         judgement = judgement_of(
             result,
             self.settings.reward,
-            step_token_ends=[written.token_end(step.end) for step in result.steps],
+            step_token_ends=self._token_ends(result, written),
             index=traced(extra_info.get("index")),
             id=traced(extra_info.get("id")),
             data_source=traced(row.get("data_source")),
@@ -76,6 +76,12 @@ class StepGRPORewardManager(RewardManagerBase):
             **(texts if self.settings.trace_dir is not None else {}),
         )
         return json.dumps(judgement.to_json(), ensure_ascii=False)
+
+    def _token_ends(self, result: ScoredResponse, written: Written) -> list[int] | None:
+        """Return where steps end among the tokens, as far as anybody reads it: credit by step, and traces."""
+        if self.settings.trace_dir is None and self.settings.advantage.credit == "trajectory":
+            return None
+        return written.token_ends([step.end for step in result.steps])
 
     def _written(self, item: Any) -> Written:
         """Return what the model wrote of the response; all of it where verl does not say."""
@@ -86,7 +92,7 @@ class StepGRPORewardManager(RewardManagerBase):
             if row.get("__num_turns__", 2) > 2:
                 self._warn_of_turns()
             spans = [[0, len(token_ids)]]
-        return Written.of(self._decode, token_ids, spans)
+        return Written.of(self._decoding, token_ids, spans)
 
     def _warn_of_turns(self) -> None:
         if self._knows_turns:
@@ -95,9 +101,6 @@ class StepGRPORewardManager(RewardManagerBase):
                 "The agent loop does not say which tokens of its responses the model wrote: what tools answered is "
                 "scored as if it were the model's. Let its worker call AgentLoopWorker._compute_score, as verl's does."
             )
-
-    def _decode(self, token_ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(token_ids, skip_special_tokens=True)
 
 
 def _response_tokens(item: Any) -> list[int]:

@@ -16,7 +16,7 @@ import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +37,7 @@ from verl_stepgrpo.bridge.missing_sessions import (
     watch_sampling,
 )
 from verl_stepgrpo.bridge.run_header import begin_traces
-from verl_stepgrpo.bridge.token_ends import Written, written_spans
+from verl_stepgrpo.bridge.token_ends import Decoding, Written, written_spans
 from verl_stepgrpo.curves import (
     MAX_DECOY_RESPONSES,
     WITH_KEY_STEPS,
@@ -141,10 +141,12 @@ def _val_metrics_update(original: Callable[..., dict]) -> Callable[..., dict]:
         if uses_estimator(self.config):
             state = RunState.of(self)
             traces = reward_extra_infos_dict.get(TRACE_KEY)
-            if state.writer is not None and traces is not None:
-                rows = validation_rows(sample_uids, traces, self.global_steps)
-                state.writer.write(VAL, self.global_steps, rows)
-            reward_extra_infos_dict = validation_infos(reward_extra_infos_dict)
+            if traces is not None:
+                judgements = validated(traces)
+                if state.writer is not None:
+                    rows = validation_rows(sample_uids, judgements, self.global_steps)
+                    state.writer.write(VAL, self.global_steps, rows)
+                reward_extra_infos_dict = validation_infos(reward_extra_infos_dict, judgements)
         return original(self, data_sources, sample_uids, reward_extra_infos_dict, *args, **kwargs)
 
     return val_metrics_update
@@ -210,9 +212,9 @@ def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judg
         return {}
     # verl may rewrite response_mask (rollout correction); loss_mask stays that of the agent loop.
     data = _fetch(batch.partition_id, [row.key for row in chosen], ["responses", "loss_mask"])
-    decode = functools.partial(trainer.tokenizer.decode, skip_special_tokens=True)
+    decoding = Decoding.of(trainer.tokenizer)
     responses = [
-        Reasoned(row.uid, Written.of(decode, ids, written_spans(mask)).text, row.key_steps)
+        Reasoned(row.uid, Written.of(decoding, ids, written_spans(mask)).text, row.key_steps)
         for row, ids, mask in zip(chosen, data["responses"], data["loss_mask"], strict=True)
     ]
     rate = decoy_rate(responses, state.settings.reward.match_threshold)
@@ -231,28 +233,34 @@ def training_row(row: Judged, advantages: TokenAdvantages | None, step: int) -> 
     return TraceRow.of(row.judgement, **place, credit=credit)
 
 
-def validation_rows(uids: Sequence[str], traces: Sequence[str | None], step: int) -> list[TraceRow]:
-    """Return one trace row for each response of a validation; sessions of a uid count in their order."""
+def validated(traces: Sequence[str | None]) -> list[Judgement | None]:
+    """Return what was judged of each response of a validation, None where another reward manager scored it."""
+    return [None if trace is None else Judgement.from_json(json.loads(trace)) for trace in traces]
+
+
+def validation_rows(
+    uids: Sequence[str], judgements: Sequence[Judgement | None], step: int
+) -> Iterator[TraceRow]:
+    """Yield one trace row for each response of a validation; sessions of a uid count in their order."""
     seen: Counter[str] = Counter()
-    rows = []
-    for uid, trace in zip(uids, traces, strict=True):
-        if trace is not None:
-            judgement = Judgement.from_json(json.loads(trace))
-            rows.append(TraceRow.of(judgement, step=step, uid=uid, session=seen[uid]))
+    for uid, judgement in zip(uids, judgements, strict=True):
+        if judgement is not None:
+            yield TraceRow.of(judgement, step=step, uid=uid, session=seen[uid])
         seen[uid] += 1
-    return rows
 
 
-def validation_infos(infos: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+def validation_infos(
+    infos: Mapping[str, Sequence[Any]], judgements: Sequence[Judgement | None]
+) -> Mapping[str, Sequence[Any]]:
     """Return what verl averages of a validation, with no key-step match for prompts without key steps.
 
     verl 0.9.1 leaves None out of its means (``process_validation_metrics``). ``with_key_steps`` is added: its mean says
     of how many responses that of ``key_step_match`` is. What another reward manager gave stays as it is.
     """
-    traces, key = infos.get(TRACE_KEY), UNDEFINED_WITHOUT_KEY_STEPS
-    if traces is None or key not in infos:
+    key = UNDEFINED_WITHOUT_KEY_STEPS
+    if key not in infos:
         return infos
-    known = [None if trace is None else bool(json.loads(trace)["key_steps"]) for trace in traces]
+    known = [None if judgement is None else bool(judgement.key_steps) for judgement in judgements]
     matches = [
         None if has_key_steps is False else value
         for has_key_steps, value in zip(known, infos[key], strict=True)
