@@ -1,80 +1,211 @@
 """Judge an answer where the reference, or the answer, is the letter of a choice.
 
+A letter with a mark behind it, "(B) text", "B. text" or "B: text", is that choice, whatever its text says: the text
+is an option's, so that words such as "no", "or" and "either" in it leave nothing open. The text takes the choice back
+only where it denies it ("(B) is wrong"), joins another letter to it ("(B) or (C)") or starts anew ("B. Wait, C").
+In a sentence, the one letter that is named as the answer counts.
+
 Pure: no I/O.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from verl_stepgrpo.judging.answers.in_words import HEDGE, ends_with
-from verl_stepgrpo.judging.answers.normalise import normalise
+from verl_stepgrpo.judging.answers.normalise import compact, normalise
 from verl_stepgrpo.judging.answers.statement import DENIALS
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
 
-_LETTER = r"\(?(?P<letter>[a-j])(?:\)|\.|:|$| (?=\())"
+MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
+"""How a reference says that it is a choice; "F = ma" and "b - 1" are none."""
+
+_NAMED = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|选项|答案)"
 _CHOICE = re.compile(
-    r"(?:(?:option|choice|answer|letter) )?"
-    rf"(?:{_LETTER}|(?P<bare>[b-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<a>a),? (?=\d)|(?P<dash>a) - )"
+    rf"(?:{_NAMED} ?)?"
+    r"(?:\((?P<inside>[A-Ja-j])\)|(?P<marked>[A-Ja-j])(?P<mark>\)|[.:](?=\s|$)|[.:](?=[^\w\s.])|(?=$| ?\())"
+    r"|(?P<bare>[B-HJb-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<dash>[AIai]) - |(?P<a>[Aa]),? (?=\d|(?:is|which)\b)"
+    r"|(?P<upper>A),? (?=(?:[Yy]es|[Nn]o)\b)|(?P<i>I)-(?=\d))"
     r"(?P<text>.*)",
     re.DOTALL,
 )
-MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
-"""How a reference says that it is a choice; "F = ma" and "b - 1" are none."""
-_CHOICE_BEHIND = re.compile(
-    r"(?P<text>.*?)[ ,]*(?:\((?:option |choice )?(?P<inside>[a-j])\)"
-    r"|\b(?:option|choice|select|choose|pick) \(?(?P<named>[a-j])\)?)",
-    re.DOTALL,
-)
-_ANOTHER_CHOICE = re.compile(
+_ANOTHER = re.compile(
     r"(?:^|[\s(,/&])(?:[b-hj]|\([a-j]\)|a(?=[).:,]|$))(?=[\s).,:;/]|$)"
-    r"|\b(?:wrong|incorrect|false|rejected|eliminated|excluded)\b|\.\.|(?:is|are|it's|,) not\b|\bno(?:,| wait|$)"
-    r"|^(?:is|was|does|did|can|could|would|will)(?:n't| ?not)\b"
+    r"|\b(?:wrong|incorrect|rejected|eliminated|excluded)\b|\.\.|(?:^(?:is|are)|it's|it is|that's"
+    r"|,) not\b|\bno wait|^no,? [a-j]\b"
+    r"|^(?:is|was|does|did|can|could|would|will|do|has)(?:n't| ?not)\b"
+)
+"""How the text behind a letter without a mark, "B ...", names another choice or takes this one back."""
+
+_TAKEN_BACK = re.compile(
+    r"^(?:is|was|does|did|can|could|would|will)(?: ?not|n't)(?: be)?(?: (?:it|right|correct|true|fit|work"
+    r"|valid|possible|the answer))?\W*$|^(?:is|was) (?:wrong|incorrect|false|rejected)\b"
+    r"|^\W{0,2}(?:(?:probably |clearly )?(?:wrong|incorrect|rejected|eliminated|excluded))\W*$|^\.\."
+    r"|^(?:[,;/&-]|and|or|nor|but|to|maybe)(?: ?(?:also|maybe|not|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
+    r"|(?:^|[.,;!?-] ?)(?:oh |no,? )?(?:wait|actually|sorry|correction|scratch that|i mean|or rather"
+    r"|hmm)\b(?! times?)"
+    r"|\bno,? (?:wait|it(?:'s| is)|\(?[a-j]\)?[\s.]*$)|(?:could|might|may) also be (?:right|correct)"
+    r"|^\W*(?:but |though )|[.;,] (?:or|but)(?: maybe| perhaps| possibly| also)? \(?[a-j]\)?[\s.]*$"
+    r"|^\(.*\b(?:could|might|may) (?:also )?be"
+)
+"""How the text behind a marked letter takes the choice back, case folded."""
+
+_CONFESSED = re.compile(r"\b(?:because|since) (?:the answer is|\(?[a-j]\)? is (?:right|correct))")
+_REASON = re.compile(
+    r",? \(?(?:because|since|as|due to|given that)\b|(?:,| \() ?(?:not|rather than) \(?[A-Ja-j]\b"
+)
+"""How a reason opens behind a letter without a mark; what it says of other letters leaves nothing open."""
+
+_LISTS_LETTERS = re.compile(r"(?:both|neither|either|all|none|only|statements?|options?|choices?)\b")
+_CONFIRMED = re.compile(
+    r"(?: ?(?:\(?[a-j]\)?|(?:option|choice|answer)))? ?(?:is|as|would be|seems|是)"
+    r"(?: ?(?:the|my|最|most|probably))* ?(?:only|correct|right|best|answer|true|option|choice|正确|答案|likely)",
+    re.IGNORECASE,
+)
+_EXPLAINED = re.compile(
+    r"(?:[, ]*(?:which|that is|because|since|as|given|due|representing|corresponding|meaning"
+    r"|indicating|showing|with|not)"
+    r"\b|[,;:(.] ?(?:[^\W\d_]+ ){2,}|[,.] )",
+    re.IGNORECASE,
+)
+_IN_PROSE = re.compile(
+    r"\((?P<inside>[A-J])\)"
+    rf"|{_NAMED}(?: is| 是)? ?[:：]? ?[\"']?(?P<named>[A-J])(?![\w'+-])"
+    r"|(?:选项?|答案)(?:应该|应)?[是为]?[:：]? ?(?P<chinese>[A-J])(?![A-Za-z])"
+    rf"|{_NAMED}\b[^.?!\n]{{0,200}}?(?: (?:is|are|would be|should be)"
+    rf"|:) [\"']?(?P<said>[A-J])(?=[\"',.;:]|$| (?:because|since))"
+)
+_OPEN = re.compile(
+    r"\b(?:maybe|perhaps|possibly|either|not sure|unsure|guess|undecided|(?:might|could|may) be)\b"
 )
 _LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A choice that an answer or a reference names.
+
+    Attributes:
+        letter: In upper case.
+        text: What stands behind the letter, or before one in parentheses at the end; "" where nothing does.
+        mark: How the letter is marked: ``()``, ``)``, ``.``, ``:`` or "" for a bare one.
+        in_prose: The letter was found inside a sentence, whose words need not be the option's.
+    """
+
+    letter: str
+    text: str
+    mark: str = ""
+    in_prose: bool = False
+
+
 def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     """A reference that is a letter, or a letter with its text, is met by that letter with or without its text."""
-    gold = _choice(wanted.folded) if MARKED_CHOICE.match(wanted.core) else None
+    gold = read_choice(wanted.core) if MARKED_CHOICE.match(wanted.core) else None
     if gold is None:
         return _by_several_choices(given, wanted) or _by_text_of_choice(given, wanted, judge)
-    letter, text = gold
-    choice = (
-        _choice(given.folded) or _choice_behind(given.folded) or _choice_named_right(given.full.casefold())
-    )
+    choice = read_choice(given.full) or read_choice(given.core)
+    if gold.text and (choice is None or (not choice.mark and choice.letter != gold.letter)):
+        # "f has an extremum" begins with a word rather than with a choice.
+        text = _by_text_alone(given, gold, judge)
+        if text.correct:
+            return text
+    choice = choice or _choice_behind(given.core) or _choice_in_prose(given)
     if choice is None:
-        if not text:
-            return None
-        # The text alone.
-        return replace(judge.compare(given, Answer(text, text)), layer="choice")
-    if _names_another(choice[1], text):
+        return _by_text_alone(given, gold, judge) if gold.text else None
+    if choice.letter != gold.letter:
+        return decided(False, "choice", f"the letters differ: {choice.letter}, {gold.letter}")
+    if gold.text and choice.text and compact(choice.text) == compact(gold.text):
+        return decided(True, "choice", f"letter and text agree: {choice.letter}")
+    if _CONFESSED.search(given.full.casefold()) or _takes_back(choice, gold.text):
         return decided(False, "hedge", "the answer names more than one choice, or takes it back")
-    correct = choice[0] == letter and (
-        not text
-        or not choice[1]
-        or ends_with(choice[1], text)
-        or _explained(choice[1], text)
-        or judge.verdict_on(choice[1], text).correct
+    if not gold.text or not choice.text:
+        return decided(True, "choice", f"the letters agree: {choice.letter}")
+    if _says(choice, gold.text, judge):
+        return decided(True, "choice", f"letter and text agree: {choice.letter}")
+    return decided(
+        False, "choice", f"the letters agree, the texts differ: {choice.text:.40}, {gold.text:.40}"
     )
-    return decided(correct, "choice", f"choice {choice[0]} against {letter}")
 
 
-def _names_another(behind: str, text: str) -> bool:
+def read_choice(text: str) -> Choice | None:
+    """Return the choice that a normalised text begins with, with the text behind it, letter case kept."""
+    match = _CHOICE.fullmatch(text)
+    if not match:
+        return None
+    marked = match["inside"] or match["marked"]
+    if (
+        _REASON.match(
+            text,
+            match.end("bare")
+            if match["bare"]
+            else match.end("marked")
+            if marked and not match["mark"]
+            else 0,
+        )
+        and not match["inside"]
+    ):
+        return Choice((match["bare"] or marked or "").upper(), "")
+    behind = normalise(_without_brackets(re.sub(r"^[ :,.]+(?=\D)|^[ :,]+", "", match["text"])))
+    if not marked and len(behind) < 2:
+        return None  # "a - b" is a difference
+    letter = marked or match["bare"] or match["dash"] or match["a"] or match["upper"] or match["i"]
+    mark = "()" if match["inside"] else (match["mark"] or "")
+    separated = match["text"][:1] in (",", ";", "/", "&")
+    return Choice(letter.upper(), (match["text"][0] + " " if separated else "") + behind, mark or "")
+
+
+def _without_brackets(text: str) -> str:
+    """Remove a pair of brackets around all of an option's text, where it is no tuple."""
+    text = text.strip()
+    inside = re.fullmatch(r"\(([^()\[\],]*)\)", text)
+    return inside[1] if inside else text
+
+
+def _by_text_alone(given: Answer, gold: Choice, judge: Judge) -> Verdict:
+    if compact(given.full) == compact(gold.text):
+        return decided(True, "choice", "the same text, without the letter")
+    if len(gold.text) == 1 and gold.text.isalpha():  # a letter that is another one's text
+        return decided(False, "choice", f"the texts differ: {given.core:.40}, {gold.text}")
+    verdict = judge.compare(given, Answer(gold.text, gold.text))
+    return replace(verdict, layer="choice")
+
+
+def _takes_back(choice: Choice, gold: str) -> bool:
     """Whether the text behind a choice names another one, or takes the choice back."""
-    rest = behind.removeprefix(text)
-    return bool(_ANOTHER_CHOICE.search(rest) or HEDGE.search(rest)) and behind != text
-
-
-def _explained(behind: str, text: str) -> bool:
-    """Whether the text behind a choice is the reference's, and an explanation without other values."""
-    rest = behind.removeprefix(text)
-    return (
-        rest != behind
-        and re.match(r"[:;,(] ?(?:[^\W\d_]+ ){2,}", rest) is not None
-        and not re.search(r"\d", rest)
+    text = choice.text.removeprefix(gold) if gold else choice.text
+    folded = text.casefold()
+    if not choice.mark:
+        return bool(_ANOTHER.search(folded) or HEDGE.search(folded) or _TAKEN_BACK.search(folded))
+    if _TAKEN_BACK.search(folded):
+        return True
+    if _LISTS_LETTERS.match(folded):
+        return False
+    mark = {"()": r"\({}\)", ")": r"(?<![(\w]){}\)"}.get(
+        choice.mark, r"{}" + re.escape(choice.mark) + r"(?=\s)"
     )
+    others = "".join(letter for letter in "ABCDEFGHIJ" if letter != choice.letter)
+    begins = "" if choice.mark in (".", "()") else r"(?!^)"
+    return bool(re.search(rf"{begins}(?:^|[\s,;/])" + mark.format(f"[{others}]"), text))
+
+
+def _says(choice: Choice, gold: str, judge: Judge) -> bool:
+    """Whether the text at a choice is the option's, alone or with what explains or confirms it."""
+    text = choice.text.lstrip(",;: ")
+    if ends_with(text.casefold(), gold.casefold()):
+        return True
+    rest = text[len(gold) :] if text.casefold().startswith(gold.casefold()) else None
+    if rest is not None and re.match(r"(?:[:;,(] ?(?:[^\W\d_]+ ){2,})", rest) and not re.search(r"\d", rest):
+        return True
+    if not choice.mark and _CONFIRMED.match(text):
+        return True
+    if choice.in_prose and (
+        _CONFIRMED.match(text)
+        or _EXPLAINED.match(choice.text)
+        or (rest is not None and re.match(r"[^\w.,^*/+-]|[^\W\d_a-z]|\W*$", rest))
+    ):
+        return True
+    return judge.verdict_on(text, gold).correct
 
 
 def _by_several_choices(given: Answer, wanted: Answer) -> Verdict | None:
@@ -85,36 +216,80 @@ def _by_several_choices(given: Answer, wanted: Answer) -> Verdict | None:
     if len(letters) < 2 or letters != sorted(set(letters)) or not _LETTERS.fullmatch(given.folded):
         return None
     ours = sorted(re.findall("[a-j]", given.folded.replace("and", ",")))
-    return decided(ours == letters, "choice", f"choices {ours} against {letters}")
+    same = "the letters agree" if ours == letters else "the letters differ"
+    return decided(ours == letters, "choice", f"{same}: {''.join(ours).upper()}, {''.join(letters).upper()}")
 
 
 def _by_text_of_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     """A reference without a letter is met by the text behind a letter: "(B) blue" is "blue"."""
-    choice = _CHOICE.fullmatch(given.folded)
-    text = choice["text"].strip() if choice and choice["letter"] else ""
-    verdict = judge.compare(Answer(text, text), wanted) if text else None
-    return verdict if verdict is not None and verdict.correct else None
+    for text in dict.fromkeys((given.full, given.core)):
+        choice = read_choice(text)
+        if choice is None or not choice.mark or not choice.text:
+            continue
+        if compact(choice.text) == compact(wanted.full):
+            return decided(True, "choice", "the same text, behind a letter")
+        verdict = judge.compare(Answer(choice.text, choice.text), wanted)
+        if verdict.correct:
+            return verdict
+    return None
 
 
-def _choice(text: str) -> tuple[str, str] | None:
-    match = _CHOICE.fullmatch(text)
-    if not match:
-        return None
-    if not match["letter"] and len(match["text"].strip()) < 2:
-        return None  # "a - b" is a difference
-    letter = match["letter"] or match["bare"] or match["a"] or match["dash"]
-    return letter, normalise(match["text"].strip(" ():,")).casefold()
-
-
-def _choice_behind(text: str) -> tuple[str, str] | None:
-    match = _CHOICE_BEHIND.fullmatch(text)
-    if not match or DENIALS.search(match["text"]):
-        return None
-    return match["inside"] or match["named"], normalise(match["text"]).casefold()
-
-
-def _choice_named_right(text: str) -> tuple[str, str] | None:
+def _choice_behind(text: str) -> Choice | None:
+    """Return the choice that stands in parentheses behind its text, as in "blue (B)"."""
     match = re.fullmatch(
-        r"(?:option |choice |answer )?\(?([a-j])\)? is (?:the )?(?:correct|right|best)(?: \w+)?", text
+        r"(?P<text>.*?)[ ,.]*(?:\((?:option |choice )?(?P<inside>[A-Ja-j])\)"
+        r"|\b(?:option|choice|select|choose|pick) \(?(?P<named>[A-Ja-j])\)?)",
+        text,
+        re.DOTALL | re.IGNORECASE,
     )
-    return (match[1], "") if match else None
+    if not match or DENIALS.search(match["text"]) or re.search(r"\([a-j]\)|\bor\W*$", match["text"], re.I):
+        return None
+    text = normalise(match["text"])
+    return Choice(
+        (match["inside"] or match["named"]).upper(), text if text.isascii() else "", "()", in_prose=True
+    )
+
+
+def _choice_in_prose(given: Answer) -> Choice | None:
+    """Return the one choice that a sentence names as its answer; None where it names several, or denies it."""
+    for text in dict.fromkeys((given.core, given.full)):
+        mentions = list(_IN_PROSE.finditer(text))
+        letters = {_letter_of(mention) for mention in mentions}
+        if len(letters) != 1:
+            if mentions:
+                return None
+            continue
+        mention = mentions[-1]
+        before, behind = text[: mention.start()], text[mention.end() :]
+        if _is_denied(mention.group() if mention["said"] else before, behind) or _OPEN.search(
+            before.casefold()
+        ):
+            return None
+        return Choice(
+            letters.pop(),
+            re.split(r"[.!?。](?:\s|$)|。", re.sub("[\"']", "", behind).lstrip())[0].strip(" ,"),
+            "()",
+            in_prose=True,
+        )
+    return None
+
+
+def _letter_of(mention: re.Match[str]) -> str:
+    return mention["inside"] or mention["named"] or mention["chinese"] or mention["said"]
+
+
+def _is_denied(before: str, behind: str) -> bool:
+    """Whether the words around a letter in a sentence deny it; a denial that describes the question does not."""
+    close = re.split(r"[,;:.?!]\s|\b(?:is|are|be)\b|答案|选项", before)[-1]
+    copula = re.search(r"\b(?:is|are|be)\W*(?:not|n't|never|hardly|unlikely)\b[^.]*$", before)
+    away = re.match(
+        r"[\s\"']*(?:is|was|are|does|did|can|could|would|will)?(?: ?not\b|n't| (?:wrong|incorrect"
+        r"|false|out)\b)",
+        behind,
+    )
+    return bool(
+        DENIALS.search(close)
+        or copula
+        or away
+        or re.search(r"\b(?:wrong|incorrect|false|nobody|doubt|few)\b|不|错", before)
+    )

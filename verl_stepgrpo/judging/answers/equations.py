@@ -140,7 +140,7 @@ def _value_of_chain(sides: list[str], wanted: str) -> tuple[str, str] | Verdict:
         if (
             quantity is None
             and not (i == 0 and NAME.fullmatch(side))
-            and _free_letters(side) - _free_letters(wanted)
+            and (_free_letters(side) - _free_letters(wanted) or _has_words(side))
         ):
             return decided(False, "symbolic", "an equation is not a value")
     if not _consistent(sides):
@@ -149,6 +149,10 @@ def _value_of_chain(sides: list[str], wanted: str) -> tuple[str, str] | Verdict:
     if value is not None and gold is not None:
         return compare_quantities(value, gold, sides[-1], wanted)
     return sides[-1], wanted
+
+
+def _has_words(side: str) -> bool:
+    return bool(set(re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", side)) - _FUNCTIONS)
 
 
 def _free_letters(text: str) -> set[str]:

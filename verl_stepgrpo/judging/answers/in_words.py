@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 
 from verl_stepgrpo.judging.answers.lists import Elements, elements
+from verl_stepgrpo.judging.answers.numbers import quantity_in_prose
 from verl_stepgrpo.judging.answers.statement import DENIALS
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
+from verl_stepgrpo.judging.reading.quantities import parse_quantity
 from verl_stepgrpo.judging.reading.words import SPELLINGS
 
 HEDGE = re.compile(
@@ -19,6 +21,9 @@ HEDGE = re.compile(
     r"|can(?:'t|not) (?:decide|say|tell)|wait|actually|correction|i mean|scratch that|sorry|all of these"
     r"|none of [a-j])\b"
 )
+_SOFT = frozenset(("or", "but", "either"))
+_SAYS = re.compile(r"\b(?:is|are|was|were|equals|be|of)\b|[:=]")
+_OF_VALUES = re.compile(r"\d\W*\b(?:or|but)\W+(?:\w+ )?-?\d+(?![\d.]*[^\w\s,.;]*[ ]?[-+*/x=])")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _TAKES_BACK = {
     answer: re.compile(
@@ -53,6 +58,12 @@ def by_hedge(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     hedge = HEDGE.search(given.full.casefold())
     if not hedge or hedge.group() in wanted.folded:
         return None
+    if (
+        hedge.group() in _SOFT
+        and _is_of_the_question(given.full, hedge.end())
+        and parse_quantity(wanted.core)
+    ):
+        return None
     if hedge.group() == "or" and _is_set_of_values(elements(wanted.folded)):
         return None
     if _first_word(wanted.folded) in _OPPOSITES and hedge.group() not in (
@@ -63,6 +74,12 @@ def by_hedge(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     ):
         return None
     return decided(False, "hedge", f"the answer leaves a choice ({hedge.group()!r})")
+
+
+def _is_of_the_question(text: str, end: int) -> bool:
+    """Whether "or" stands in front of what a sentence says of a number, as in "36 is the count of A or B"."""
+    said = max((match.end() for match in _SAYS.finditer(text)), default=0)
+    return said > end and not _OF_VALUES.search(text) and quantity_in_prose(text) is not None
 
 
 def _is_set_of_values(gold: Elements) -> bool:

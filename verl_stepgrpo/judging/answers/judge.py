@@ -102,10 +102,10 @@ def _same_text(given: str, wanted: str) -> bool:
 
 LAYERS: tuple[Callable[[Answer, Answer, Judge], Verdict | None], ...] = (
     by_text,
+    by_choice,
     by_hedge,
     by_text_of_statement,
     by_number,
-    by_choice,
     by_yes_no,
     by_words,
     by_list,

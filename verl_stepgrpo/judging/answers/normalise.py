@@ -9,6 +9,7 @@ Pure: no I/O. Nothing here raises on text, and every pattern is linear or bounde
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import unicodedata
 
@@ -22,15 +23,19 @@ _CHARACTERS = str.maketrans({
     "−": "-", "‒": "-", "–": "-", "‑": "-", "⁄": "/", "∕": "/", "÷": "/", "×": "*", "·": "*", "⋅": "*", "∙": "*",
     "∗": "*", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∪": r"\cup ",
     "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "≈": r"\approx ", "ℝ": r"\mathbb{R}", "θ": r"\theta ",
-    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "ω": r"\omega ", "φ": r"\phi ",
-    "Δ": r"\Delta ", "△": r"\triangle ", "∠": r"\angle ", "⟨": "(", "⟩": ")", "→": "->",
+    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "ε": r"\epsilon ", "ζ": r"\zeta ",
+    "η": r"\eta ", "κ": r"\kappa ", "λ": r"\lambda ", "ν": r"\nu ", "ξ": r"\xi ", "ρ": r"\rho ", "σ": r"\sigma ",
+    "τ": r"\tau ", "φ": r"\phi ", "χ": r"\chi ", "ψ": r"\psi ", "ω": r"\omega ", "Δ": r"\Delta ", "ℏ": r"\hbar ",
+    "△": r"\triangle ", "∠": r"\angle ", "∥": r"\parallel ", "⊥": r"\perp ", "≅": r"\cong ", "∼": r"\sim ",
+    "⊆": r"\subseteq ", "⊂": r"\subset ", "∉": r"\notin ", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
+    "⟨": "(", "⟩": ")", "→": "->",
     "。": ".", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents",
 })  # fmt: skip
 _DOLLAR = "\ue000"
 """Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
 _TEX_SPELLINGS = (
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\frac ?(\d)(\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\frac ?(\d) ?(\d)"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr|Bigl?|Bigr)(?![a-zA-Z])"), ""),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
@@ -43,6 +48,8 @@ _TEX_SPELLINGS = (
     (re.compile(r"\\(?:to|rightarrow|longrightarrow)(?![a-zA-Z])"), "->"),
     (re.compile(r"\\[lr]angle(?![a-zA-Z])"), lambda m: "(" if m.group() == r"\langle" else ")"),
     (re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
+    (re.compile(r"!="), r"\\ne "),
+    (re.compile(r"=="), "="),
     (re.compile(r"<="), r"\\le "),
     (re.compile(r">="), r"\\ge "),
     (re.compile(r"(?<=\d) ?\\Omega(?![a-zA-Z])"), " Ω"),
@@ -50,11 +57,12 @@ _TEX_SPELLINGS = (
     (re.compile(r"^\s*\[([^\[\]()]*,[^\[\]()]*)\[\s*$"), r"[\1)"),
     (re.compile(r"^\s*(?:\[([A-Za-z])\]|\(([K-Zk-z])\))\s*$"), r"\1\2"),
     (re.compile(r"\{,\}"), ","),
-    (re.compile(r"(?<=\d)\\[,!;:] ?(?=\d{3})"), ","),
+    (re.compile(r"(?<=\d),?\\[,!;:] ?(?=\d{3})"), ","),
     (re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|(?<!\\)\\[,;:! ]|~"), " "),
     (re.compile(r"\\[()\[\]]"), " "),
     (re.compile(r"\*\*(?=-?[\w({])(?<=[\w)}]\*\*)"), "^"),
     (re.compile(r"\b(?:sqrt|√) ?\(([^()]*)\)"), r"\\sqrt{\1}"),
+    (re.compile(r"√ ?(?=\{)"), r"\\sqrt"),
     (re.compile(r"√ ?\(([^()]*)\)"), r"\\sqrt{\1}"),
     (re.compile(r"(?:√|\\sqrt) ?(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
     (re.compile(r"∛ ?\(?(\d+|[a-zA-Z])\)?"), r"\\sqrt[3]{\1}"),
@@ -67,15 +75,27 @@ _TEX_SPELLINGS = (
     (re.compile(r"(?<![\\\w])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
 )
 _WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|hbox|bm|boldsymbol)"
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|operatorname|mbox|hbox|bm|boldsymbol)"
     r" ?\{([^{}]*)\}"
 )
 _BOXED = re.compile(r"\\boxed ?\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}")
+_BEFORE_BOX = re.compile(
+    r"(?:(?:\b(?:is|are|be|equals|get|gives|have|answer)\b|[=:]|\\approx)[\s$(\[\\:]*|^[\W\d]*)$"
+)
+"""What stands before a box that is what a sentence states; then the words before it describe the question."""
+
+_DENIED_BOX = re.compile(
+    r"\b(?:wrong|incorrect|false|wait|actually|maybe|rejected|perhaps|possibly|guess|doubt|nobody|unlikely)\b"
+    r"|(?:not|n't|never)(?: \w+)? (?:is|be|equals?)?\W*$",
+    re.IGNORECASE,
+)
 _TAKEN_BACK = re.compile(
     r"\b(?:not|wrong|incorrect|false|wait|actually|or|but|no|never|maybe|half|twice|rejected)\b|n't",
     re.IGNORECASE,
 )
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:answer|s|think|eos|pad|box)>", re.IGNORECASE)
+_BULLET = re.compile(r"^\s*(?:[-•] (?=[^\W\d]{2}|\*\*)|\* )")
+_PLAIN_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])((?:(?!\*\*).)+?)(?<=[^\s*])\*\*(?![\w({*])", re.DOTALL)
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
 LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
@@ -84,7 +104,7 @@ LEAD = re.compile(
     r"|without (?:a )?doubt)\b[,:]? *)*"
     r"(?:it's\b *)?(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
     r"(?:(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be|will be|=|:|-)+[: ]*"
-    r"(?=\S))?(?:point (?=\())?",
+    r"(?=\S)|answer (?=[-+.\d\\$]))?(?:point (?=\())?",
     re.IGNORECASE,
 )
 _SYNONYMS = {word: numeral for numeral, word in ORDINALS.items()} | {
@@ -105,11 +125,9 @@ def normalise(text: str) -> str:
     special tokens; surrounding white space, quotes and punctuation; a leading "the answer is". A text with
     one ``\\boxed`` (or several with one content) is its content. Line breaks are kept.
     """
-    text = _SPECIAL_TOKEN.sub(" ", text[:MAX_CHARS])
-    text = _plain_characters(text)
-    boxed = {content.strip() for content in _BOXED.findall(text)}
-    if len(boxed) == 1 and not _TAKEN_BACK.search(_BOXED.sub(" ", text)):
-        text = boxed.pop()
+    text = _BULLET.sub("", _SPECIAL_TOKEN.sub(" ", text[:MAX_CHARS]))
+    # Before signs of multiplication become asterisks.
+    text = _unboxed(_plain_characters(_PLAIN_BOLD.sub(r"\1", text) if "**" in text else text))
     for _ in range(3):  # wrappers in wrappers
         text = _WRAPPER.sub(_unwrapped, text)
     text = _without_delimiters(text)
@@ -120,6 +138,21 @@ def normalise(text: str) -> str:
     lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in text.splitlines())
     text = "\n".join(line for line in lines if line)
     return strip(LEAD.sub("", strip(text), count=1)) or strip(text)
+
+
+def _unboxed(text: str) -> str:
+    """Return what the boxes of ``text`` hold, where they are all one answer or a list; else ``text``."""
+    boxes = list(_BOXED.finditer(text))
+    if not boxes:
+        return text
+    before, behind = text[: boxes[0].start()], text[boxes[-1].end() :]
+    contents = list(dict.fromkeys(box[1].strip() for box in boxes))
+    if len(contents) > 1:
+        between = "".join(text[one.end() : other.start()] for one, other in itertools.pairwise(boxes))
+        return text if re.search(r"[^\s,;$&]", between.replace("and", "")) else ", ".join(contents)
+    if len(boxes) > 1 or not _BEFORE_BOX.search(before):
+        return text if _TAKEN_BACK.search(_BOXED.sub(" ", text)) else contents[0]
+    return text if _DENIED_BOX.search(before) or _TAKEN_BACK.search(behind) else contents[0]
 
 
 def _unwrapped(wrapper: re.Match[str]) -> str:
@@ -148,6 +181,7 @@ def strip(text: str) -> str:
 def _plain_characters(text: str) -> str:
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"[₀-₉]+", lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
+    text = text.replace("º", "°")
     # "2½" is 2 and a half; compatibility forms would make it 21/2.
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
     text = re.sub(r"(?<=\d)[\u2009\u202f\u00a0](?=\d{3})", ",", text)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from verl_stepgrpo.judging.answers.prose import find_quantity
+from verl_stepgrpo.judging.answers.prose import find_quantity, stated_quantity
+from verl_stepgrpo.judging.answers.statement import clause
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
 from verl_stepgrpo.judging.reading.quantities import Quantity, parse_quantity
 
@@ -21,8 +22,15 @@ def by_number(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     gold = parse_quantity(wanted.core)
     if gold is None:
         return None
-    quantity = _quantity_of(given.core)
+    quantity = _quantity_of(given.core) or quantity_in_prose(given.full)
     return None if quantity is None else compare_quantities(quantity, gold, given.core, wanted.core)
+
+
+def quantity_in_prose(text: str) -> Quantity | None:
+    """Return the quantity that a normalised text states in a sentence, or None."""
+    said = clause(text)
+    # An explanation that calculates is where the value stands: "5 less than 9, which is 9 - 5 = 4".
+    return stated_quantity(said) or (stated_quantity(text) if "=" in text and "=" not in said else None)
 
 
 def compare_quantities(quantity: Quantity, gold: Quantity, given: str, wanted: str) -> Verdict:

@@ -5,9 +5,11 @@ Pure: no I/O.
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 
+from verl_stepgrpo.judging.answers import arithmetic
 from verl_stepgrpo.judging.reading.quantities import (
     KNOWN_UNITS,
     MAGNITUDE,
@@ -60,6 +62,91 @@ _NO_PROSE = frozenset(
     "guessed ignored doubted expected missed wanted".split()
 )
 
+MAX_PROSE_CHARS = 320
+"""Longer sentences state no quantity."""
+
+_FIRMLY = "is are was were be equal equals becomes become makes make has have had contains contain needs need".split()
+_ANY_NUMBER = re.compile(rf"{_IN_PROSE.pattern}|{_WORD_NUMBER.pattern}|\bone\b", re.IGNORECASE)
+_ADVERBS = (
+    rf"(?: ?\b(?:{'|'.join(_FILLERS)}|around|roughly|currently|then|therefore|a total of"
+    r"|in total|found to be)\b)*"
+)
+_STATED_FIRMLY = re.compile(
+    rf"(?:\b(?:{'|'.join(_STATING)}|(?:equal|comes?|amounts?|adds? up) to|(?<!not )[^\W\d_]+ed)"
+    rf"|\ba total of|:){_ADVERBS}[ :]*$",
+    re.IGNORECASE,
+)
+_OPENS = re.compile(
+    rf"(?:(?:after|in|on|at|for|based on|according to|from|with|when|since|as) [^,=]*, )?{_ADVERBS} ?",
+    re.IGNORECASE,
+)
+_IN_RELATIVE_CLAUSE = re.compile(
+    r"\b(?:that|which|who|whose|where)(?: \w+){1,2}(?: [a-z]+){0,3} *$", re.IGNORECASE
+)
+_THING = re.compile(r" (?:of (?:the |all |all the )?)?([a-z]{3,})(?:'s)? +(?!and\b|or\b)[^\W\d_]")
+_SUBJECT_DENIES = re.compile(
+    r"\b(?:nobody|none|no one|some(?:one|body)?(?= (?:say|think|claim|guess|den))|deny|denies|doubts?"
+    r"|guess(?:ed)?|wrong|"
+    r"incorrect|false|untrue|opposite|inverse|reciprocal|twice|thrice|half|double|triple|squared?"
+    r"|cubed?|root|negative|"
+    r"minus|if(?! (?:the|each|she|he|it|they|you|there|we|\w+ (?:has|had)\b)[^,]*,)|unless|until"
+    r"|unlikely|hardly|scarcely|"
+    r"might|may|maybe|perhaps|possibly|cannot|never|neither|nor|ignored?|rejects?|rejected|excludes?"
+    r"|excluded|expected|"
+    r"guessed|instead|wait|actually|however|impossible|missed|wanted|nearly|almost|option|choice|problem)\b|n't"
+    r"|\b(?:is|are|was|were|be|do|does|did|has|have|will|would|should|could|can"
+    r"|but) not\b(?![^,]*\b(?:is|are|was|were)\b)"
+    r"|^not\b|\bnot (?:the|a|right|correct|true|possible|it)\b|\b(?:could|can|should) be\b"
+    r"|^\w+ (?:say|claim)\b",
+    re.IGNORECASE,
+)
+"""What in front of a number makes it another one than the sentence's, or one that the sentence does not stand for."""
+
+_TAKES_AWAY = re.compile(
+    r" ?(?:more|less|fewer|times|dozens?|hundreds?|thousands?|millions?|billions?|crore|lakh|out of"
+    r"|of the way|squared|cubed|"
+    r"percent(?:age)? points?|halves|thirds|quarters|tenths|tens|plus|minus|over|divided|multiplied"
+    r"|factorial|and \w+ (?:half|halves|"
+    r"thirds?|quarters?)|and a half|or|to|too|short|higher|lower|larger|smaller|greater|bigger|th|st"
+    r"|nd|rd|[-/*!:]|\.\d)(?!\w)",
+    re.IGNORECASE,
+)
+_TAKES_RESULT_ON = re.compile(
+    r"[^\w\s.,;:/$€)'-]|-\d|\.\.| ?(?:times(?!\W*$)|dozens?|hundreds?|thousands?|or|squared|cubed"
+    r"|[-+*/] ?[\d(]|x \d)(?!\w)",
+    re.IGNORECASE,
+)
+_A_NUMBER = rf"(?:[-+]?[$€£]?\d|(?:{'|'.join((*SMALL_NUMBERS, *TENS))})\b)"
+_GOES_ON = re.compile(
+    r"(?:,|;|\b(?:and|or|but|then|thus|so|which is|making|giving|not|rather|instead)) ?(?:about |the "
+    r"|a |is |are )*"
+    rf"{_A_NUMBER}"
+    r"|\b(?:wait|actually|wrong|incorrect|but|however|maybe|perhaps|impossible|rejected|unless|false"
+    r"|or|though|although|not|"
+    r"never|no|sorry|correction)\b|n't|\b(?:so|thus|therefore|then|hence)\b[^,]*\d",
+    re.IGNORECASE,
+)
+_RESULT_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|hardly|nobody|wrong|incorrect|false|maybe|perhaps|might be|could be"
+    r"|may be|unlikely)\b|n't)"
+    r"(?: \w+){0,2}[ $(]*(?:[\d.,]+[^=\d]{0,12})*$|^(?:nobody|maybe|perhaps|possibly)\b|\b(?:wrong"
+    r"|incorrect|false)\b",
+    re.IGNORECASE,
+)
+_RESULT_GOES_ON = re.compile(
+    r"(?:,|;|\b(?:and|or|but|then|thus|so|which is|making|giving|rather|instead)) ?(?:about |the |a |is |are )*"
+    rf"{_A_NUMBER}"
+    r"|\b(?:wait|actually|wrong|incorrect|but|however|maybe|perhaps|impossible|rejected|false|or"
+    r"|sorry|correction"
+    r"|not (?:right|correct|true|possible|the answer))\b|\b(?:so|thus|therefore|then|hence)\b[^,]*\d"
+    r"|\b(?:is|are|equals|becomes) [-$]?\d",
+    re.IGNORECASE,
+)
+_HAS_VARIABLE = re.compile(
+    r"(?:[-+*/^]|\d)(?![gmlNJWVA]\b) ?[a-zA-Z](?![a-zA-Z])\W*$|(?<![a-zA-Z])[a-zA-Z] ?[-+*/^(](?! *\w+ *$)"
+)
+_LEADING = re.compile(r"[$€£¥₹ ]*-?(?:\d[\d,]*\d|\d)(?:\.\d+)?(?: ?[-+*/] ?\d[\d.,]*)*%?|[$ ]*\.\d+")
+
 
 def find_quantity(text: str) -> Quantity | None:
     """Return the only quantity in a sentence ("There are 27 such integers"), or None.
@@ -79,6 +166,8 @@ def find_quantity(text: str) -> Quantity | None:
     if words & _NO_PROSE or len(numbers) + len(spoken) != 1 or "n't" in text:
         return None
     place = numbers[0].start() if numbers else re.search(rf"\b{spoken[0]}\b", text).start()  # type: ignore[union-attr]
+    if _SUBJECT_DENIES.search(text[:place]):
+        return None
     is_year = re.match(r"(?:1\d|20)\d\d(?!\d)", text[place:]) and re.search(
         r"\b(?:in|by|since) $", text[:place]
     )
@@ -99,3 +188,127 @@ def find_quantity(text: str) -> Quantity | None:
     if quantity is None or unit is None or unit not in KNOWN_UNITS:
         return quantity
     return Quantity(quantity.value, quantity.percent, quantity.unit or unit)
+
+
+def stated_quantity(text: str) -> Quantity | None:
+    """Return the quantity that a longer sentence states by its verb, or as the result of its arithmetic, or None.
+
+    "There are 3 bars with values below 40" states 3, "She has 80 - 20 = $60 left" states 60. What describes the
+    question around it is passed over; what denies, doubts or compares the number itself is not.
+    """
+    if len(text) > MAX_PROSE_CHARS or not text.isprintable():
+        return None
+    return _result(text) if "=" in text else _stated(text)
+
+
+def _stated(text: str) -> Quantity | None:
+    if re.search(r"[<>+*^\\_|?{}]|\d[A-Za-z!]|n't", text.replace("\\%", "")):
+        return None
+    numbers = [match for match in _ANY_NUMBER.finditer(text) if not _is_noun(match)]
+    stated = [number for number in numbers if _STATED_FIRMLY.search(text[: number.start()])]
+    if len(stated) > 1:
+        stated = [n for n in stated if not _IN_RELATIVE_CLAUSE.search(text[: n.start()])] or stated
+    if not stated and numbers and _opens(text, numbers[0]):
+        stated = numbers[:1]
+    if not stated:
+        stated = [n for n in numbers if _is_year(text, n)]
+    if not stated or len({number.group() for number in stated}) > 1:
+        return None
+    number = stated[-1]
+    before, behind = text[: number.start()], text[number.end() :]
+    if _SUBJECT_DENIES.search(before) or _TAKES_AWAY.match(behind) or _GOES_ON.search(behind):
+        return None
+    return _with_unit(number.group(), behind)
+
+
+def _opens(text: str, number: re.Match[str]) -> bool:
+    """Whether a sentence opens with ``number`` and what is counted: "2 balls are left", but not "2 is excluded"."""
+    opening, thing = _OPENS.match(text), _THING.match(text, number.end())
+    return bool(
+        opening
+        and opening.end() == number.end() - len(number.group().lstrip())
+        and thing
+        and parse_unit(thing[1]) not in (None, "")
+        and not _SUBJECT_DENIES.search(text[number.end() :])
+    )
+
+
+def _is_noun(number: re.Match[str]) -> bool:
+    """Whether a number word names a thing: "1 zero", "this one"."""
+    before = number.string[: number.start()]
+    return number.group().casefold() in ("zero", "one") and bool(
+        re.search(r"(?:\d|\b(?:no|a|this|that|the|which|each|every|another)) $", before)
+    )
+
+
+def _is_year(text: str, number: re.Match[str]) -> bool:
+    return bool(
+        re.fullmatch(r"(?:1\d|20)\d\d", number.group())
+        and re.search(r"\b(?:in|by|since) $", text[: number.start()])
+        and not re.search(r"\w", text[number.end() :])
+    )
+
+
+def _with_unit(number: str, behind: str) -> Quantity | None:
+    words = number_words(number.casefold())
+    quantity = Quantity(words) if words is not None else parse_quantity(number.strip())
+    unit = _UNIT_BEHIND.match(behind)
+    name = parse_unit(unit[1]) if unit else None
+    if quantity is None or name is None or name not in KNOWN_UNITS:
+        return quantity
+    return Quantity(quantity.value, quantity.percent, quantity.unit or name)
+
+
+def _result(text: str) -> Quantity | None:
+    """Return the value behind the last "=" of a sentence with arithmetic, unless its sides certainly differ."""
+    if re.search(r"[<>\\{}?]", text):
+        return None
+    sides = [side.strip() for side in text.split("=")]
+    number = _IN_PROSE.match(sides[-1])
+    if number is None or _RESULT_DENIED.search(sides[0]):
+        return None
+    behind = sides[-1][number.end() :]
+    again = behind.replace(number.group().strip(" $"), "it")
+    if _TAKES_RESULT_ON.match(behind) or _RESULT_GOES_ON.search(again) or not _is_unit_glued(behind):
+        return None
+    value = _with_unit(number.group(), behind)
+    if value is None or not _is_derived([*sides[:-1], number.group()]):
+        return None
+    return value
+
+
+def _is_unit_glued(behind: str) -> bool:
+    """Whether letters that touch a number are a unit: "2600g"."""
+    glued = re.match(r"[^\W\d_]+", behind)
+    return glued is None or parse_unit(glued.group()) in KNOWN_UNITS
+
+
+def _is_derived(sides: list[str]) -> bool:
+    """Whether each side of a chain of equations is worth what stands behind its "="; one in words is worth anything.
+
+    What a sentence goes on with has to use the result before it: "12 + 5 = 17 and 17 + 3 = 20" does, and
+    "12 = 12, 20 = 20" does not.
+    """
+    for side, behind in itertools.pairwise(sides):
+        if _HAS_VARIABLE.search(re.sub(r"(?<=\d) ?x ?(?=[\d(])", "*", side.rpartition(", ")[2])):
+            return False
+        expression, stated = arithmetic.ending(side), _LEADING.match(behind)
+        exact = arithmetic.value(expression)
+        worth = arithmetic.value(stated.group()) if stated else None
+        in_words = re.search(r"[^\W\d_]{2}", side)
+        if exact is None or worth is None or (in_words and re.fullmatch(r"[\d.,%]*", expression)):
+            continue
+        if not arithmetic.agree(exact, worth, f"{stated.group()}{'%' if '%' in side else ''}"):  # type: ignore[union-attr]
+            return False
+    for side in sides[1:-1]:
+        first, expression = _LEADING.match(side), arithmetic.ending(side)
+        if not first or not expression or len(_digits(side)) <= len(_digits(expression)):
+            continue
+        result = re.escape(first.group().strip(" $€£"))
+        if not re.search(rf"(?<![\d.]){result}(?![\d.]*\d)", expression):
+            return False
+    return True
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)

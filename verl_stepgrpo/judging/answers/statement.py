@@ -5,12 +5,13 @@ Pure: no I/O. Nothing here raises on text, and every pattern is linear or bounde
 
 from __future__ import annotations
 
+import functools
 import re
 
 from verl_stepgrpo.judging.answers.normalise import LEAD, strip
 
 _EXPLANATION = re.compile(
-    r"(?<=[\w)}\]%°*])[,;:.]? \(?"
+    r"(?<=[\w)}\]%°*])(?<!\band)[,;:.]? \(?"
     r"(?:because|since|as (?:the|it|there|a|an|we)|due to|given that|so that|for which|which)\b.*"
     r"|(?<=[\w)}\]%°]), (?:not|rather than) (?!correct|right|sure|true|the answer|possible|quite).*",
     re.IGNORECASE | re.DOTALL,
@@ -51,10 +52,7 @@ def statement(text: str) -> str:
     "8\\n\\nHope this helps" is "8"; "3 * 16 = 48, so the area is 48" is "48". Where more than one sentence
     may be the answer, all are kept, so that later layers see every one of them.
     """
-    text = _without_explanation(re.sub(r",? i\.e\.,? ", " = ", text))
-    text = _PREMISE.sub("", text, count=1)
-    text = _CONCLUSION.sub("", text, count=1)
-    text = strip(_only_sentence(text))
+    text = clause(text)
     parenthesis = _PARENTHESIS.match(text)
     if parenthesis and " " in parenthesis["inside"] and _explains(parenthesis["inside"]):
         text = parenthesis["main"]
@@ -64,6 +62,15 @@ def statement(text: str) -> str:
             text = text[lead.end() :]
         text = LEAD.sub("", text, count=1) or text
     return strip(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def clause(text: str) -> str:
+    """Return the clause of normalised ``text`` that states its answer, without premise, conclusion and explanation."""
+    text = _without_explanation(re.sub(r",? i\.e\.,? ", " = ", text))
+    text = _PREMISE.sub("", text, count=1)
+    text = _CONCLUSION.sub("", text, count=1)
+    return strip(_only_sentence(text))
 
 
 def _without_explanation(text: str) -> str:
