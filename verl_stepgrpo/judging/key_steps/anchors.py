@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from verl_stepgrpo.judging.key_steps.relations import Chain, chains
 from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
 from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token, tokenize
 from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
@@ -46,7 +47,10 @@ class Anchors:
     @classmethod
     def of(cls, tokens: Sequence[Token], content: Collection[int]) -> Anchors:
         """Return the anchors of a wording's tokens; ``content`` are the indices of its content words."""
-        numbers = tuple(dict.fromkeys(token.text for token in tokens if token.number))
+        # "40%" may stand as "0.4".
+        percents = {i for i, token in enumerate(tokens) if token.text == "%"}
+        found = (token.text for i, token in enumerate(tokens) if token.number and i + 1 not in percents)
+        numbers = tuple(dict.fromkeys(found))
         words = dict.fromkeys(tokens[i].text for i in content)
         return cls(numbers, tuple(word for word in words if word not in _WITHOUT_ANCHOR))
 
@@ -91,7 +95,9 @@ class Sentence:
         """Return False only where the sentence has the number in no spelling."""
         if number in self.digits or self._odd_digits:
             return True
-        if "." in number and number[number.index(".") :] in self.text:
+        if "." in number and (
+            number[number.index(".") :] in self.text or "%" in self.text or "cent" in self._lower
+        ):
             return True
         return not self.words.isdisjoint(_in_words(number))
 
@@ -107,6 +113,10 @@ class Sentence:
     @functools.cached_property
     def tokens(self) -> list[Token]:
         return tokenize(self.text)
+
+    @functools.cached_property
+    def chains(self) -> list[Chain]:
+        return chains(self.tokens)
 
     @functools.cached_property
     def exact(self) -> list[int]:

@@ -19,12 +19,14 @@ import functools
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.key_steps.anchors import Anchors, Sentence, SentenceIndex, sentence_of
+from verl_stepgrpo.judging.key_steps.relations import FLIPPED, Chain, as_chain
 from verl_stepgrpo.judging.reading.tokens import (
     FUNCTIONS,
     NEGATIONS,
@@ -82,12 +84,16 @@ _COMPARING = (
 )
 _REFERRING = frozenset("that this sorry wait oops wrong incorrect false no".split())
 _HARMLESS_NEGATIONS = frozenset("doubt only wonder matter".split())
+_UNSURE = _HEDGES | frozenset("nearly almost than".split())
+_SCALES = frozenset(("100", "1000", "1000000", "1000000000"))
+_RELATIVE = frozenset("who which that whom whose".split())
+_PLURAL_VERBS = frozenset("do did are were have had".split())
+_TRUE = frozenset("true right correct so valid possible hold equal case".split())
 _COPULAS = frozenset("is are was were be = equal".split())
 FUNCTION_WORDS = frozenset(
     "is are was were be been has have had of to in on at by for so then thus hence we it its this that there and with "
     "as which from into over under per let".split()
 )
-_FLIPPED = {"=": "=", "<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠", "≈": "≈"}
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class Wording:
         exact: Texts of its exact tokens, in order.
         gaps: Number of words before the first exact token, between each two, and behind the last.
         shift: Where the sides were swapped, how many numbers now stand before those that stood first.
+        chain: The equation or inequality that it is, None where it is something else.
     """
 
     text: str
@@ -134,6 +141,7 @@ class Wording:
     exact: tuple[str, ...]
     gaps: tuple[int, ...]
     shift: int = 0
+    chain: Chain | None = None
 
     @functools.cached_property
     def content(self) -> tuple[int, ...]:
@@ -200,18 +208,44 @@ class _Reasoning:
         if self.index.distinct_numbers(bits) > MAX_VALUES:
             yield from self._stretches(wording, bits, any_number=True)
 
+    @functools.cached_property
+    def _chains(self) -> list[Chain]:
+        return [chain for segment in self.segments for chain in segment.sentence.chains]
+
+    def lists_relations(self, wanted: Chain) -> bool:
+        """Whether the relation ``wanted`` stands with so many other numbers that they are listed."""
+        if sum(len(_RELATION.findall(segment.sentence.text)) for segment in self.segments) <= MAX_VALUES:
+            return False
+        shape, numbers = wanted.shape(), Counter(wanted.numbers())
+        other = {
+            tuple(sorted(link.numbers())): link
+            for chain in self._chains
+            for link in chain.links()
+            if link.shape() in (shape, shape[::-1])
+        }
+        if len(other) > MAX_SAME_SHAPE:
+            return True
+        instead = Counter(
+            replaced.popitem()[0] for found in other if (replaced := numbers - Counter(found)).total() == 1
+        )
+        return any(n > MAX_VALUES for n in instead.values())
+
     def _stretches(self, wording: Wording, bits: int, *, any_number: bool) -> Iterator[_Stretch]:
         while bits:
             lowest = bits & -bits
             bits ^= lowest
             segment = self.segments[lowest.bit_length() - 1]
+            if wording.chain is not None:
+                yield from _relations(wording, wording.chain, segment)
+                continue
             yield from _stretches(wording, segment, self.threshold, any_number=any_number)
 
 
+_RELATION = re.compile(r"[=<>≤≥≠≈]|\\[lgn]e|\b(?:is|are|equals?|gives|makes|yields|leaves)\b")
 _SENTENCE_END = re.compile(
-    r"(?:[.?]|(?<=[^\W\d_])!)\s+(?!(?:[Tt]hat|[Tt]his|[Ss]orry|[Ww]ait|[Oo]ops|[Ww]rong|[Ii]ncorrect|[Ff]alse|[Nn]o)\b)"
+    r"(?:[.?]|(?<=[^\W\d_])!)\s+(?![=<>+*/×÷]|x\s|(?:[Tt]hat|[Tt]his|[Ss]orry|[Ww]ait|[Oo]ops|[Ww]rong|[Ii]ncorrect|[Ff]alse|[Nn]o)\b)"
 )
-"""A sentence that speaks of the one before it ("That was a mistake") stays with it."""
+"""A sentence that speaks of the one before it ("That was a mistake") stays with it; none begins with an operator."""
 
 
 def _segments(body: str, step: int, offset: int) -> Iterator[_Segment]:
@@ -287,11 +321,14 @@ def match_key_steps(
 def analyse(text: str) -> tuple[Wording, ...]:
     """Return the wording, and where it is an equation or an inequality also the one with its sides swapped."""
     tokens = without_end(tokenize(text)) if len(text) <= MAX_WORDING_CHARS else []
+    chain = as_chain(tokens)
+    if chain is not None:
+        return (replace(_wording(text, tokens), chain=chain),)
     wordings = [_wording(text, tokens)]
-    relations = [i for i, token in enumerate(tokens) if token.text in _FLIPPED]
+    relations = [i for i, token in enumerate(tokens) if token.text in FLIPPED]
     if len(relations) == 1 and all(token.exact for token in tokens):
         (i,) = relations
-        relation = tokens[i]._replace(text=_FLIPPED[tokens[i].text])
+        relation = tokens[i]._replace(text=FLIPPED[tokens[i].text])
         shift = sum(token.number for token in tokens[i + 1 :])
         wordings.append(_wording(text, [*tokens[i + 1 :], relation, *tokens[:i]], shift))
     return tuple(wordings)
@@ -373,6 +410,8 @@ def _lists_values(forms: Sequence[Wording], reasoning: _Reasoning) -> bool:
     wanted = forms[0].numbers
     if not wanted:
         return False
+    if forms[0].chain is not None:
+        return reasoning.lists_relations(forms[0].chain)
     listed = {s.numbers for form in forms for s in reasoning.stretches_with_others(form)}
     if len(listed) > MAX_SAME_SHAPE:
         return True
@@ -411,6 +450,85 @@ def _stretches(
         start = segment.offset + min(token.start for token in tokens[first : last + 1])
         end = segment.offset + max(token.end for token in tokens[first : last + 1])
         yield _Stretch(similarity, wording, segment.step, start, end, numbers)
+
+
+def _relations(wording: Wording, wanted: Chain, segment: _Segment) -> Iterator[_Stretch]:
+    """Yield the stretches of one sentence that state the equation or inequality ``wanted``."""
+    tokens = segment.sentence.tokens
+    for chain in segment.sentence.chains:
+        for first, last in chain.occurrences(wanted):
+            if (
+                _begins_earlier(tokens, first, chain)
+                or _ends_later(tokens, last, chain)
+                or (_denied_before(tokens, first) and not _denies_the_subject(tokens, first, chain))
+                or _untrue_behind(tokens, last)
+                or (_denied_behind(tokens, last) and not _denies_of_the_counted(tokens, last, chain))
+            ):
+                continue
+            start = segment.offset + min(token.start for token in tokens[first : last + 1])
+            end = segment.offset + max(token.end for token in tokens[first : last + 1])
+            yield _Stretch(1.0, wording, segment.step, start, end, ())
+
+
+def _begins_earlier(tokens: list[Token], first: int, chain: Chain) -> bool:
+    """Whether words before a relation make its left side another value: "apples + 3 = 8", "at most 3 = x"."""
+    if first == 0 or tokens[first].mark:
+        return False
+    before = tokens[first - 1].text
+    compared = _UNSURE if chain.computes else _COMPARING
+    operator = before in ("+", "*", "/", "^") and not tokens[first - 1].opens_line
+    return operator or before in compared or _goes_on_before(tokens, first)
+
+
+def _ends_later(tokens: list[Token], last: int, chain: Chain) -> bool:
+    """Whether words behind a relation make its right side another value.
+
+    Of an operation with numbers "= 21 more", "= 45m" and "= 4 two-hour classes" do not.
+    """
+    if chain.computes and last + 1 < len(tokens):
+        behind = tokens[last + 1]
+        if behind.text in ("more", "less", "fewer") or (behind.text in UNITS and behind.operand):
+            return False
+        if behind.number and behind.text not in _SCALES:
+            return False
+    return _goes_on_behind(tokens, last)
+
+
+def _denies_the_subject(tokens: list[Token], first: int, chain: Chain) -> bool:
+    """Whether a negation before "is" only describes what was computed: "those who were not there were 9 - 3 = 6"."""
+    if not chain.computes or tokens[first - 1].text not in _COPULAS:
+        return False
+    for i in range(first - 2, max(0, first - 1 - NEGATION_REACH), -1):
+        if tokens[i].text in NEGATIONS:
+            relative = any(token.text in _RELATIVE for token in tokens[max(0, i - 2) : i])
+            return (relative or tokens[i].text == "without") and tokens[i + 1].text not in _TRUE
+    return False
+
+
+def _untrue_behind(tokens: list[Token], last: int) -> bool:
+    """Whether the sentence goes on with "is not true", "does not hold"."""
+    for i in range(last + 1, min(len(tokens) - 1, last + 1 + RETRACTION_REACH)):
+        if tokens[i].operand or tokens[i].text in SENTENCE_ENDS:
+            return False
+        if tokens[i].text == "not":
+            return tokens[i + 1].text in _TRUE and not _new_thought(tokens, last + 1, i)
+    return False
+
+
+def _denies_of_the_counted(tokens: list[Token], last: int, chain: Chain) -> bool:
+    """Whether a negation behind a result speaks of the things counted: "9 - 3 = 6 did not come"."""
+    if not chain.computes:
+        return False
+    for i in range(last + 1, min(len(tokens) - 1, last + 1 + RETRACTION_REACH)):
+        if tokens[i].text in _RETRACTIONS or tokens[i].text in SENTENCE_ENDS:
+            return False
+        if tokens[i].text == "not":
+            verb = tokens[i - 1].text if i > last + 1 else ""
+            contracted = tokens[i].end - tokens[i].start > len("not")  # "don't"
+            return (verb in _PLURAL_VERBS or (contracted and verb not in _COPULAS)) and tokens[
+                i + 1
+            ].text not in _TRUE
+    return False
 
 
 def _places(

@@ -57,6 +57,7 @@ _TOKEN = re.compile(
 _EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
 _STRUCK = re.compile(r"~~[^~\n]+~~")
+_OVERLINE = re.compile(r"\\(?:overline|vec|widehat|hat|bar)(?=\s*\{\s*[A-Za-z])")
 _MATH_DELIMITER = re.compile(r"\\[()\[\]]")
 
 _GREEK = (
@@ -114,7 +115,11 @@ _NOT_VARIABLES = frozenset(
     "is so we it to of in as at by or if an be the and has for sum but are get was can not now let all one two six "
     "ten no he she us do go my on up per its our out you odd how who why any yes ok area ways way".split()
 )
-_USUAL_UNITS = frozenset("cm mm km nm kg mg ml dm ft in yd mi lb oz hr min ms hz khz kj kw pa".split())
+_VOWELS = frozenset("aeiou")
+_USUAL_UNITS = frozenset(
+    "kgs kms lbs hrs yrs wks mos mph kph sec pcs pts doz gal qt pt yr wk pm am cm mm km nm kg mg ml dm ft in yd mi "
+    "lb oz hr min ms hz khz kj kw pa".split()
+)
 _NOT_A_NUMBER_BEHIND = frozenset(
     "the this that which each no any every second first another other last".split()
 )
@@ -197,7 +202,10 @@ def _blank(text: str) -> str:
         if "*" not in text and "_" not in text:
             break
         text = _EMPHASIS.sub(lambda m: " " * len(m[1]) + m[2] + " " * len(m[1]), text)
-    return _MATH_DELIMITER.sub("  ", text) if "\\" in text else text
+    if "\\" not in text:
+        return text
+    text = _OVERLINE.sub(lambda m: " " * len(m[0]), text)
+    return _MATH_DELIMITER.sub("  ", text)
 
 
 def _lower_words(shouted: re.Match[str]) -> str:
@@ -229,6 +237,8 @@ def _raw_tokens(text: str) -> list[Token]:
             opens_line, mark, attached, kept_end = False, "", True, end
         if raw in _CLAUSE_MARKS:
             mark = raw
+        elif raw in ("\\left", "\\right") and attached:
+            kept_end = end
     return tokens
 
 
@@ -591,7 +601,8 @@ def _products(tokens: list[Token]) -> list[Token]:
     split: list[Token] = []
     for i, token in enumerate(tokens):
         following = tokens[i + 1] if i + 1 < len(tokens) else None
-        if _is_product(token, split[-1] if split else None, following):
+        before, earlier = split[-1] if split else None, split[-2] if len(split) > 1 else None
+        if _is_product(token, before, earlier, following):
             split += _letters(token)
         else:
             split.append(token)
@@ -613,7 +624,17 @@ def _letters(token: Token) -> list[Token]:
     return [first, *(Token(letter, i, i + 1, attached=True) for i, letter in places)]
 
 
-def _is_product(token: Token, before: Token | None, behind: Token | None) -> bool:
+def _counts(token: Token, before: Token | None, earlier: Token | None) -> bool:
+    """Whether a short word is a noun by what stands before it: "1 cup * 4", "15 years old + 2", "5 pens/box"."""
+    if before is None:
+        return False
+    if before.text == "/":
+        return earlier is not None and (earlier.number or not earlier.exact or earlier.text in UNITS)
+    times = before.text == "*" and before.end - before.start > 4
+    return times or not before.exact or (before.number and not token.attached)
+
+
+def _is_product(token: Token, before: Token | None, earlier: Token | None, behind: Token | None) -> bool:
     if not (
         token.text.isalpha() and token.text.islower() and token.text.isascii() and 2 <= len(token.text) <= 3
     ):
@@ -621,6 +642,8 @@ def _is_product(token: Token, before: Token | None, behind: Token | None) -> boo
     if token.text in _NOT_VARIABLES or token.text in FUNCTIONS or token.text in _USUAL_UNITS:
         return False
     glued = token.attached and before is not None and (before.operand or before.text == ")")
+    if len(token.text) == 3 and not _VOWELS.isdisjoint(token.text) and _counts(token, before, earlier):
+        return False
     in_formula = OPERATORS | _RELATIONS
     return (
         glued

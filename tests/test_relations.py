@@ -1,0 +1,184 @@
+"""Equations and inequalities are read as relations: units aside, operands in any order, no other value."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.key_steps.relations import as_chain, chains
+from verl_stepgrpo.judging.reading.tokens import tokenize, without_end
+from verl_stepgrpo.judging.sections import parse_sections
+
+SAME = [
+    ("1000 + 240 = 1240", "1000 trees + 240 trees = 1240 trees"),
+    ("9 * 5 = 45", "So 9 km/h * 5 hours = 45 km in all."),
+    ("54 - 33 = 21", "Thus 54-33=21 more."),
+    ("78 * 2 = 156", "It weighs 78*2 = 156kgs"),
+    ("2000 * 75 / 100 = 1500", "That is $2000 x 75/100 = $1500 less"),
+    ("5 * 2 = 10", "They cost 5 colors x $2/color = $10"),
+    ("240 - 80 = 160", "The number of Asians who were not Japanese was 240 - 80 = 160."),
+    ("2 * 3 = 6", "2 * 3 = 6, 6 + 1 = 7"),
+    ("6 + 1 = 7", "2 * 3 = 6, 6 + 1 = 7"),
+    ("6 + 1 = 7", "2*3+1 = 6+1 = 7"),
+    ("2 * 3 + 1 = 7", "2*3+1 = 6+1 = 7"),
+    ("3 + 5 = 8", "5 + 3 = 8"),
+    ("3 + 5 = 8", "8 = 5 + 3"),
+    ("3 + 5 = 8", "three plus five is eight"),
+    ("10 - 4 + 2 = 8", "10 + 2 - 4 = 8"),
+    ("12 * 4 / 3 = 16", "4/3 * 12 = 16"),
+    ("5 + 3 = 8", "5 apples + 3 apples is 8 apples"),
+    ("3 * (12 + 5) = 51", "(5 + 12) * 3 = 51"),
+    ("8 - (3 + 2) = 3", "8 - 3 - 2 = 3"),
+    ("0.4 * 60 = 24", "40% of 60 = 24"),
+    ("0.4 * 60 = 24", "60 * 40% = 24"),
+    ("3 / 4 * 60 = 45", "3/4 of 60 = 45"),
+    ("6 * 2 = 12", "They ride 6 times a day * 2 days = 12 times a week"),
+    ("35 * 12 = 420", "35 times * 12 feet = 420 feet"),
+    ("2 * 2 = 4", "a total of 2*2 = 4 two-hour classes"),
+    ("150 * 2.5 = 375", "His speed is 150 WPM * 2.5 = 375 WPM"),
+    ("15 * 2 = 30", "That is 15 years old * 2 = 30 years old."),
+    ("15 * 20 = 300", "15 boxes * 20 fireworks/box = 300 fireworks"),
+    ("3 * 5 = 15", "3 shirts @ $5 = $15"),
+    ("9 * 5 = 45", "9 * 5 = a total of 45"),
+    ("16 + 3 = 19", "Max bought 16 + 3 = 19 stamps."),
+    ("80 - 54 = 26", "80 - 54 = 26 did not get any."),
+    ("40 - 20 = 20", "So 40-20 = 20 pupils don't like blue."),
+    ("5 + 9 = 14", "The number of those who have not alighted is 5+9 = 14"),
+    ("42 - 33 = 9", "She must score at least 42 - 33 = 9 points."),
+    ("8 + 10 = 18", "Tom's 8 pens + Nick's 10 pens = 18 pens"),
+    ("24 - 9 = 15", "- shells: 24\n- broken: 9\n- **24 − 9 = 15** remain"),
+    ("10 * 3 = 30", "10 ft. x 3 ft. = 30 sq. ft."),
+    ("v = 3.5 m/s", "v = 3.5 m/s"),
+    ("x + y = 3", "y + x = 3"),
+    ("2x + 3 = 7", "3 + 2x = 7"),
+    (r"\frac{x+1}{2} = 3", "(1 + x)/2 = 3"),
+    ("a^2 + b^2 = c^2", "c² = b² + a²"),
+    ("0 < x < 3", "3 > x > 0"),
+]
+OTHER = [
+    ("3 + 5 = 8", "3 + 4 = 7, and 5 = 8 - 3"),
+    ("3 + 5 = 8", "3 * 5 = 15 = 8 + 7"),
+    ("3 + 5 = 8", "2 * 3 + 5 = 8"),
+    ("3 + 5 = 8", "3 + 5 = 8 + 1"),
+    ("3 + 5 = 8", "3 + 5 = 8.5"),
+    ("3 + 5 = 8", "3 + 5 = 8 dozen"),
+    ("3 + 5 = 8", "3 + 5 = 8 million"),
+    ("3 + 5 = 8", "3 + 5 = 8 1/2"),
+    ("3 + 5 = 8", "3 + 5 = 8%"),
+    ("3 + 5 = 8", "3 dozen + 5 = 8"),
+    ("3 + 5 = 8", "3 + 5 = 8 or 9"),
+    ("3 + 5 = 8", "3 + 5 = nearly 8"),
+    ("3 + 5 = 8", "3 + 5 = at least 8"),
+    ("3 + 5 = 8", "Maybe 3 + 5 = 8"),
+    ("3 + 5 = 8", "3 apples + 5 = 8 is wrong"),
+    ("3 + 5 = 8", "3 apples + 5 apples = 8 apples does not hold"),
+    ("3 + 5 = 8", "It is not true that 3 apples + 5 apples = 8 apples"),
+    ("3 + 5 = 8", "A claim that is not true is 3 + 5 = 8"),
+    ("5 - 3 = 2", "3 - 5 = 2"),
+    ("6 / 3 = 2", "3 / 6 = 2"),
+    ("8 - (3 + 2) = 3", "8 - 3 + 2 = 3"),
+    ("3 * 12 + 5 = 41", "3 * (12 + 5) = 41"),
+    ("6 / (2 * 3) = 1", "6 / 2 * 3 = 1"),
+    ("0.4 * 60 = 24", "40 * 60 = 24"),
+    ("x < 3", "3 < x"),
+    ("x < 3", "x = 3"),
+    ("x = 3", "x = 3y"),
+    ("x = 3", "x = 3 more than y"),
+    ("x = 3", "2m x = 3"),
+    ("v = 3.5 m/s", "v = 3.5"),
+    ("v = 3.5 m/s", "v = 3.5 cm/s"),
+    ("f(x) = 2", "x f = 2"),
+    ("f(g(x)) = 2", "g(f(x)) = 2"),
+    ("2^3 = 8", "3^2 = 8"),
+    ("9 * 3 = 27", "A = 9 * 3 > 27"),
+    ("2 + 3 = 5", "at 3:02 + 3 = 5"),
+]
+
+
+def found(wording: str, step: str) -> bool:
+    sections = parse_sections(f"### Step 1:\n{step}\n### The final answer is: 0")
+    return match_key_steps(sections, [(wording,)], threshold=0.8)[0].matched
+
+
+@pytest.mark.parametrize(("wording", "step"), SAME)
+def test_the_same_relation_is_found(wording: str, step: str) -> None:
+    assert found(wording, step)
+
+
+@pytest.mark.parametrize(("wording", "step"), OTHER)
+def test_another_relation_is_not_found(wording: str, step: str) -> None:
+    assert not found(wording, step)
+
+
+def test_a_unit_of_the_key_step_must_stand_at_that_number() -> None:
+    assert found("9 km/h * 5 h = 45 km", "5 hours * 9 km per hour = 45 kilometers")
+    assert not found("9 km/h * 5 h = 45 km", "5 hours * 9 m per hour = 45 kilometers")
+
+
+def test_the_place_is_that_of_the_relation() -> None:
+    text = "### Step 1:\nSo there are 240 trees + 1000 trees = 1240 trees now."
+    match = match_key_steps(parse_sections(text), [("1000 + 240 = 1240",)], threshold=0.8)[0]
+    assert text[match.start : match.end] == "240 trees + 1000 trees = 1240"
+
+
+def test_a_list_of_relations_states_none_of_them_in_any_order() -> None:
+    assert not found("3 + 5 = 8", "; ".join(f"5 + {i} = 8" for i in range(10)))
+    assert found("3 + 5 = 8", "; ".join(f"5 + {i} = {i + 5}" for i in range(10)))
+
+
+NUMBERS = st.integers(1, 9).map(str)
+EXPRESSIONS = st.recursive(
+    NUMBERS,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda t: f"{t[0]} {t[1]} {t[2]}"),
+        inner.map(lambda text: f"({text})"),
+    ),
+    max_leaves=6,
+)
+
+
+def form_of(expression: str) -> str:
+    chain = as_chain(without_end(tokenize(f"{expression} = 77")))
+    assert chain is not None, expression
+    return chain.forms[0]
+
+
+def value_of(expression: str) -> Fraction | None:
+    import re
+
+    try:
+        return eval(re.sub(r"\d+", r"Fraction(\g<0>)", expression), {"Fraction": Fraction})
+    except ZeroDivisionError:
+        return None
+
+
+@given(EXPRESSIONS, EXPRESSIONS)
+def test_what_has_one_form_has_one_value(one: str, other: str) -> None:
+    if form_of(one) == form_of(other):
+        assert value_of(one) == value_of(other)
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=5), st.randoms())
+def test_operands_may_stand_in_any_order(numbers: list[str], random) -> None:
+    shuffled = random.sample(numbers, len(numbers))
+    for sign in ("+", "*"):
+        assert form_of(sign.join(numbers)) == form_of(sign.join(shuffled))
+
+
+@given(EXPRESSIONS)
+def test_units_and_nouns_at_numbers_change_nothing(expression: str) -> None:
+    import re
+
+    written = re.sub(r"\d+", r"$\g<0> red apples", expression)
+    (chain,) = chains(tokenize(f"So {written} = 77 apples."))
+    assert chain.forms == (form_of(expression), "77")
+
+
+@given(st.text(alphabet="12x() +-*/=<^%√!°.,'abkm\n", max_size=60))
+def test_no_text_raises(text: str) -> None:
+    for chain in chains(tokenize(text)):
+        assert len(chain.forms) == len(chain.signs) + 1 > 1
