@@ -70,11 +70,25 @@ def build(architecture: str, folder: Path) -> None:
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=True,
     )
+    torch.manual_seed(0)
     model = getattr(transformers, f"{architecture}ForConditionalGeneration")(config)
+    _say_text_only(model, tokenizer)
     model.generation_config.eos_token_id = [ids["<|im_end|>"], ids["<|endoftext|>"]]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
     model.save_pretrained(folder)
     processor(architecture, image_prefix, tokenizer).save_pretrained(folder)
+
+
+def _say_text_only(model: Any, tokenizer: Any) -> None:
+    """Make an untrained model write tokens that are text by themselves, so that what it writes can be compared.
+
+    Of single bytes of a character, and of tokens that end a response, nothing is left in a response's text.
+    """
+    said = [tokenizer.decode([i], skip_special_tokens=True) for i in range(len(tokenizer))]
+    unreadable = [i for i, text in enumerate(said) if not text.isascii() or not text.strip()]
+    with torch.no_grad():
+        # Embeddings are tied: the logit of such a row is 0, and of hundreds of others one is above.
+        model.get_input_embeddings().weight[unreadable] = 0.0
 
 
 def processor(architecture: str, image_prefix: str, tokenizer: Any) -> Any:
