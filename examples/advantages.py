@@ -1,4 +1,4 @@
-"""The worked example of docs/advantages.md: four responses to one prompt, and what each of their tokens gets.
+"""The worked example of docs/advantages.md: four responses to one prompt, each given twice, and what their tokens get.
 
     python examples/advantages.py                                  # the tables
     python examples/advantages.py --picture docs/advantages.svg    # and the picture
@@ -17,7 +17,8 @@ matplotlib.use("Agg")  # no screen is needed
 import matplotlib.pyplot as plt
 import torch
 
-from verl_stepgrpo import ScoredResponse, advantage, score_response
+from verl_stepgrpo import RunSettings, ScoredResponse, advantage, score_response
+from verl_stepgrpo.earned import Earned, steps_found
 
 GOLD = "2"
 KEY_STEPS = [["6 apples"], ["3 children"], ["6/3 = 2"]]
@@ -32,6 +33,16 @@ GROUP = {
     "### The final answer is: 3",
 }
 
+TIMES = 2
+"""How often each was given: what to expect of a state is told by the others that pass through it."""
+
+COMBINES = ("sum", "component", "answer_first")
+CREDITS = {
+    "step": {"credit": "step"},
+    "value": {"credit": "value"},
+    "value, value_lambda=0": {"credit": "value", "value_lambda": 0.0},
+}
+
 
 def word_ends(response: str, scored: ScoredResponse) -> list[int]:
     """Return the number of words up to the end of each step."""
@@ -42,11 +53,30 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
 
 
+def advantages(scored: list[ScoredResponse], **node: object) -> torch.Tensor:
+    """Return what each response, or each of its steps and its answer, is given under some settings."""
+    given = [one for one in scored for _ in range(TIMES)]
+    earned = [
+        Earned(
+            one.answer.correct, one.key_step_share, one.step_rvr, one.step_shares, steps_found(one.key_steps)
+        )
+        for one in given
+    ]
+    scores, steps = advantage.as_tensors(earned)
+    rewards_B = torch.tensor([one.total for one in given], dtype=torch.float64)
+    groups_B = torch.zeros(len(given), dtype=torch.int64)
+    settings = RunSettings.from_mapping(node)
+    found = advantage.advantages(rewards_B, groups_B, settings, scores=scores, steps=steps)
+    return found.values[::TIMES]
+
+
 def draw(per_token: dict[str, list[list[float]]], path: Path) -> None:
     """Draw each token in the colour of its advantage, one panel a credit mode."""
     largest = max(abs(v) for rows in per_token.values() for row in rows for v in row)
     width = max(len(row) for rows in per_token.values() for row in rows)
-    figure, axes = plt.subplots(len(per_token), 1, figsize=(9, 4.4), layout="constrained", sharex=True)
+    figure, axes = plt.subplots(
+        len(per_token), 1, figsize=(9, 2.2 * len(per_token)), layout="constrained", sharex=True
+    )
     for axis, (mode, rows) in zip(axes, per_token.items(), strict=True):
         grid = [row + [float("nan")] * (width - len(row)) for row in rows]
         image = axis.imshow(grid, cmap="RdBu", vmin=-2 * largest, vmax=2 * largest, aspect="auto")
@@ -62,6 +92,44 @@ def draw(per_token: dict[str, list[list[float]]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def combined_table(scored: list[ScoredResponse]) -> str:
+    """What each response is paid, and the advantage that each way to combine makes of that."""
+    whole = {combine: advantages(scored, combine=combine).squeeze(1).tolist() for combine in COMBINES}
+    rows = [
+        [
+            name,
+            str(int(one.answer.correct)),
+            f"{one.key_step_share:.3f}",
+            f"{one.step_rvr:.0f}",
+            f"{one.total:.3f}",
+            *(f"{whole[combine][place]:+.3f}" for combine in COMBINES),
+        ]
+        for place, (name, one) in enumerate(zip(GROUP, scored, strict=True))
+    ]
+    return table(["response", "answer", "key steps", "StepRVR", "reward", *COMBINES], rows)
+
+
+def to_go_table(scored: list[ScoredResponse], n_steps: int) -> str:
+    """K(s): what each response is paid for the key steps of step s and later."""
+    to_go = [[sum(one.step_shares[s:]) for s in range(n_steps)] for one in scored]
+    means = [sum(column) / len(column) for column in zip(*to_go, strict=True)]
+    rows = [
+        [name, *(f"{v:.3f}" for v in row)]
+        for name, row in zip([*GROUP, "mean"], [*to_go, means], strict=True)
+    ]
+    return table(["K(s)", *(f"step {s + 1}" for s in range(n_steps))], rows)
+
+
+def credit_table(mode: str, scored: list[ScoredResponse], n_steps: int) -> str:
+    """What each step, and the answer behind the steps, is given."""
+    values_BS = advantages(scored, **CREDITS[mode]).tolist()
+    rows = []
+    for name, one, values in zip(GROUP, scored, values_BS, strict=True):
+        own = [f"{v:+.3f}" for v in values[: len(one.steps)]] + [""] * (n_steps - len(one.steps))
+        rows.append([name, *own, f"{values[-1]:+.3f}"])
+    return table([f"credit={mode}", *(f"step {s + 1}" for s in range(n_steps)), "answer"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--picture", type=Path)
@@ -69,47 +137,22 @@ def main() -> None:
 
     responses = [HEAD + body for body in GROUP.values()]
     scored = [score_response(response, GOLD, KEY_STEPS) for response in responses]
-    n_steps = max(len(s.steps) for s in scored)
-    paid = [[*s.step_shares, *[0.0] * (n_steps - len(s.steps))] for s in scored]
-    rewards_B = torch.tensor([s.total for s in scored], dtype=torch.float64)
-    groups_B = torch.zeros(len(scored), dtype=torch.int64)
-    whole_B = advantage.group_relative(rewards_B, groups_B)
-    step_BS = advantage.by_step(rewards_B, torch.tensor(paid, dtype=torch.float64), groups_B)
-
-    rows = [
-        [
-            name,
-            str(int(s.answer.correct)),
-            f"{s.key_step_share:.3f}",
-            f"{s.step_rvr:.0f}",
-            f"{s.total:.3f}",
-            f"{a:+.3f}",
-        ]
-        for name, s, a in zip(GROUP, scored, whole_B.tolist(), strict=True)
-    ]
-    print(table(["response", "answer", "key steps", "StepRVR", "reward", "advantage"], rows), end="\n\n")
-    steps = [f"step {i + 1}" for i in range(n_steps)]
-    to_go = [
-        [name, *(f"{sum(p[s:]):.3f}" for s in range(n_steps))] for name, p in zip(GROUP, paid, strict=True)
-    ]
-    means = [f"{sum(sum(p[s:]) for p in paid) / len(paid):.3f}" for s in range(n_steps)]
-    print(table(["K(s)", *steps], [*to_go, ["mean", *means]]), end="\n\n")
-    credit = []
-    for name, s, values in zip(GROUP, scored, step_BS.tolist(), strict=True):
-        own = [f"{v:+.3f}" for v in values[: len(s.steps)]] + [""] * (n_steps - len(s.steps))
-        credit.append([name, *own, f"{values[-1]:+.3f}"])
-    print(table(["advantage", *steps, "answer"], credit))
+    n_steps = max(len(one.steps) for one in scored)
+    tables = [combined_table(scored), to_go_table(scored, n_steps)]
+    print("\n\n".join([*tables, *(credit_table(mode, scored, n_steps) for mode in CREDITS)]))
 
     if args.picture:
         lengths = [len(response.split()) for response in responses]
         mask_BT = torch.tensor([[int(t < n) for t in range(max(lengths))] for n in lengths])
-        ends = [word_ends(response, s) for response, s in zip(responses, scored, strict=True)]
-        tokens = {
-            "trajectory": advantage.to_tokens(whole_B, mask_BT).tolist(),
-            "step": advantage.steps_to_tokens(step_BS, ends, mask_BT).tolist(),
+        ends = [word_ends(response, one) for response, one in zip(responses, scored, strict=True)]
+        tokens = {"trajectory": advantage.to_tokens(advantages(scored).squeeze(1), mask_BT).tolist()} | {
+            mode: advantage.steps_to_tokens(advantages(scored, **node), ends, mask_BT).tolist()
+            for mode, node in CREDITS.items()
         }
-        cut = {mode: [row[:n] for row, n in zip(rows, lengths, strict=True)] for mode, rows in tokens.items()}
-        draw(cut, args.picture)
+        draw(
+            {mode: [row[:n] for row, n in zip(rows, lengths, strict=True)] for mode, rows in tokens.items()},
+            args.picture,
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-"""Slow tests run where they are asked for."""
+"""Slow tests run where they are asked for, and no property is judged by the time an example took."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("verl_stepgrpo", deadline=None)
+settings.load_profile("verl_stepgrpo")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_stepgrpo import advantage
+from verl_stepgrpo import RunSettings, advantage
+from verl_stepgrpo.settings import AdvantageSettings
 
 REWARDS = st.sampled_from([0.0, 0.1 / 3, 0.1, 1.0, 1.1, 2.0, 2.1])
 BATCH = st.lists(st.tuples(REWARDS, st.integers(0, 4)), min_size=1, max_size=24)
@@ -178,6 +179,18 @@ class TestEstimator:
         assert torch.equal(batch["token_level_rewards"], before)
 
 
+STEP = RunSettings(advantage=AdvantageSettings(credit="step"))
+
+
+def by_step(rewards_B: torch.Tensor, shares_BS: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
+    """The advantages of steps whose key steps were paid ``shares_BS``, by credit=step."""
+    no_B = torch.zeros(len(rewards_B), dtype=torch.bool)
+    scores = advantage.Scores(no_B, shares_BS.sum(1), torch.zeros_like(rewards_B), ~no_B)
+    found_BK, count_B = torch.full((len(rewards_B), 1), -1), torch.full((len(rewards_B),), shares_BS.shape[1])
+    steps = advantage.Steps(shares_BS, found_BK, count_B)
+    return advantage.advantages(rewards_B, groups_B, STEP, scores=scores, steps=steps).values
+
+
 class TestStepCredit:
     """``credit=step``: A(s) = [(o - mean o) + (K(s) - mean K(s))] / std(r)."""
 
@@ -203,7 +216,7 @@ class TestStepCredit:
     @given(STEPPED)
     def test_it_equals_the_formula_one_response_at_a_time(self, batch: list) -> None:
         rewards_B, shares_BS, groups_B = self.tensors(batch)
-        got = advantage.by_step(rewards_B, shares_BS, groups_B)
+        got = by_step(rewards_B, shares_BS, groups_B)
         for i, (outcome, shares, group) in enumerate(batch):
             own = [j for j, (_, _, g) in enumerate(batch) if g == group]
             totals = [float(rewards_B[j]) for j in own]
@@ -218,26 +231,26 @@ class TestStepCredit:
     @given(STEPPED)
     def test_the_first_step_has_exactly_the_advantage_of_the_whole_response(self, batch: list) -> None:
         rewards_B, shares_BS, groups_B = self.tensors(batch)
-        got = advantage.by_step(rewards_B, shares_BS, groups_B)
+        got = by_step(rewards_B, shares_BS, groups_B)
         assert torch.equal(got[:, 0], advantage.group_relative(rewards_B, groups_B))
 
     @given(STEPPED)
     def test_the_answer_has_the_outcome_part_alone(self, batch: list) -> None:
         rewards_B, shares_BS, groups_B = self.tensors(batch)
-        got = advantage.by_step(rewards_B, shares_BS, groups_B)[:, -1]
+        got = by_step(rewards_B, shares_BS, groups_B)[:, -1]
         for changed in (
             shares_BS.flip(1),
             shares_BS.sum(1, keepdim=True),
         ):  # where it was paid is the same to it
-            other = advantage.by_step(rewards_B, changed, groups_B)[:, -1]
+            other = by_step(rewards_B, changed, groups_B)[:, -1]
             torch.testing.assert_close(got, other, atol=1e-9, rtol=0)
 
     @given(STEPPED, st.randoms())
     def test_shuffling_the_batch_shuffles_the_output(self, batch: list, rng: random.Random) -> None:
         order = list(range(len(batch)))
         rng.shuffle(order)
-        before = advantage.by_step(*self.tensors(batch))
-        after = advantage.by_step(*self.tensors([batch[i] for i in order]))
+        before = by_step(*self.tensors(batch))
+        after = by_step(*self.tensors([batch[i] for i in order]))
         torch.testing.assert_close(after, before[order], atol=1e-9, rtol=0)
 
     def test_tokens_get_their_steps_advantage(self) -> None:
@@ -265,10 +278,13 @@ class TestGuards:
         assert fast([0.0, 2.0], [0] * 2, std_floor=0.1) == fast([0.0, 2.0], [0] * 2)
         assert fast([1.0, 1.0], [0] * 2, std_floor=0.1) == [0.0, 0.0]
 
-    def test_a_gate_that_knows_no_right_answers_is_refused(self) -> None:
-        rewards_B, groups_B = torch.tensor([1.0, 0.0]), torch.tensor([0, 0])
-        with pytest.raises(ValueError, match=r"outcome_gate=0\.5 needs correct_B"):
-            advantage.credited(rewards_B, groups_B, outcome_gate=0.5)
+    @pytest.mark.parametrize(
+        "settings", [{"outcome_gate": 0.5}, {"combine": "component"}, {"credit": "step"}, {"credit": "value"}]
+    )
+    def test_settings_that_need_components_are_refused_without(self, settings: dict) -> None:
+        run = RunSettings(advantage=AdvantageSettings(**settings))
+        with pytest.raises(ValueError, match="need scores"):
+            advantage.advantages(torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), run)
 
     def test_a_group_is_all_wrong_if_no_response_is_right(self) -> None:
         correct_B = torch.tensor([False, False, True, False])

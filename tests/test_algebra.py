@@ -103,7 +103,7 @@ def by_sympy(text: str) -> sympy.Expr:
     return sympy.sympify(text)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(expressions, expressions)
 def test_it_agrees_with_sympy(one: str, other: str) -> None:
     assert algebra.equal(one, one) is True

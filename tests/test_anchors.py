@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import judging
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_stepgrpo.judging.key_steps.anchors import SentenceIndex
@@ -28,7 +28,6 @@ def test_on_the_labelled_set_the_matcher_without_the_index_finds_the_same() -> N
         assert matches(case["step"], wordings, indexed=True) == matches(case["step"], wordings, indexed=False)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([case["step"] for case in CASES]), min_size=1, max_size=5),
     st.lists(st.sampled_from([tuple(case["key_step"]) for case in CASES]), min_size=1, max_size=5),

@@ -36,7 +36,7 @@ ALLOWED = {
     "report": PURE | {"jinja2", "markupsafe", "plotly", "pyarrow", "PIL"},
     "doctor": PURE | {"ray", "transformers", "packaging"},
     "cli.py": PURE | {"typer", "rich"},
-    "advantage.py": PURE | {"torch"},
+    "advantage": PURE | {"torch"},
     "judging": PURE | {"sympy"},
 }
 

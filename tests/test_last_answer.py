@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_stepgrpo import score_response
@@ -59,7 +59,6 @@ def test_where_the_strict_answer_is_the_last_nothing_is_judged_twice(
     assert (strict, asked) == (flexible, [])
 
 
-@settings(deadline=None)  # math-verify starts its process in the first
 @pytest.mark.parametrize("gold", ["8", "(B) 8", "x + 1", "{1, 2}", "blue"])
 @given(behind=st.text(alphabet="8 B(){},.\n*$\\boxedanswr:is", max_size=30))
 def test_a_right_strict_answer_is_right_whatever_its_section_goes_on_with(gold: str, behind: str) -> None:
@@ -83,13 +82,11 @@ PARTS = (
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(PARTS), max_size=30), st.sampled_from(["5", "(A)", "x^2", "blue"]))
 def test_any_mix_of_marks_gets_a_verdict(parts: list[str], gold: str) -> None:
     assert score_response("".join(parts), gold).last_answer.reason
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_gets_a_verdict(text: str) -> None:
     assert score_response(text, "5").last_answer.reason

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from verl_stepgrpo import ConfigError
 from verl_stepgrpo.bridge import preflight
 from verl_stepgrpo.bridge.asked import DEFAULTS, Run
+from verl_stepgrpo.bridge.preflight import WRONG_MAY_BE_PAID_MORE
 from verl_stepgrpo.bridge.rules import RULES, rewards, settings
 from verl_stepgrpo.bridge.trace_folder import has_scheme
 
@@ -147,6 +148,26 @@ CASES = {
         (PAPER, RLOO, node("std_floor=0.5")),
         refused=(f"{node('std_floor=0.5')} and {RLOO}",),
         warned=(f"{RLOO} and {OURS}",),
+    ),
+    "combine, of a script's estimator": Case(
+        (PAPER, GRPO, node("combine=component")),
+        refused=(f"{GRPO} and {OURS}", f"{node('combine=component')} and {GRPO}"),
+    ),
+    "process_weight, of a sum": Case(
+        (PAPER, node("process_weight=1.0")),
+        refused=(f"{node('process_weight=1.0')} and {node('combine=sum')}",),
+    ),
+    "value_lambda, of a trajectory": Case(
+        (PAPER, node("value_lambda=0.5")),
+        refused=(f"{node('value_lambda=0.5')} and {node('credit=trajectory')}",),
+    ),
+    "components without the KL in the reward": Case(
+        (PAPER, "algorithm.use_kl_in_reward=True", node("combine=answer_first"), node("std_floor=0.1")),
+        refused=(f"{node('combine=answer_first')} and algorithm.use_kl_in_reward=True",),
+    ),
+    "states in groups of two": Case(
+        (PAPER, "actor_rollout_ref.rollout.n=2", node("credit=value")),
+        refused=(f"{node('credit=value')} and actor_rollout_ref.rollout.n=2",),
     ),
     "std_floor, without a std": Case(
         (PAPER, NO_STD, node("std_floor=0.5")), refused=(f"{node('std_floor=0.5')} and {NO_STD}",)
@@ -342,13 +363,17 @@ def put(*files: tuple[str, str]) -> None:
 
 
 def said(config: DictConfig, caplog: pytest.LogCaptureFixture) -> tuple[list[str], list[str]]:
-    """Return what is refused and what is warned of."""
+    """Return what is refused and what is warned of, but for what the paper's weights do."""
     with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
         try:
             preflight.check(config)
         except ConfigError as error:
-            return str(error).splitlines(), caplog.messages
-    return [], caplog.messages
+            return str(error).splitlines(), _warnings(caplog)
+    return [], _warnings(caplog)
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.msg != WRONG_MAY_BE_PAID_MORE]
 
 
 class TestRules:
@@ -393,6 +418,24 @@ class TestRules:
 
     def test_every_setting_says_what_it_needs(self) -> None:
         assert {*settings.NEEDS, "mode"} == set(DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ((PAPER,), True),
+        ((PAPER, node("rvr_weight=0.9")), True),
+        ((PAPER, node("rvr_weight=0.5")), False),
+        ((PAPER, node("combine=answer_first")), False),
+        ((PAPER, node("rvr_weight=0"), node("alpha=1.0")), True),
+    ],
+)
+def test_weights_that_may_pay_a_wrong_answer_more_are_told(
+    overrides: tuple[str, ...], expected: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
+        preflight.check(composed(*overrides))
+    assert any(record.msg == WRONG_MAY_BE_PAID_MORE for record in caplog.records) is expected
 
 
 def test_the_estimators_that_fail_on_the_v1_trainer_are_those_that_are_refused() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import trace_row
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_stepgrpo.errors import DataError
@@ -214,7 +214,6 @@ class TestSchema1:
         assert parse_row(self.OLD.encode() + b', "advantage": null}').split == "val"
 
 
-@settings(deadline=None)  # math-verify starts its process in the first
 @given(st.text(), st.none() | st.integers() | st.text() | st.lists(st.integers()), st.booleans())
 def test_a_row_is_the_same_after_json(response: str, index: object, is_trained: bool) -> None:
     row = trace_row(response, credit=Credit(0.5, (0.5, None), 0.25) if is_trained else None)

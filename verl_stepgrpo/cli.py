@@ -622,14 +622,14 @@ def _show_what_replay_left_out(found: Replay) -> None:
 
 def _measures(one: Summary) -> dict[str, str]:
     """Return what the table says of a setting, by column."""
-    from verl_stepgrpo.curves import GROUP_CURVES
+    from verl_stepgrpo.curves import GROUP_CURVES, SHARE_CURVES
     from verl_stepgrpo.rewards import SCORE_KEYS
 
     trouble = ("verifier_timeout", "verifier_failed", "unparseable")
     components = [key for key in SCORE_KEYS if key not in trouble]
-    numbers = {key: one.components.get(key) for key in components} | {
-        key: one.groups.get(key) for key in GROUP_CURVES
-    }
+    numbers = {key: one.components.get(key) for key in components}
+    numbers |= {key: one.shares.get(key) for key in SHARE_CURVES.values()}
+    numbers |= {key: one.groups.get(key) for key in GROUP_CURVES}
     numbers["rank_correlation"] = one.rank_correlation
     return {
         "responses": str(one.responses),

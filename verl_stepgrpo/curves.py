@@ -9,12 +9,16 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from verl_stepgrpo.earned import COMPONENTS
 from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.rewards import SCORE_KEYS
 
 GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong")
 """What ``curves`` says of groups."""
+
+SHARE_CURVES = {component: f"{component}_share" for component in COMPONENTS}
+"""Name of the curve that says how much of what advantages differ by is a component's doing, by component."""
 
 WITH_KEY_STEPS = "with_key_steps"
 """Name of the share of responses whose prompt has key steps: of so many ``key_step_match`` is the mean."""
@@ -74,6 +78,11 @@ def curves(outcomes: Sequence[Outcome]) -> dict[str, float]:
     if step_wise:
         metrics[WITH_KEY_STEPS] = statistics.fmean("key_step_match" in o.components for o in step_wise)
     return {curve_name(name): value for name, value in metrics.items()}
+
+
+def share_curves(shares: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics for ``shares``, which are by component, as ``advantage.shares`` gives them."""
+    return {curve_name(SHARE_CURVES[component]): share for component, share in shares.items()}
 
 
 def curve_name(name: str) -> str:

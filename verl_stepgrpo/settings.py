@@ -26,7 +26,11 @@ STD_EPSILON = 1e-4
 
 MODES = ("paper", "reference")
 DESCRIPTIONS = ("required", "optional")
-CREDITS = ("trajectory", "step")
+COMBINES = ("sum", "component", "answer_first")
+CREDITS = ("trajectory", "step", "value")
+
+MIN_GROUP = 3
+"""Responses to a prompt that ``credit=value`` needs: with two, it would say what ``trajectory`` says."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,16 @@ class AdvantageSettings:
     """How the rewards of a group become advantages.
 
     Attributes:
-        credit: ``trajectory`` gives every token of a response the same advantage (the paper); ``step``
-            gives the tokens of a step what the response's key steps from that step on are worth.
+        combine: How the components of a reward become one advantage: ``sum`` holds their sum against the group's (the
+            paper); ``component`` holds each against the group's own, weighs them by 1, ``alpha`` and ``rvr_weight``,
+            and whitens the batch; ``answer_first`` holds the answer against the group's, and what key steps and
+            validity are paid against that of the group's right answers alone.
+        process_weight: With ``answer_first``, how much key steps and validity weigh beside the answer, at least 0.
+        credit: ``trajectory`` gives every token of a response the same advantage (the paper); ``step`` gives the
+            tokens of a step what the response's key steps from that step on are worth; ``value`` gives them how much
+            better the answer came out than was to be expected before that step, by the key steps found.
+        value_lambda: With ``value``, how far back an outcome is credited, in [0, 1]: 1 to every step before it, 0 to
+            the step alone that changed what was to be expected.
         outcome_gate: Factor in [0, 1] on the advantages of a group without a right answer: 1 leaves them
             (the paper), 0 lets such groups train nothing.
         std_floor: Lowest standard deviation that rewards are divided by, at least 0. 0 is the paper.
@@ -93,22 +105,28 @@ class AdvantageSettings:
         ConfigError: A value is of the wrong type or out of range.
     """
 
+    combine: str = "sum"
+    process_weight: float = 0.5
     credit: str = "trajectory"
+    value_lambda: float = 1.0
     outcome_gate: float = 1.0
     std_floor: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.credit not in CREDITS:
-            raise _out_of_range("credit", self.credit, f"one of {', '.join(CREDITS)}")
-        _require_number("outcome_gate", self.outcome_gate, low=0.0, high=1.0, allowed="a factor in [0, 1]")
-        _require_number(
-            "std_floor", self.std_floor, low=0.0, high=math.inf, allowed="a finite number of at least 0"
-        )
+        for key, names in (("combine", COMBINES), ("credit", CREDITS)):
+            if getattr(self, key) not in names:
+                raise _out_of_range(key, getattr(self, key), f"one of {', '.join(names)}")
+        for key in ("outcome_gate", "value_lambda"):
+            _require_number(key, getattr(self, key), low=0.0, high=1.0, allowed="a factor in [0, 1]")
+        for key in ("process_weight", "std_floor"):
+            _require_number(
+                key, getattr(self, key), low=0.0, high=math.inf, allowed="a finite number of at least 0"
+            )
 
     @property
     def needs_components(self) -> bool:
         """Whether the total rewards are not enough."""
-        return self.credit == "step" or self.outcome_gate < 1
+        return self.combine != "sum" or self.credit != "trajectory" or self.outcome_gate < 1
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from verl_stepgrpo import advantage
 from verl_stepgrpo.bridge import judged
 from verl_stepgrpo.errors import ConfigError
-from verl_stepgrpo.settings import NAME, NODE, RunSettings
+from verl_stepgrpo.settings import NAME, NODE, AdvantageSettings, RunSettings
 
 
 def register(core_algos: ModuleType) -> None:
@@ -30,7 +29,8 @@ def compute_stepgrpo_advantage(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return advantages and returns, both (B, T).
 
-    Every token of a response has the response's advantage, or, with ``credit=step``, that of its step.
+    Every token of a response has the response's advantage, or, with ``credit`` other than ``trajectory``, that of its
+    step.
 
     Args:
         token_level_rewards: (B, T); a response's reward is the sum over its tokens.
@@ -41,43 +41,45 @@ def compute_stepgrpo_advantage(
     Raises:
         ConfigError: A setting needs the components of the rewards, and they are not known.
 
-    Source: arXiv 2503.12937, section 3.3. Not in the paper: ``credit=step``, ``outcome_gate``, ``std_floor``.
+    Source: arXiv 2503.12937, section 3.3. Not in the paper: ``combine``, ``credit``, ``outcome_gate``, ``std_floor``.
     """
     node = config or {}
     settings = RunSettings.from_mapping(node.get(NAME))
-    by_step = settings.advantage.credit == "step"
-    rows = _rows(len(token_level_rewards)) if settings.advantage.needs_components else []
+    rows = _rows(len(token_level_rewards), settings.advantage)
     device = token_level_rewards.device
     with torch.no_grad():
-        advantage_BS = advantage.credited(
+        scores, steps = advantage.as_tensors([row.earned for row in rows], device) if rows else (None, None)
+        found = advantage.advantages(
             token_level_rewards.sum(dim=-1),
             advantage.group_ids(index).to(device),
-            advantage.Scale.of(settings, by_std=bool(node.get("norm_adv_by_std_in_grpo", True))),
-            shares_BS=_shares(rows).to(device) if by_step else None,
-            correct_B=torch.tensor([row.components.get("acc", 0.0) > 0 for row in rows], device=device),
-            outcome_gate=settings.advantage.outcome_gate,
+            settings,
+            by_std=bool(node.get("norm_adv_by_std_in_grpo", True)),
+            scores=scores,
+            steps=steps,
         )
-        if by_step:
-            ends = [row.step_ends for row in rows]
-            advantage_BT = advantage.steps_to_tokens(advantage_BS, ends, response_mask)
+        if settings.advantage.credit == "trajectory":
+            advantage_BT = advantage.to_tokens(found.values.squeeze(1), response_mask)
         else:
-            advantage_BT = advantage.to_tokens(advantage_BS.squeeze(1), response_mask)
-    judged.keep(advantage_BT, response_mask)
+            ends = [row.step_ends for row in rows]
+            advantage_BT = advantage.steps_to_tokens(found.values, ends, response_mask)
+    judged.keep(advantage_BT, response_mask, found.shares)
     return advantage_BT, advantage_BT
 
 
-def _rows(n: int) -> Sequence[judged.Judged]:
-    rows = judged.current()
-    if rows is None or len(rows) != n or any(row.judgement is None for row in rows if not row.is_padding):
-        raise ConfigError(
-            f"{NODE}.credit=step and {NODE}.outcome_gate below 1 need the components of each reward, and they did "
-            "not reach the estimator: they come with reward.reward_manager.name=stepgrpo and verl's v1 trainer "
-            "(trainer.use_v1=True)."
-        )
-    return rows
+def _rows(n: int, settings: AdvantageSettings) -> Sequence[judged.Judged]:
+    """Return the batch's rows with their judgements; none where they are not known and the settings need none.
 
-
-def _shares(rows: Sequence[judged.Judged]) -> torch.Tensor:
-    """Return the part of each reward that was paid in each step, (B, S), with zeros where there is no step."""
-    shares = [torch.tensor(row.step_shares, dtype=torch.float64) for row in rows]
-    return pad_sequence(shares, batch_first=True)
+    Raises:
+        ConfigError: The settings need them.
+    """
+    rows = judged.current() or ()
+    if len(rows) == n and all(row.judgement is not None for row in rows if not row.is_padding):
+        return rows
+    if not settings.needs_components:
+        return ()
+    raise ConfigError(
+        f"{NODE}.combine={settings.combine}, {NODE}.credit={settings.credit} and {NODE}.outcome_gate="
+        f"{settings.outcome_gate} need the components of each reward (all but sum, trajectory and 1 do), and they did "
+        "not reach the estimator: they come with reward.reward_manager.name=stepgrpo and verl's v1 trainer "
+        "(trainer.use_v1=True)."
+    )

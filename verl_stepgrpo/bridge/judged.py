@@ -10,10 +10,11 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
+from verl_stepgrpo.earned import Earned, steps_found
 from verl_stepgrpo.rewards import SCORE_KEYS, defined
 from verl_stepgrpo.traces.rows import TRACE_KEY, Judgement
 
@@ -60,13 +61,20 @@ class Judged:
         return [step.token_end or 0 for step in self.judgement.steps]
 
     @property
-    def step_shares(self) -> list[float]:
-        """The part of the reward that was paid for the key steps of each step; one entry where steps are unknown."""
-        if self.judgement is None:
-            return []
-        if not self.is_final:
-            return [self.judgement.key_step_share]
-        return [step.key_step_share for step in self.judgement.steps]
+    def earned(self) -> Earned:
+        """What it was paid, and for which of its steps; none are known of an output that was not scored itself."""
+        correct, validity = (self.components.get(key, 0.0) for key in ("acc", "step_rvr"))
+        judgement = self.judgement
+        if judgement is None:
+            return Earned(correct > 0, 0.0, validity, (), (), is_real=not self.is_padding)
+        if self.is_final:
+            shares = [step.key_step_share for step in judgement.steps]
+            found = list(steps_found(judgement.key_steps))
+        else:
+            shares, found = [judgement.key_step_share], [None] * len(judgement.key_steps)
+        return Earned(
+            correct > 0, judgement.key_step_share, validity, shares, found, is_real=not self.is_padding
+        )
 
 
 def is_padding(key: str) -> bool:
@@ -105,11 +113,13 @@ class Provided:
     Attributes:
         rows: In the batch's order.
         advantages, mask: Of each token, (B, T); None until the estimator was called.
+        shares: What each component makes of the advantages, as ``advantage.combine.shares``.
     """
 
     rows: Sequence[Judged]
     advantages: Any = None
     mask: Any = None
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
 _current: ContextVar[Provided | None] = ContextVar("stepgrpo_judged", default=None)
@@ -132,8 +142,8 @@ def current() -> Sequence[Judged] | None:
     return None if held is None else held.rows
 
 
-def keep(advantage_BT: Any, mask_BT: Any) -> None:
+def keep(advantage_BT: Any, mask_BT: Any, shares: Mapping[str, float]) -> None:
     """Keep advantages for the trainer hook, which would have to fetch them again; nothing outside of ``provided``."""
     held = _current.get()
     if held is not None:
-        held.advantages, held.mask = advantage_BT, mask_BT
+        held.advantages, held.mask, held.shares = advantage_BT, mask_BT, shares

@@ -55,6 +55,7 @@ def check(config: DictConfig) -> None:
     _warn_of_other_verl()
     run = Run.of(config)
     _check_rules(run)
+    _say_what_may_be_paid_more(run)
     _check_model(config)
     if settings.trace_dir is not None:
         _prepare_trace_dir(config, settings.trace_dir)
@@ -79,6 +80,20 @@ def _check_rules(run: Run) -> None:
             logger.warning(message)
     if refused:
         raise ConfigError("\n".join(refused))
+
+
+WRONG_MAY_BE_PAID_MORE = (
+    "%s.rvr_weight=%s and alpha=%s are 1 or more together, as in the paper: a wrong answer that is valid and has its "
+    "key steps can be paid more than a right one that is neither. With %s.combine=answer_first it never is; the curve "
+    "stepgrpo/answer_share/mean shows what is left to the answer."
+)
+
+
+def _say_what_may_be_paid_more(run: Run) -> None:
+    """Say it where the run pays so: it is what the paper does, and nothing to be refused or avoided."""
+    weights = run.setting("rvr_weight"), run.setting("alpha")
+    if run.estimates and run.pays and run.setting("combine") == "sum" and sum(weights) >= 1:
+        logger.warning(WRONG_MAY_BE_PAID_MORE, NODE, *weights, NODE)
 
 
 def _prepare_trace_dir(config: DictConfig, trace_dir: str) -> None:

@@ -46,6 +46,7 @@ from verl_stepgrpo.curves import (
     curve_name,
     curves,
     decoy_rate,
+    share_curves,
 )
 from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.rewards import UNDEFINED_WITHOUT_KEY_STEPS
@@ -114,6 +115,7 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
         advantages = _token_advantages(held)
         rows = [row for row in rows if not row.is_padding]
         metrics.update(curves(_outcomes(rows, advantages)))
+        metrics.update(share_curves(held.shares))
         metrics.update(_decoy_metric(self, state, batch, rows))
         if state.writer is not None:
             traces = (

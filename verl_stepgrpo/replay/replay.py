@@ -68,12 +68,12 @@ def replay(
     with _flipped_file(out) as write:
         scored = in_order(rescore, chunks(paths, Plan(by_step, variants)), num_proc=num_proc)
         for rows in _steps(_rows(scored, aside, progress)):
-            logged.add(as_logged(rows), of=len(rows))
             run = by_step.at(rows[0].step)
+            logged.add(as_logged(rows, run), of=len(rows))
             for index, (tally, variant) in enumerate(zip(tallies, variants, strict=True)):
                 step = replayed(rows, variant, run, index)
                 tally.add(step, of=len(rows))
-                write(variant, (one for one in step if one.is_flipped))
+                write(variant, (one for one in step.responses if one.is_flipped))
     if not logged.responses:
         raise no_rows(source, aside)
     found = Replay([tally.summary() for tally in (logged, *tallies)], aside, by_step.is_known)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 
+from verl_stepgrpo.earned import Earned, steps_found
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.judging.answers.verdict import require_judged
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, paid, score_response
 from verl_stepgrpo.settings import RewardSettings, RunSettings
@@ -68,15 +70,20 @@ class Score:
         components: The values of ``SCORE_KEYS``, in their order; NaN for one that is not known or means nothing, as
             the key-step match of a prompt without key steps.
         step_shares: The part of it that each step's key steps are paid, as ``ScoredResponse.step_shares``.
+        found: The step that each key step was found in, as ``Earned.found``.
     """
 
     components: tuple[float, ...]
     step_shares: tuple[float, ...]
+    found: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, components: Mapping[str, float], step_shares: Iterable[float]) -> Score:
+    def of(
+        cls, components: Mapping[str, float], step_shares: Iterable[float], matches: Iterable[KeyStepMatch]
+    ) -> Score:
         """Return a score with the ``components`` that are known and mean something."""
-        return cls(tuple(components.get(key, math.nan) for key in SCORE_KEYS), tuple(step_shares))
+        values = tuple(components.get(key, math.nan) for key in SCORE_KEYS)
+        return cls(values, tuple(step_shares), steps_found(matches))
 
     @property
     def known(self) -> dict[str, float]:
@@ -89,8 +96,13 @@ class Score:
         return self.components[SCORE_KEYS.index("score")]
 
     @property
-    def correct(self) -> bool:
-        return self.components[SCORE_KEYS.index("acc")] > 0
+    def earned(self) -> Earned:
+        """What it was paid, and for which of its steps."""
+        known = self.known
+        # A response without steps was paid for no key step.
+        return Earned(
+            known["acc"] > 0, sum(self.step_shares), known["step_rvr"], self.step_shares, self.found
+        )
 
 
 @dataclass(frozen=True)
@@ -143,9 +155,11 @@ def _rescored(
     # A row without its texts, or with an empty reference, is of this schema and cannot be scored.
     except (DataError, ValueError) as error:
         return SetAside(path, number, str(error))
-    logged = Score.of(row.defined, (step.key_step_share for step in row.steps))
+    logged = Score.of(row.defined, (step.key_step_share for step in row.steps), row.key_steps)
     made = {
-        id(one): Score.of(defined(one.components(), has_key_steps=bool(one.key_steps)), one.step_shares)
+        id(one): Score.of(
+            defined(one.components(), has_key_steps=bool(one.key_steps)), one.step_shares, one.key_steps
+        )
         for one in scored
     }
     scores = tuple(made[id(one)] for one in scored)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch.nn.utils.rnn import pad_sequence
 
-from verl_stepgrpo.advantage import Scale, credited, group_ids
-from verl_stepgrpo.curves import NO_ADVANTAGE, Outcome, curve_name, curves
+from verl_stepgrpo.advantage import Advantages, advantages, as_tensors, group_ids
+from verl_stepgrpo.curves import NO_ADVANTAGE, SHARE_CURVES, Outcome, curve_name, curves
 from verl_stepgrpo.replay.rescoring import Rescored, Score, Spans
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, UNDEFINED_WITHOUT_KEY_STEPS
@@ -32,6 +31,7 @@ class Summary:
         left_out: Responses that are not, since they are left over when their group is split into groups of M.
         components: Mean of each of ``SCORE_KEYS`` over the responses that have it.
         with_key_steps: Responses whose prompt has key steps, over which ``key_step_match`` is a mean.
+        shares: What each component makes of the advantages, by name of its curve; means over training steps.
         groups: ``groups_without_variance``, ``groups_all_wrong_moving`` and ``advantage_from_all_wrong``, means over
             training steps, as the run's curves are; the last two only where there are advantages, and none where each
             response is alone in its group.
@@ -46,6 +46,7 @@ class Summary:
     left_out: int
     components: dict[str, float]
     with_key_steps: int
+    shares: dict[str, float]
     groups: dict[str, float]
     rank_correlation: float | None
     flipped: int | None
@@ -69,12 +70,21 @@ class Credited:
         return any(_sign(logged) * _sign(own) < 0 for logged, own in pairs)
 
 
-def as_logged(rows: Sequence[Rescored]) -> list[Credited]:
-    """Return the responses of a step as the run itself paid and credited them."""
-    return [Credited(row, row.uid, row.logged, row.advantages) for row in rows]
+@dataclass(frozen=True)
+class Step:
+    """The responses of a training step under one setting, and what each component makes of their advantages."""
+
+    responses: Sequence[Credited] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
-def replayed(rows: Sequence[Rescored], variant: Variant, run: RunSettings, index: int) -> list[Credited]:
+def as_logged(rows: Sequence[Rescored], run: RunSettings) -> Step:
+    """Return the responses of a step as the run itself, which had the settings ``run``, paid and credited them."""
+    responses = [Credited(row, row.uid, row.logged, row.advantages) for row in rows]
+    return Step(responses, _advantages([row.logged for row in rows], [row.uid for row in rows], run).shares)
+
+
+def replayed(rows: Sequence[Rescored], variant: Variant, run: RunSettings, index: int) -> Step:
     """Return the responses of a step as ``variant`` pays and credits them.
 
     Args:
@@ -85,22 +95,20 @@ def replayed(rows: Sequence[Rescored], variant: Variant, run: RunSettings, index
     """
     placed = list(split(rows, variant.group_size))
     if not placed:
-        return []
-    scores = [row.scores[index] for _, row in placed]
-    settings = variant.settings(run)
-    shares = [torch.tensor(score.step_shares, dtype=torch.float64) for score in scores]
-    advantage_BS = credited(
-        torch.tensor([score.total for score in scores], dtype=torch.float64),
-        group_ids(group for group, _ in placed),
-        Scale.of(settings),
-        shares_BS=pad_sequence(shares, batch_first=True) if settings.advantage.credit == "step" else None,
-        correct_B=torch.tensor([score.correct for score in scores]),
-        outcome_gate=settings.advantage.outcome_gate,
-    )
-    return [
+        return Step()
+    own = [row.scores[index] for _, row in placed]
+    found = _advantages(own, [group for group, _ in placed], variant.settings(run))
+    credited = [
         Credited(row, group, score, _spans(values, len(score.step_shares)))
-        for (group, row), score, values in zip(placed, scores, advantage_BS.tolist(), strict=True)
+        for (group, row), score, values in zip(placed, own, found.values.tolist(), strict=True)
     ]
+    return Step(credited, found.shares)
+
+
+def _advantages(scores: Sequence[Score], groups: Sequence[str], settings: RunSettings) -> Advantages:
+    paid, steps = as_tensors([score.earned for score in scores])
+    totals_B = torch.tensor([score.total for score in scores], dtype=torch.float64)
+    return advantages(totals_B, group_ids(groups), settings, scores=paid, steps=steps)
 
 
 def split(rows: Sequence[Rescored], size: int | None) -> Iterator[tuple[str, Rescored]]:
@@ -128,15 +136,19 @@ class Tally:
         self.responses = self._left_out = self._flipped = 0
         self._sums, self._counts = np.zeros(len(SCORE_KEYS)), np.zeros(len(SCORE_KEYS), dtype=int)
         self._groups: dict[str, list[float]] = {}
+        self._shares: dict[str, list[float]] = {}
         # Few totals are possible, so that counting pairs takes no more memory for more responses.
         self._totals: Counter[tuple[float, float]] = Counter()
         self._has_advantages = True
 
-    def add(self, step: Sequence[Credited], *, of: int) -> None:
+    def add(self, added: Step, *, of: int) -> None:
         """Add the responses of a training step, which had ``of`` responses."""
+        step = added.responses
         self._left_out += of - len(step)
         if not step:
             return
+        for component, share in added.shares.items():
+            self._shares.setdefault(SHARE_CURVES[component], []).append(share)
         self.responses += len(step)
         components = np.array([one.score.components for one in step])
         self._sums += np.nansum(components, axis=0)
@@ -155,6 +167,7 @@ class Tally:
             self._left_out,
             self._means(),
             int(self._counts[SCORE_KEYS.index(UNDEFINED_WITHOUT_KEY_STEPS)]),
+            {name: float(np.mean(values)) for name, values in self._shares.items()},
             {name: float(np.mean(values)) for name, values in self._groups.items()},
             self._rank_correlation(),
             self._flipped if self._has_advantages else None,

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from verl_stepgrpo.bridge.asked import DEFAULTS, ESTIMATOR, MANAGER, Run
-from verl_stepgrpo.bridge.rules.rule import Rule
-from verl_stepgrpo.settings import NAME, NODE
+from verl_stepgrpo.bridge.rules.rule import Rule, clash
+from verl_stepgrpo.settings import MIN_GROUP, NAME, NODE
 
+RESPONSES = "actor_rollout_ref.rollout.n"
 BY_STD = "algorithm.norm_adv_by_std_in_grpo"
 FUNCTION_SETTINGS = "reward.custom_reward_function.reward_kwargs"
 
@@ -33,6 +34,8 @@ class Need:
 _ESTIMATOR = Need(f"{ESTIMATOR}={NAME}", lambda run: run.estimates)
 _MANAGER = Need(f"{MANAGER}={NAME}", lambda run: run.may_pay)
 _V1 = Need("trainer.use_v1=True", lambda run: run.uses_v1)
+_ANSWER_FIRST = Need(f"{NODE}.combine=answer_first", lambda run: run.setting("combine") == "answer_first")
+_VALUE = Need(f"{NODE}.credit=value", lambda run: run.setting("credit") == "value")
 _STD = Need(f"{BY_STD}=True", lambda run: run.value(BY_STD) is not False)
 
 NEEDS: Mapping[str, Sequence[Need]] = {
@@ -40,7 +43,10 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "rvr_weight": (_MANAGER,),
     "match_threshold": (_MANAGER,),
     "image_description": (_MANAGER,),
+    "combine": (_ESTIMATOR, _MANAGER, _V1),
+    "process_weight": (_ANSWER_FIRST,),
     "credit": (_ESTIMATOR, _MANAGER, _V1),
+    "value_lambda": (_VALUE,),
     "outcome_gate": (_ESTIMATOR, _MANAGER, _V1),
     "std_floor": (_ESTIMATOR, _STD),
     "trace_dir": (_ESTIMATOR, _MANAGER, _V1),
@@ -76,6 +82,32 @@ def _missing_halves(run: Run, n: int) -> list[str]:
     return [run.said(key) for key in keys]
 
 
+def _leaves_kl_out(run: Run) -> bool:
+    return run.estimates and run.setting("combine") != "sum" and bool(run.value("algorithm.use_kl_in_reward"))
+
+
+def _too_few_to_compare_states(run: Run) -> bool:
+    n = run.value(RESPONSES)
+    return run.estimates and run.setting("credit") == "value" and isinstance(n, int) and n < MIN_GROUP
+
+
+_COMPONENTS = (
+    Rule(
+        when=f"`{NODE}.combine` other than sum with `algorithm.use_kl_in_reward=True`",
+        why="advantages would be made of the components of the reward, without the KL penalty in it",
+        remedy="Put the penalty into the loss, as the paper (actor_rollout_ref.actor.use_kl_loss=True), or set "
+        f"{NODE}.combine=sum",
+        facts=clash(_leaves_kl_out, f"{NODE}.combine", "algorithm.use_kl_in_reward"),
+    ),
+    Rule(
+        when=f"`{NODE}.credit=value` with `{RESPONSES}` below {MIN_GROUP}",
+        why="what to expect before a step is told by the other responses of the group, and one other says the same "
+        "before all steps",
+        remedy=f"Set {RESPONSES} to {MIN_GROUP} or more, or {NODE}.credit to trajectory or step",
+        facts=clash(_too_few_to_compare_states, f"{NODE}.credit", RESPONSES),
+    ),
+)
+
 _MODE = (
     Rule(
         when=f"`{NODE}.mode=reference` without the estimator and without the manager `{NAME}`",
@@ -94,4 +126,4 @@ _MODE = (
     ),
 )
 
-RULES = (*(_without_effect(key, needs) for key, needs in NEEDS.items()), *_MODE)
+RULES = (*(_without_effect(key, needs) for key, needs in NEEDS.items()), *_MODE, *_COMPONENTS)

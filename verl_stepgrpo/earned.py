@@ -1,0 +1,37 @@
+"""What one response was paid, as advantages need it. Pure: no torch, no verl."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+
+COMPONENTS = ("answer", "key_steps", "validity")
+"""What a response is paid for."""
+
+
+@dataclass(frozen=True)
+class Earned:
+    """What one response was paid, and for which of its steps.
+
+    Attributes:
+        correct: Whether its answer is right.
+        key_step_share: What its key steps were paid, in [0, alpha].
+        validity: What its validity was paid, 0 or ``rvr_weight``.
+        step_shares: The part of ``key_step_share`` that each of its steps was paid.
+        found: For each key step of its question the step, from 0, that it was found in; None where it was not.
+        is_real: Whether it is a response, not a row that only fills the batch.
+    """
+
+    correct: bool
+    key_step_share: float
+    validity: float
+    step_shares: Sequence[float]
+    found: Sequence[int | None]
+    is_real: bool = True
+
+
+def steps_found(matches: Iterable[KeyStepMatch]) -> tuple[int | None, ...]:
+    """Return the step that each key step was found in, as ``Earned.found``."""
+    return tuple(match.step if match.matched else None for match in matches)
