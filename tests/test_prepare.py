@@ -346,7 +346,7 @@ class TestPrepare:
         [
             ([], "has no rows"),
             ({"data": [R1VL]}, "holds a JSON object; expected a list"),
-            ([R1VL | {"image_path": "none.jpg"}], r"none of the 1 row .* can be used \(image: 1\)"),
+            ([R1VL | {"image_path": "none.jpg"}], r"no row .*\(1 in all\) can be used \(image: 1\)"),
         ],
     )
     def test_nothing_to_write_leaves_what_stands_there(

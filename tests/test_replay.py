@@ -340,7 +340,7 @@ class TestCommand:
         (tmp_path / "log.jsonl").write_text('{"step": 1, "data": {}}\n')
         done = self.run(tmp_path / "log.jsonl")
         assert isinstance(done.exception, DataError)
-        assert "none of the 1 lines" in str(done.exception)
+        assert "(1 in all) is a row of a trace" in str(done.exception)
 
 
 def test_a_summary_is_plain_values(tmp_path: Path) -> None:

@@ -305,13 +305,13 @@ class TestJudgedRows:
         earlier, final, without, padding = self.rows()
         assert (final.uid, final.session, final.is_padding) == ("u", 0, False)
         assert final.components["score"] == pytest.approx(2.1)
-        assert final.step_shares == pytest.approx([0.05, 0.05])
+        assert final.earned.step_shares == pytest.approx([0.05, 0.05])
         assert final.step_ends == [
             len(RESPONSE[: RESPONSE.index(h)].encode()) for h in ("### Step 2", "### The")
         ]
         assert final.key_steps == [("first digit is 3",), ("3 + 5 = 8",)]
-        assert (earlier.step_shares, earlier.step_ends) == ([pytest.approx(0.1)], [])
-        assert (without.judgement, without.step_shares, without.session) == (None, [], 3)
+        assert (earlier.earned.step_shares, earlier.step_ends) == ([pytest.approx(0.1)], [])
+        assert (without.judgement, without.earned.step_shares, without.session) == (None, (), 3)
         assert padding.is_padding
 
     def test_they_are_known_only_while_they_are_provided(self) -> None:

@@ -207,7 +207,7 @@ def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
     named = _counts_of("unread/", counts).items()
     unread = "".join(f"; {counted(n, 'row has', 'rows have')} {name}" for name, n in named)
     return (
-        f"none of the {counted(counts['read'], 'row')} of {source} can be used ({reasons}){unread}; "
+        f"no row of {source} ({counts['read']} in all) can be used ({reasons}){unread}; "
         f"{out / DROPPED} says why"
     )
 

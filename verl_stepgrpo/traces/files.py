@@ -15,7 +15,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
-from verl_stepgrpo.counts import counted
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside, read_lines
 from verl_stepgrpo.settings import NODE
@@ -168,4 +167,4 @@ def stands_twice(path: Path, step: str) -> DataError:
 def no_rows(source: Path, set_aside: Sequence[SetAside]) -> DataError:
     """Return the error for a ``source`` that has no row at all."""
     reason = f": {set_aside[0].reason}" if set_aside else ""
-    return DataError(f"none of the {counted(len(set_aside), 'line')} of {source} is a row of a trace{reason}")
+    return DataError(f"no line of {source} ({len(set_aside)} in all) is a row of a trace{reason}")
