@@ -78,7 +78,7 @@ def _rows(n: int, settings: AdvantageSettings) -> Sequence[judged.Judged]:
     if not settings.needs_components:
         return ()
     raise ConfigError(
-        f"{NODE}.combine={settings.combine}, credit={settings.credit}, outcome_gate={settings.outcome_gate}: all but sum, "
-        "trajectory and 1 need the components of each reward, and they did not reach the estimator: they come with "
-        "reward.reward_manager.name=stepgrpo and verl's v1 trainer (trainer.use_v1=True)."
+        f"{NODE}.combine={settings.combine}, credit={settings.credit}, outcome_gate={settings.outcome_gate}: all but "
+        "sum, trajectory and 1 need the components of each reward, and they did not reach the estimator: they come "
+        "with reward.reward_manager.name=stepgrpo and verl's v1 trainer (trainer.use_v1=True)."
     )
