@@ -36,6 +36,7 @@ ALLOWED = {
     "report": PURE | {"jinja2", "markupsafe", "plotly", "pyarrow", "PIL"},
     "doctor": PURE | {"ray", "transformers", "packaging"},
     "cli.py": PURE | {"typer", "rich"},
+    "commands": PURE | {"typer", "rich"},
     "advantage": PURE | {"torch"},
     "judging": PURE | {"sympy"},
 }

@@ -32,7 +32,7 @@ def test_the_commands_are_the_ones_that_are_tested() -> None:
     commands = [block.strip() for block in blocks("bash") if block not in GPU_COMMANDS]
     # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the third is the
     # recipes' stage `merge` (test_recipes.py); the others run in test_key_steps_command.py, test_prepare.py,
-    # test_lint.py, test_evaluation.py, test_doctor.py, test_report.py and test_replay.py.
+    # test_lint.py, test_evaluation.py, test_doctor.py, test_report.py, test_replay.py and test_score_command.py.
     assert commands == [
         "bash examples/digits/run.sh",
         "bash tests/run.sh",
@@ -48,6 +48,8 @@ def test_the_commands_are_the_ones_that_are_tested() -> None:
         "verl-stepgrpo replay traces --set alpha=0,0.1,0.5 --set outcome_gate=1,0",
         "verl-stepgrpo eval prepared/rl-val.parquet --model Qwen/Qwen2-VL-2B-Instruct --out before\n"
         "verl-stepgrpo eval prepared/rl-val.parquet --model checkpoints/merged --out after --against before",
+        "verl-stepgrpo score response.txt --ground-truth 2 --key-step '6/3 = 2' --key-step '3 children' "
+        "--key-step '6 apples'",
     ]
     assert all((ROOT / command.split()[1]).exists() for command in commands[:2])
 

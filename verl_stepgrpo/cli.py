@@ -1,5 +1,5 @@
 """The command ``verl-stepgrpo``, or ``python -m verl_stepgrpo``: gives data key steps, prepares it, looks through it,
-judges models on it, and reports on runs.
+judges models and single responses, and reports on runs.
 
 A mistake of the user ends with one line on standard error and status 2; a finding (``lint``, ``prepare --strict``, rows
 that a server failed, responses that were not judged) with status 1.
@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -24,6 +23,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from verl_stepgrpo.commands.options import assigned, reward_settings, value
+from verl_stepgrpo.commands.score import score
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.lint import CHECKS, Finding
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from verl_stepgrpo.replay.tally import Summary
     from verl_stepgrpo.report.build import Written
     from verl_stepgrpo.serving.client import ServerOptions
-    from verl_stepgrpo.settings import RewardSettings
 
 
 ALWAYS_SHOWN = ("score", "rank_correlation", "flipped")
@@ -241,7 +241,7 @@ def evaluate(
     Status 1 if the server failed to answer a row.
     """
     # Before a server is started for it.
-    reward = _reward_settings(settings or [])
+    reward = reward_settings(settings or [])
     server = _server_options(base_url, model, concurrency, timeout)
     from verl_stepgrpo.data.rl_rows import read_rows
     from verl_stepgrpo.evaluation import evaluate as work
@@ -311,6 +311,9 @@ def evaluate(
     raise typer.Exit(int(results.failed > 0 or results.unjudged > 0))
 
 
+app.command()(score)
+
+
 @app.command()
 def replay(
     traces: Annotated[Path, typer.Argument(help="A run's trace_dir, or a folder or file of it.")],
@@ -336,8 +339,8 @@ def replay(
     from verl_stepgrpo.replay import replay as work
     from verl_stepgrpo.replay.variants import variants
 
-    assigned = _assigned(settings or [])
-    chosen = variants({key: [_value(one) for one in text.split(",")] for key, text in assigned.items()})
+    given = assigned(settings or [])
+    chosen = variants({key: [value(one) for one in text.split(",")] for key, text in given.items()})
     with _progress() as advance:
         found = work.replay(traces, chosen, out=out, num_proc=num_proc, progress=advance)
     _show_replay(found)
@@ -439,34 +442,6 @@ def _own_server(options: ServerOptions, arguments: list[str], log: Path) -> Iter
         raise ConfigError(f"--model={options.model}: it cannot be loaded: {error}") from None
     with vllm_server(options.model, arguments, log) as url:
         yield dataclasses.replace(options, base_url=url)
-
-
-def _reward_settings(texts: list[str]) -> RewardSettings:
-    """Return the settings of the rewards that ``key=value`` texts give."""
-    from verl_stepgrpo.settings import RewardSettings
-
-    return RewardSettings.from_mapping({key: _value(text) for key, text in _assigned(texts).items()})
-
-
-def _assigned(texts: list[str]) -> dict[str, str]:
-    assigned: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not value:
-            raise ConfigError(
-                f"--set {text!r} is not of the form key=value, as in --set image_description=optional."
-            )
-        if key in assigned:
-            raise ConfigError(f"--set {key} is given twice.")
-        assigned[key] = value
-    return assigned
-
-
-def _value(text: str) -> float | str:
-    """Return a number or a word, as YAML would read them."""
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"-?(\d+\.\d*|\.\d+)", text) else text
 
 
 def _show_prepared(report: Report, out: Path, image_root: Path) -> None:
