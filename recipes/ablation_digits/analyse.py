@@ -1,9 +1,11 @@
 """Compare the arms of the ablation: table, paired differences against plain GRPO, and a plot.
 
-    python recipes/ablation_digits/analyse.py recipes/ablation_digits/results
+    python recipes/ablation_digits/analyse.py recipes/ablation_digits/results/sparse
 
-Intervals are percentile bootstraps (10,000 resamples) on two levels, seeds and within them held-out images, since the
-same images are judged in every run. Differences are paired by seed and by image; all runs have one warm-up.
+What a run comes to is the mean of its last two evaluations (``--last``), each of one sampled response to every held-out
+image. Intervals are percentile bootstraps (10,000 resamples) on two levels, seeds and within them held-out images,
+since the same images are judged in every run. Differences are paired by seed and by image; all runs of a regime have
+one warm-up.
 """
 
 from __future__ import annotations
@@ -25,13 +27,21 @@ import numpy as np
 
 ARMS = {
     "grpo": "outcome only (GRPO)",
+    "grpo_whitened": "outcome only, whitened",
     "step_rar": "+ StepRAR",
     "step_rvr": "+ StepRVR",
     "stepgrpo": "both (StepGRPO)",
+    "component": "each component by itself",
+    "answer_first": "answer first",
+    "value": "outcome only, credit by value",
+    "value_gains": "outcome only, credit by value, gains alone",
+    "answer_first_value": "answer first, credit by value",
     "step_credit": "both, credit by step",
     "step_credit_gate": "both, credit by step, gate 0.5",
 }
 BASELINE = "grpo"
+WHITENED = "grpo_whitened"
+"""The other baseline: what whitens a batch takes larger steps, which must not pass for a better method."""
 N_RESAMPLES = 10_000
 
 Runs = dict[str, dict[int, dict[str, Any]]]
@@ -46,25 +56,32 @@ def load(folder: Path) -> Runs:
     return {arm: by_seed for arm, by_seed in runs.items() if by_seed}
 
 
-def right(result: dict[str, Any]) -> np.ndarray:
-    """Return for each held-out image whether the trained model was right, (n,) of 0 and 1."""
-    return _bits(result["evaluations"][-1]["right"])
+def right(result: dict[str, Any], last: int) -> np.ndarray:
+    """Return how often the trained model was right on each held-out image, (n,) in [0, 1]."""
+    return np.mean([_bits(evaluation["right"]) for evaluation in result["evaluations"][-last:]], axis=0)
 
 
 def both(evaluations: list[dict[str, Any]]) -> str:
     """Return the share of responses that are right and valid; runs from before it was noted do not have it."""
-    if not all("valid" in evaluation for evaluation in evaluations):
-        return "-"
-    return f"{np.mean([_share_of_both(e) for e in evaluations]):.1%}"
+    shares = [_share_of_both(evaluation) for evaluation in evaluations]
+    return "-" if None in shares else f"{np.mean(shares):.1%}"  # type: ignore[arg-type]
 
 
-def _share_of_both(evaluation: dict[str, Any]) -> float:
-    return float(np.mean(_bits(evaluation["right"]) * _bits(evaluation["valid"])))
+def _share_of_both(evaluation: dict[str, Any]) -> float | None:
+    if "right_and_valid" in evaluation:
+        return float(evaluation["right_and_valid"])
+    if "valid" in evaluation:
+        return float(np.mean(_bits(evaluation["right"]) * _bits(evaluation["valid"])))
+    return None
 
 
 def answer_share(results: list[dict[str, Any]]) -> str:
-    """Return how much of the differences in reward was the answer's doing, over training; from runs that noted it."""
-    shares = [step.get("answer_share") for result in results for step in result["curve"]]
+    """Return how much of what advantages differed by was the answer's doing, over training; from runs that noted it.
+
+    The first study noted how much of what *rewards* differ by, each step; that is the same but for the group's std.
+    """
+    shares = [result["shares"]["answer_share"] for result in results if "shares" in result]
+    shares += [step.get("answer_share") for result in results for step in result["curve"]]
     known = [share for share in shares if share is not None]
     return f"{np.mean(known):.0%}" if known else "-"
 
@@ -87,13 +104,22 @@ def interval(by_seed: list[np.ndarray]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def differences(runs: Runs, arm: str) -> list[np.ndarray]:
+def differences(runs: Runs, arm: str, baseline: str, last: int) -> list[np.ndarray]:
     """Return for each seed that both have the differences in being right, image by image."""
-    shared = sorted(runs[arm].keys() & runs[BASELINE].keys())
+    shared = sorted(runs[arm].keys() & runs[baseline].keys())
     for seed in shared:
-        if runs[arm][seed]["warm_up"] != runs[BASELINE][seed]["warm_up"]:
-            raise SystemExit(f"{arm}, seed {seed}: not the warm-up that {BASELINE} began with; run both anew")
-    return [right(runs[arm][seed]) - right(runs[BASELINE][seed]) for seed in shared]
+        if runs[arm][seed]["warm_up"] != runs[baseline][seed]["warm_up"]:
+            raise SystemExit(f"{arm}, seed {seed}: not the warm-up that {baseline} began with; run both anew")
+    return [right(runs[arm][seed], last) - right(runs[baseline][seed], last) for seed in shared]
+
+
+def difference(runs: Runs, arm: str, baseline: str, last: int) -> str:
+    """Return the points between an arm and a baseline, with their interval; ``-`` where no seed has both."""
+    paired = differences(runs, arm, baseline, last) if baseline in runs and arm != baseline else []
+    if not paired:
+        return "-"
+    low, high = interval(paired)
+    return f"{100 * np.mean(paired):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def points(
@@ -117,13 +143,14 @@ def rollouts_to_reach(target: float, curve: list[tuple[int, float]]) -> float:
     return float("inf")
 
 
-def median_rollouts(runs: Runs, arm: str) -> str:
+def median_rollouts(runs: Runs, arm: str, last: int) -> str:
+    """Return after how many rollouts an arm was as accurate as the baseline at its end, the median over seeds."""
     needed = []
     for seed, result in runs[arm].items():
         if seed in runs[BASELINE]:
             baseline = runs[BASELINE][seed]
             start = baseline["evaluations"][0]
-            target = baseline["evaluations"][-1]["accuracy"]
+            target = float(np.mean([e["accuracy"] for e in baseline["evaluations"][-last:]]))
             needed.append(rollouts_to_reach(target, points(result, start, itemgetter("accuracy"))))
     median = statistics.median(needed)
     reached = sum(n < float("inf") for n in needed)
@@ -134,45 +161,42 @@ def median_rollouts(runs: Runs, arm: str) -> str:
     )
 
 
-def row(runs: Runs, arm: str) -> str:
+def row(runs: Runs, arm: str, last: int) -> str:
     results = list(runs[arm].values())
-    last = [r["evaluations"][-1] for r in results]
-    low, high = interval([right(r) for r in results])
+    ended = [e for r in results for e in r["evaluations"][-last:]]
+    low, high = interval([right(r, last) for r in results])
     cells = [
         ARMS[arm],
         str(len(results)),
-        f"{np.mean([e['accuracy'] for e in last]):.1%} ({low:.1%} to {high:.1%})",
-        "-",
-        f"{np.mean([e['validity'] for e in last]):.1%}",
-        both(last),
-        f"{np.mean([e['key_step_match'] for e in last]):.1%}",
-        median_rollouts(runs, arm),
+        f"{np.mean([e['accuracy'] for e in ended]):.1%} ({low:.1%} to {high:.1%})",
+        difference(runs, arm, BASELINE, last),
+        *([difference(runs, arm, WHITENED, last)] if WHITENED in runs else []),
+        f"{np.mean([e['validity'] for e in ended]):.1%}",
+        both(ended),
+        f"{np.mean([e['key_step_match'] for e in ended]):.1%}",
+        median_rollouts(runs, arm, last),
         answer_share(results),
         f"{np.mean([r['minutes'] for r in results]):.1f}",
     ]
-    if arm != BASELINE:
-        paired = differences(runs, arm)
-        low, high = interval(paired)
-        cells[3] = f"{100 * np.mean(paired):+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
     return "| " + " | ".join(cells) + " |"
 
 
-def table(runs: Runs) -> str:
+def table(runs: Runs, last: int) -> str:
     start = [r["evaluations"][0] for r in runs[BASELINE].values()]
     means = {m: np.mean([e[m] for e in start]) for m in ("accuracy", "validity", "key_step_match")}
-    head = (
-        "| arm | seeds | accuracy (95% interval) | points against GRPO (paired) | valid | right and valid "
-        "| key steps | rollouts to GRPO's accuracy (seeds that reach it) | answer's share | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        f"| warmed up | {len(start)} | {means['accuracy']:.1%} | - | {means['validity']:.1%} "
-        f"| {both(start)} | {means['key_step_match']:.1%} | - | - | - |",
-    )
-    return "\n".join([*head, *(row(runs, arm) for arm in runs)])
+    against = ["points against GRPO (paired)", *(["against it whitened"] if WHITENED in runs else [])]
+    names = ["arm", "seeds", "accuracy (95% interval)", *against, "valid", "right and valid", "key steps"]
+    names += ["rollouts to GRPO's accuracy (seeds that reach it)", "answer's share", "minutes"]
+    warmed_up = ["warmed up", str(len(start)), f"{means['accuracy']:.1%}", *("-" for _ in against)]
+    warmed_up += [f"{means['validity']:.1%}", both(start), f"{means['key_step_match']:.1%}", "-", "-", "-"]
+    head = ["| " + " | ".join(cells) + " |" for cells in (names, warmed_up)]
+    head.insert(1, "|" + "---|" * len(names))
+    return "\n".join([*head, *(row(runs, arm, last) for arm in runs)])
 
 
 def draw(runs: Runs, path: Path) -> None:
     """Draw the means over seeds of what the held-out images showed, by rollouts."""
-    titles: dict[str, Callable[[dict[str, Any]], float]] = {
+    titles: dict[str, Callable[[dict[str, Any]], float | None]] = {
         "right": itemgetter("accuracy"),
         "valid": itemgetter("validity"),
         "right and valid": _share_of_both,
@@ -200,13 +224,14 @@ def draw(runs: Runs, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("results", type=Path)
+    parser.add_argument("--last", type=int, default=2, help="evaluations at the end that are taken together")
     parser.add_argument("--plot", type=Path, help="where to draw the curves")
     args = parser.parse_args()
 
     runs = load(args.results)
     if BASELINE not in runs:
         raise SystemExit(f"{args.results} has no run of {BASELINE}, which the others are compared with")
-    print(table(runs))
+    print(table(runs, args.last))
     if args.plot:
         draw(runs, args.plot)
 

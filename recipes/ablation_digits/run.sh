@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# The ablation in the small: the same warm-up and the same number of rollouts, with and without each part of StepGRPO,
-# under the stock command on verl's real engine, on a CPU.
+# The study in the small: the same warm-up, the same prompts and the same number of rollouts, with each way to make
+# advantages of rewards, under the stock command on verl's real engine, on a CPU.
 #
-#   bash recipes/ablation_digits/run.sh       about 4 hours on 2 cores; may be stopped and run again at any time
+#   bash recipes/ablation_digits/run.sh       two regimes, may be stopped and run again at any time
 #
-# A run whose result stands in results/ is not run again.
+# A run whose result stands in results/REGIME is not run again.
 #
+#   REGIMES="sparse dense"   where the warm-up ends: right on about a fifth, or on about half, of RL's images. "first" is
+#                            the first study: a warm-up of 450 steps on digits that RL shows too, the paper's parts alone
 #   SEEDS="1 2"        seeds to run (default 1 2 3 4 5)
-#   ARMS="grpo ..."    arms to run (default all; the last two have the first 3 seeds)
+#   ARMS="grpo ..."    arms to run (default those of the regime; some have the first 3 seeds)
 #   FLAWED=0.25        share of the warm-up's responses with each of two flaws of format
-#   WARMUP_SEED=1      seed of the warm-up, which all runs share
+#   WARMUP_SEED=1      seed of the warm-up, which all runs of a regime share
 #   RL_STEPS=n, WARMUP_STEPS=n, HELDOUT=n, RESULTS=folder, OUT_ROOT=folder    for another study, or a short run
 set -euo pipefail
 
@@ -18,24 +20,45 @@ source "$HERE/../../examples/setup_cpu.sh"
 source "$ROOT/examples/digits/stages.sh"
 
 RL_STEPS="${RL_STEPS:-16}"
-WARMUP_STEPS="${WARMUP_STEPS:-450}"
-HELDOUT="${HELDOUT:-512}"
 RESULTS="${RESULTS:-$HERE/results}"
 OUT_ROOT="${OUT_ROOT:-$HERE/out}"
 EVAL_EVERY=4
 WARMUP_SEED="${WARMUP_SEED:-1}"
 FLAWED="${FLAWED:-0.25}"
-mkdir -p "$RESULTS"
+ASKED_STEPS="${WARMUP_STEPS:-}"
+ASKED_HELDOUT="${HELDOUT:-}"
+
+# What a regime is: where its warm-up ends (nothing: at its last step), the most steps of it, and images held out.
+regime() {
+    case "$1" in
+    sparse) UNTIL=0.2 WARMUP_STEPS=800 HELDOUT=2048 ;;
+    dense) UNTIL=0.5 WARMUP_STEPS=800 HELDOUT=2048 ;;
+    first) UNTIL="" WARMUP_STEPS=450 HELDOUT=512 ;;
+    *)
+        echo "There is no regime $1." >&2
+        return 1
+        ;;
+    esac
+    WARMUP_STEPS="${ASKED_STEPS:-$WARMUP_STEPS}"
+    HELDOUT="${ASKED_HELDOUT:-$HELDOUT}"
+}
 
 # What an arm adds to the common command.
 settings_of() {
+    local node=algorithm.stepgrpo answer="algorithm.stepgrpo.alpha=0 algorithm.stepgrpo.rvr_weight=0"
     case "$1" in
-    grpo) echo algorithm.stepgrpo.alpha=0 algorithm.stepgrpo.rvr_weight=0 ;;
-    step_rar) echo algorithm.stepgrpo.rvr_weight=0 ;;
-    step_rvr) echo algorithm.stepgrpo.alpha=0 ;;
+    grpo) echo "$answer" ;;
+    grpo_whitened) echo "$answer $node.combine=component" ;;
+    step_rar) echo $node.rvr_weight=0 ;;
+    step_rvr) echo $node.alpha=0 ;;
     stepgrpo) ;;
-    step_credit) echo algorithm.stepgrpo.credit=step ;;
-    step_credit_gate) echo algorithm.stepgrpo.credit=step algorithm.stepgrpo.outcome_gate=0.5 ;;
+    component) echo $node.combine=component ;;
+    answer_first) echo $node.combine=answer_first ;;
+    value) echo "$answer $node.credit=value" ;;
+    value_gains) echo "$answer $node.credit=value $node.value_lambda=0" ;;
+    answer_first_value) echo $node.combine=answer_first $node.credit=value ;;
+    step_credit) echo $node.credit=step ;;
+    step_credit_gate) echo $node.credit=step $node.outcome_gate=0.5 ;;
     *)
         echo "There is no arm $1." >&2
         return 1
@@ -43,31 +66,44 @@ settings_of() {
     esac
 }
 
-arms_of_seed() {
-    echo "${ARMS:-grpo stepgrpo step_rar step_rvr $([ "$1" -gt 3 ] || echo step_credit step_credit_gate)}"
+# arms_of REGIME SEED: those that the hypotheses are about have all seeds, the others three.
+arms_of() {
+    local always="grpo value answer_first grpo_whitened answer_first_value" some="stepgrpo step_rar component"
+    case "$1" in
+    first) always="grpo stepgrpo step_rar step_rvr" some="step_credit step_credit_gate" ;;
+    sparse) some="$some value_gains" ;;
+    esac
+    echo "${ARMS:-$always $([ "$2" -gt 3 ] || echo "$some")}"
 }
 
-# One warm-up, which all runs begin with. Seeds differ in the order of the prompts and in what is sampled.
+# One warm-up, which all runs of a regime begin with. Seeds differ in the order of the prompts and in what is sampled.
 prepare() {
-    local SEED="$WARMUP_SEED"
-    OUT="$OUT_ROOT/warm-up"
+    local SEED="$WARMUP_SEED" apart=()
+    OUT="$OUT_ROOT/$REGIME/warm-up"
     mkdir -p "$OUT/logs"
+    [ -z "$UNTIL" ] || apart=(--apart)
     stage data 300 "$PYTHON_BIN" "$DIGITS/build_data.py" --out "$OUT/data" --seed "$SEED" --digits 3 \
-        --flawed "$FLAWED" --sft $((32 * WARMUP_STEPS)) --heldout "$HELDOUT"
+        --flawed "$FLAWED" --sft $((32 * WARMUP_STEPS)) --heldout "$HELDOUT" "${apart[@]}"
     stage model 300 "$PYTHON_BIN" "$DIGITS/build_model.py" --out "$OUT/model" --seed "$SEED" --digits 3
-    warm_up
+    if [ -n "$UNTIL" ]; then
+        warm_up "$DIGITS/warm_up.py" trainer.save_freq=10 trainer.max_ckpt_to_keep=2 \
+            +until.accuracy="$UNTIL" +until.images="$OUT/data/train.parquet"
+    else
+        warm_up
+    fi
+    WARMED_UP="$OUT/warmup/global_step_$(cat "$OUT/warmup/latest_checkpointed_iteration.txt")"
 }
 
 run_arm() {
     local arm="$1" warm="$OUT" began=$SECONDS overrides
     overrides="$(settings_of "$arm")"
-    OUT="$OUT_ROOT/seed-$SEED/$arm"
+    OUT="$OUT_ROOT/$REGIME/seed-$SEED/$arm"
     mkdir -p "$OUT/logs"
     # Held-out responses are sampled, as in training: by greedy decoding all images share one format, right or wrong.
     # Only the first arm judges the warmed-up model, once a seed. No arm writes a checkpoint.
-    stage rl 1500 "$PYTHON_BIN" -m verl.trainer.main_ppo +stepgrpo=digits_cpu \
+    stage rl 4800 "$PYTHON_BIN" -m verl.trainer.main_ppo +stepgrpo=digits_cpu \
         data.train_files="$warm/data/train.parquet" data.val_files="$warm/data/heldout.parquet" data.seed="$SEED" \
-        actor_rollout_ref.model.path="$warm/warmup/global_step_$WARMUP_STEPS/huggingface" \
+        actor_rollout_ref.model.path="$WARMED_UP/huggingface" \
         actor_rollout_ref.rollout.seed="$SEED" actor_rollout_ref.actor.data_loader_seed="$SEED" \
         data.max_response_length=160 actor_rollout_ref.rollout.val_kwargs.do_sample=True \
         actor_rollout_ref.rollout.val_kwargs.temperature=1.0 algorithm.stepgrpo.trace_dir="$OUT/trace" $overrides \
@@ -75,19 +111,25 @@ run_arm() {
         trainer.total_training_steps="$RL_STEPS" trainer.test_freq="$EVAL_EVERY" trainer.save_freq=-1 \
         trainer.project_name=ablation_digits trainer.experiment_name="$arm" trainer.default_local_dir="$OUT/rl"
     PYTHONPATH="$DIGITS:${PYTHONPATH:-}" "$PYTHON_BIN" "$HERE/summarise.py" --trace "$OUT/trace" \
-        --warm-up "$warm/warmup/global_step_$WARMUP_STEPS" --arm "$arm" --seed "$SEED" \
-        --overrides "$overrides" --seconds $((SECONDS - began)) --out "$RESULTS/$arm-seed-$SEED.json"
+        --warm-up "$WARMED_UP" --arm "$arm" --seed "$SEED" \
+        --overrides "$overrides" --seconds $((SECONDS - began)) --out "$RESULTS/$REGIME/$arm-seed-$SEED.json"
 }
 
 for SEED in ${SEEDS:-1 2 3 4 5}; do
-    for arm in $(arms_of_seed "$SEED"); do
-        if [ -e "$RESULTS/$arm-seed-$SEED.json" ]; then
-            echo "seed $SEED, $arm: done before"
-            continue
-        fi
-        echo "seed $SEED, $arm"
-        prepare
-        run_arm "$arm"
+    for REGIME in ${REGIMES:-sparse dense}; do
+        regime "$REGIME"
+        mkdir -p "$RESULTS/$REGIME"
+        for arm in $(arms_of "$REGIME" "$SEED"); do
+            if [ -e "$RESULTS/$REGIME/$arm-seed-$SEED.json" ]; then
+                echo "$REGIME, seed $SEED, $arm: done before"
+                continue
+            fi
+            echo "$REGIME, seed $SEED, $arm"
+            prepare
+            run_arm "$arm"
+        done
     done
 done
-"$PYTHON_BIN" "$HERE/analyse.py" "$RESULTS"
+for REGIME in ${REGIMES:-sparse dense}; do
+    "$PYTHON_BIN" "$HERE/analyse.py" "$RESULTS/$REGIME"
+done

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from provenance import provenance
 
+from verl_stepgrpo.replay.replay import replay
+from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.traces.files import read_trace
 from verl_stepgrpo.traces.rows import TraceRow
 
@@ -29,15 +31,18 @@ def measures(rows: list[TraceRow]) -> dict[str, float]:
 
 
 def evaluations(trace: Path) -> list[dict[str, Any]]:
-    """Return what each validation showed; which were right, and which valid, with a character an image, in order."""
+    """Return what each validation showed; of the last two which were right, and which valid, a character an image."""
     found = []
     for path in sorted((trace / "val").glob("step-*.jsonl")):
         rows = sorted(read_trace(path), key=lambda row: row.index)
         parts = [row.components for row in rows]
         right = "".join(str(int(c["acc"])) for c in parts)
         valid = "".join(str(int(c["complete"] * c["ordered"])) for c in parts)
-        found.append({"step": rows[0].step, **measures(rows), "right": right, "valid": valid})
-    return found
+        both = float(np.mean([c["acc"] * c["complete"] * c["ordered"] for c in parts]))
+        found.append(
+            {"step": rows[0].step, **measures(rows), "right_and_valid": both, "right": right, "valid": valid}
+        )
+    return [{k: v for k, v in one.items() if k not in ("right", "valid")} for one in found[:-2]] + found[-2:]
 
 
 def curves(trace: Path) -> list[dict[str, Any]]:
@@ -46,30 +51,8 @@ def curves(trace: Path) -> list[dict[str, Any]]:
     for path in sorted((trace / "train").glob("step-*.jsonl")):
         rows = read_trace(path)
         spread = float(np.std([row.credit.first for row in rows if row.credit is not None]))
-        found.append(
-            {
-                "step": rows[0].step,
-                "rollouts": len(rows),
-                **measures(rows),
-                "advantage_std": spread,
-                "answer_share": answer_share(rows),
-            }
-        )
+        found.append({"step": rows[0].step, "rollouts": len(rows), **measures(rows), "advantage_std": spread})
     return found
-
-
-def answer_share(rows: list[TraceRow]) -> float | None:
-    """Return the share of what the rewards differ by within groups that is the answer's doing; None where none differ.
-
-    The reward is the answer plus what is paid beside it, so that its variance is its covariance with the one plus that
-    with the other: sum over groups of cov(answer, reward) over that of var(reward). Plain GRPO has 1.
-    """
-    groups: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        groups.setdefault(row.uid, []).append((row.components["acc"], row.total))
-    centred = [np.array(own) - np.mean(own, axis=0) for own in groups.values()]
-    variance = sum(float((own[:, 1] ** 2).sum()) for own in centred)
-    return sum(float((own[:, 0] * own[:, 1]).sum()) for own in centred) / variance if variance else None
 
 
 def fingerprint(checkpoint: Path) -> str:
@@ -98,6 +81,7 @@ def main() -> None:
         "warm_up": fingerprint(args.warm_up),
         "evaluations": evaluations(args.trace),
         "curve": curves(args.trace),
+        "shares": replay(args.trace, [Variant()]).summaries[0].shares,
         "minutes": round(args.seconds / 60, 2),
         **provenance(),
     }
