@@ -25,13 +25,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.judging.key_steps import rules
 from verl_stepgrpo.judging.key_steps.anchors import Anchors, Sentence, SentenceIndex, sentence_of
 from verl_stepgrpo.judging.key_steps.relations import FLIPPED, Chain, as_chain
+from verl_stepgrpo.judging.reading.lexicon import COPULAS, FUNCTION_WORDS, LEXICON
 from verl_stepgrpo.judging.reading.tokens import (
-    FUNCTIONS,
-    NEGATIONS,
-    SENTENCE_ENDS,
-    UNITS,
     Token,
     tokenize,
     without_end,
@@ -57,43 +55,6 @@ more it lists values instead of stating one, and the key step does not count."""
 
 MAX_SAME_SHAPE = 20
 """Different numbers, all places together, with which a response may have a key step's words and operators."""
-
-NEGATION_REACH = 4
-"""Tokens before a stretch, in its clause, among which a negation undoes it."""
-
-RETRACTION_REACH = 5
-"""Tokens behind a stretch, in its sentence, among which a word such as "wrong" undoes it."""
-
-_RETRACTIONS = frozenset(
-    "wrong incorrect false untrue impossible contradiction contradicts invalid mistake mistaken fails refuted".split()
-)
-_DENYING = frozenset("doubt reject rejected deny denies denied anything".split())
-_HEDGES = frozenset("maybe perhaps possibly might unless nobody rarely seldom".split())
-_PART_OF = frozenset(
-    "reciprocal half third quarter square cube root inverse double twice opposite negative".split()
-)
-_MULTIPLES = frozenset(
-    "thirds halves quarters million billion thousand hundred dozen times less more fewer π or".split()
-)
-_COMPARING = (
-    frozenset(
-        "anything differs differ exceeds exceed divisible than over above below under nearly almost fewer less more "
-        "half twice double least most step".split()
-    )
-    | _HEDGES
-)
-_REFERRING = frozenset("that this sorry wait oops wrong incorrect false no".split())
-_HARMLESS_NEGATIONS = frozenset("doubt only wonder matter".split())
-_UNSURE = _HEDGES | frozenset("nearly almost than".split())
-_SCALES = frozenset(("100", "1000", "1000000", "1000000000"))
-_RELATIVE = frozenset("who which that whom whose".split())
-_PLURAL_VERBS = frozenset("do did are were have had".split())
-_TRUE = frozenset("true right correct so valid possible hold equal case".split())
-_COPULAS = frozenset("is are was were be = equal".split())
-FUNCTION_WORDS = frozenset(
-    "is are was were be been has have had of to in on at by for so then thus hence we it its this that there and with "
-    "as which from into over under per let".split()
-)
 
 
 @dataclass(frozen=True)
@@ -154,6 +115,11 @@ class Wording:
     def anchors(self) -> Anchors:
         """What a sentence has if the wording stands in it."""
         return Anchors.of(self.tokens, self.content)
+
+    @functools.cached_property
+    def own(self) -> frozenset[str]:
+        """The spellings of its tokens."""
+        return frozenset(token.text for token in self.tokens)
 
     @functools.cached_property
     def numbers(self) -> tuple[str, ...]:
@@ -242,9 +208,10 @@ class _Reasoning:
 
 
 _RELATION = re.compile(r"[=<>≤≥≠≈]|\\[lgn]e|\b(?:is|are|equals?|gives|makes|yields|leaves)\b")
-_SENTENCE_END = re.compile(
-    r"(?:[.?]|(?<=[^\W\d_])!)\s+(?![=<>+*/×÷]|x\s|(?:[Tt]hat|[Tt]his|[Ss]orry|[Ww]ait|[Oo]ops|[Ww]rong|[Ii]ncorrect|[Ff]alse|[Nn]o)\b)"
+_REFERS_BACK = "|".join(
+    f"[{word[0].upper()}{word[0]}]{word[1:]}" for word in sorted(LEXICON["REFERRING"].words)
 )
+_SENTENCE_END = re.compile(rf"(?:[.?]|(?<=[^\W\d_])!)\s+(?![=<>+*/×÷]|x\s|(?:{_REFERS_BACK})\b)")
 """A sentence that speaks of the one before it ("That was a mistake") stays with it; none begins with an operator."""
 
 
@@ -440,9 +407,9 @@ def _stretches(
             and (wording.exact or _is_short(wording, tokens[first : last + 1]))
             and not (wording.content and _crosses_clauses(wording, tokens[first + 1 : last + 1]))
             and not _modifies(wording, tokens, words)
-            and not _compares(wording, tokens, first, last)
-            and not _goes_on_behind(tokens, last)
-            and not _denied(tokens, first, last)
+            and not _joins(wording, tokens, first, last)
+            and not rules.ends_later(tokens, last, rules.WORDS)
+            and not rules.refused(tokens, first, last, rules.WORDS, wording.own)
         ):
             continue
         numbers = tuple(tokens[place].text for place in places if tokens[place].number) if any_number else ()
@@ -458,77 +425,14 @@ def _relations(wording: Wording, wanted: Chain, segment: _Segment) -> Iterator[_
     for chain in segment.sentence.chains:
         for first, last in chain.occurrences(wanted):
             if (
-                _begins_earlier(tokens, first, chain)
-                or _ends_later(tokens, last, chain)
-                or (_denied_before(tokens, first) and not _denies_the_subject(tokens, first, chain))
-                or _untrue_behind(tokens, last)
-                or (_denied_behind(tokens, last) and not _denies_of_the_counted(tokens, last, chain))
+                rules.begins_earlier(tokens, first, chain.kind)
+                or rules.ends_later(tokens, last, chain.kind)
+                or rules.refused(tokens, first, last, chain.kind)
             ):
                 continue
             start = segment.offset + min(token.start for token in tokens[first : last + 1])
             end = segment.offset + max(token.end for token in tokens[first : last + 1])
             yield _Stretch(1.0, wording, segment.step, start, end, ())
-
-
-def _begins_earlier(tokens: list[Token], first: int, chain: Chain) -> bool:
-    """Whether words before a relation make its left side another value: "apples + 3 = 8", "at most 3 = x"."""
-    if first == 0 or tokens[first].mark:
-        return False
-    before = tokens[first - 1].text
-    compared = _UNSURE if chain.computes else _COMPARING
-    operator = before in ("+", "*", "/", "^") and not tokens[first - 1].opens_line
-    return operator or before in compared or _goes_on_before(tokens, first)
-
-
-def _ends_later(tokens: list[Token], last: int, chain: Chain) -> bool:
-    """Whether words behind a relation make its right side another value.
-
-    Of an operation with numbers "= 21 more", "= 45m" and "= 4 two-hour classes" do not.
-    """
-    if chain.computes and last + 1 < len(tokens):
-        behind = tokens[last + 1]
-        if behind.text in ("more", "less", "fewer") or (behind.text in UNITS and behind.operand):
-            return False
-        if behind.number and behind.text not in _SCALES:
-            return False
-    return _goes_on_behind(tokens, last)
-
-
-def _denies_the_subject(tokens: list[Token], first: int, chain: Chain) -> bool:
-    """Whether a negation before "is" only describes what was computed: "those who were not there were 9 - 3 = 6"."""
-    if not chain.computes or tokens[first - 1].text not in _COPULAS:
-        return False
-    for i in range(first - 2, max(0, first - 1 - NEGATION_REACH), -1):
-        if tokens[i].text in NEGATIONS:
-            relative = any(token.text in _RELATIVE for token in tokens[max(0, i - 2) : i])
-            return (relative or tokens[i].text == "without") and tokens[i + 1].text not in _TRUE
-    return False
-
-
-def _untrue_behind(tokens: list[Token], last: int) -> bool:
-    """Whether the sentence goes on with "is not true", "does not hold"."""
-    for i in range(last + 1, min(len(tokens) - 1, last + 1 + RETRACTION_REACH)):
-        if tokens[i].operand or tokens[i].text in SENTENCE_ENDS:
-            return False
-        if tokens[i].text == "not":
-            return tokens[i + 1].text in _TRUE and not _new_thought(tokens, last + 1, i)
-    return False
-
-
-def _denies_of_the_counted(tokens: list[Token], last: int, chain: Chain) -> bool:
-    """Whether a negation behind a result speaks of the things counted: "9 - 3 = 6 did not come"."""
-    if not chain.computes:
-        return False
-    for i in range(last + 1, min(len(tokens) - 1, last + 1 + RETRACTION_REACH)):
-        if tokens[i].text in _RETRACTIONS or tokens[i].text in SENTENCE_ENDS:
-            return False
-        if tokens[i].text == "not":
-            verb = tokens[i - 1].text if i > last + 1 else ""
-            contracted = tokens[i].end - tokens[i].start > len("not")  # "don't"
-            return (verb in _PLURAL_VERBS or (contracted and verb not in _COPULAS)) and tokens[
-                i + 1
-            ].text not in _TRUE
-    return False
 
 
 def _places(
@@ -544,8 +448,8 @@ def _places(
         between = (b - a - 1 for a, b in itertools.pairwise(places))
         if (
             all(words <= gap + MAX_EXTRA_WORDS for words, gap in zip(between, inner, strict=True))
-            and not _goes_on_before(tokens, places[0])
-            and not _goes_on_behind(tokens, places[-1])
+            and not rules.begins_earlier(tokens, places[0], rules.WORDS)
+            and not rules.ends_later(tokens, places[-1], rules.WORDS)
         ):
             yield tuple(places), _window(wording, tokens, places[0], places[-1])
 
@@ -569,9 +473,9 @@ def _window(wording: Wording, tokens: list[Token], first: int, last: int) -> ran
     """
     left, right = wording.gaps[0], wording.gaps[-1]
     words = len(wording.tokens) - len(wording.exact)
-    if words and any(token.text in _COPULAS for token in tokens[max(0, first - left - 1) : first]):
+    if words and any(token.text in COPULAS for token in tokens[max(0, first - left - 1) : first]):
         left = words + 1
-    if words and any(token.text in _COPULAS for token in tokens[last + 1 : last + 2 + right]):
+    if words and any(token.text in COPULAS for token in tokens[last + 1 : last + 2 + right]):
         right = words + 1
     lowest, highest = first - (left + MAX_EXTRA_WORDS if left else 0), last + 1
     highest += right + MAX_EXTRA_WORDS if right else 0
@@ -682,7 +586,7 @@ def _in_order(wording: Wording, tokens: list[Token], exact: tuple[int, ...], wor
             if same is not None:
                 order.append(same)
                 free.remove(same)
-                copulas += [same] if token.text in _COPULAS else []
+                copulas += [same] if token.text in COPULAS else []
         previous_exact = token.exact
     if _longest_rising(order) >= len(order) - 1 or _is_rotation(order):
         return True
@@ -695,7 +599,7 @@ def _in_order(wording: Wording, tokens: list[Token], exact: tuple[int, ...], wor
 
 
 def _value_on_one_side(wording: Wording) -> bool:
-    copula = next(i for i, token in enumerate(wording.tokens) if token.text in _COPULAS)
+    copula = next(i for i, token in enumerate(wording.tokens) if token.text in COPULAS)
     sides = wording.tokens[:copula], wording.tokens[copula + 1 :]
     return [any(token.exact for token in side) for side in sides].count(True) == 1
 
@@ -723,19 +627,10 @@ def _crosses_clauses(wording: Wording, behind_first: list[Token]) -> bool:
     return bool(marks) and not any(token.mark for token in wording.tokens[1:])
 
 
-def _compares(wording: Wording, tokens: list[Token], first: int, last: int) -> bool:
-    """Whether the text compares with, or is unsure of, what the wording states: "3 fewer children", "might be 3"."""
-    stretch = tokens[max(0, first - 1) : last + 1]
-    if tokens[first].mark or first == 0:
-        stretch = tokens[first : last + 1]
-    own = {token.text for token in wording.tokens}
-    if (
-        wording.content
-        and "and" not in own
-        and any(token.text == "and" for token in tokens[first : last + 1])
-    ):
-        return True  # "3 apples and children"
-    return any(token.text in _COMPARING and token.text not in own for token in stretch)
+def _joins(wording: Wording, tokens: list[Token], first: int, last: int) -> bool:
+    """Whether "and" stands within the stretch and not in the wording: "3 apples and children"."""
+    joined = wording.content and "and" not in wording.own
+    return bool(joined) and any(token.text == "and" for token in tokens[first : last + 1])
 
 
 def _modifies(wording: Wording, tokens: list[Token], words: dict[int, int]) -> bool:
@@ -747,122 +642,3 @@ def _modifies(wording: Wording, tokens: list[Token], words: dict[int, int]) -> b
     found, behind = tokens[place], tokens[place + 1]
     singular = wording.tokens[last].text in (found.text + "s", found.text + "es")
     return singular and not behind.exact and not behind.mark and behind.text not in FUNCTION_WORDS
-
-
-def _denied(tokens: list[Token], first: int, last: int) -> bool:
-    """Whether the sentence denies what stands from ``first`` to ``last``: "not 3", "3 is wrong"."""
-    return _denied_before(tokens, first) or _denied_behind(tokens, last)
-
-
-def _denied_before(tokens: list[Token], first: int) -> bool:
-    for i in range(first - 1, max(-1, first - 1 - NEGATION_REACH), -1):
-        if tokens[i + 1].mark or tokens[i].text in SENTENCE_ENDS:
-            break
-        token, following = tokens[i], tokens[i + 1].text
-        # "yes/no questions" deny nothing, and "not x = 3 but x = 4" does not deny the second.
-        if token.text in ("but", "so") and not (i and tokens[i - 1].text == "anything"):
-            break
-        if token.text in NEGATIONS and not token.attached and following not in _HARMLESS_NEGATIONS:
-            return True
-        if token.text in _DENYING:  # "no doubt" and "cannot deny" do not
-            return i == 0 or tokens[i - 1].text not in NEGATIONS
-        if (
-            token.text in _HEDGES
-            or (token.text == "non" and i == first - 1)
-            or (token.text in _RETRACTIONS and following in ("that", "to"))
-        ):
-            return True
-    return False
-
-
-def _denied_behind(tokens: list[Token], last: int) -> bool:
-    for i in range(last + 1, min(len(tokens), last + 1 + RETRACTION_REACH)):
-        token = tokens[i]
-        if (
-            token.text == "?"
-            and i + 1 < len(tokens)
-            and tokens[i + 1].text in ("no", "wrong", "incorrect", "false")
-        ):
-            return True
-        if token.operand or (token.text in SENTENCE_ENDS and not _refers_back(tokens, i + 1)):
-            break
-        if token.text in _RETRACTIONS:
-            return True
-        near = i <= last + 2 or (tokens[last + 1].text == "which" and tokens[last + 2].text in _COPULAS)
-        if token.text in ("not", "cannot") and near and not _new_thought(tokens, last + 1, i):
-            return True
-    return False
-
-
-def _refers_back(tokens: list[Token], i: int) -> bool:
-    """Whether the sentence that begins at ``i`` speaks of the one before it: "That was a mistake"."""
-    return i < len(tokens) and tokens[i].text in _REFERRING
-
-
-def _new_thought(tokens: Sequence[Token], start: int, end: int) -> bool:
-    return any(
-        (token.mark and token.text != "which") or token.text in ("and", "but", "so")
-        for token in tokens[start : end + 1]
-    )
-
-
-def _goes_on_before(tokens: list[Token], first: int) -> bool:
-    """Whether an expression that begins at ``first`` really begins earlier: ``2 * 3`` before ``3``."""
-    token = tokens[first]
-    if first == 0 or token.mark or token.opens_line or not (token.operand or token.text in "(√∛"):
-        return False
-    before = tokens[first - 1]
-    if _changes_value(tokens, first):
-        return True
-    if before.text in FUNCTIONS or before.text in ("√", "∛", "∠", "△", "±"):
-        return True
-    if token.attached and (before.operand or before.text in (")", "_")):
-        return True
-    following = tokens[first + 1] if first + 1 < len(tokens) else None
-    if before.number and token.number:
-        return following is not None and following.text == "/"  # "1 3/4"
-    if before.number and len(token.text) == 1 and token.text.isalpha():
-        return following is None or following.exact  # "2 x", but not "2 x-intercepts"
-    if before.text not in ("+", "-", "*", "/", "^"):
-        return False
-    if before.text == "-" and token.attached:
-        return True  # a sign
-    # A bullet or a dash stands at the line's start or behind a word; an operator behind an operand.
-    return not before.opens_line and first > 1 and tokens[first - 2].exact
-
-
-def _changes_value(tokens: list[Token], first: int) -> bool:
-    """Whether the words before say another value: "half of x", "minus x", "less than 3"."""
-    before, earlier = tokens[first - 1], tokens[first - 2] if first > 1 else None
-    if before.text == "of":
-        return earlier is not None and earlier.text in _PART_OF
-    if before.text == "-" and before.end - before.start > 1:
-        return not (earlier is not None and earlier.operand)
-    compared = before.text in ("<", ">", "≤", "≥", "≠") and tokens[first].number
-    return compared and not (earlier is not None and earlier.exact)
-
-
-def _goes_on_behind(tokens: list[Token], last: int) -> bool:
-    """Whether an expression that ends at ``last`` really ends later: ``* 2``, ``y`` or ``%`` behind ``3``."""
-    if last + 1 >= len(tokens) or tokens[last + 1].mark:
-        return False
-    token, behind = tokens[last], tokens[last + 1]
-    if token.text in UNITS and behind.attached and behind.text in ("^", "/"):
-        return True  # "5 cm" in "5 cm^2"
-    if not (token.operand or token.text in ")°%′"):
-        return False
-    if behind.text in ("%", "^", "√", "_", "′") and token.text != "%":
-        return True
-    if behind.attached and (behind.operand or behind.text in ("(", "!")):
-        return True
-    if token.number and (behind.text in ("x", "y", "z") or behind.text in _MULTIPLES):
-        return True
-    if token.number and behind.number:
-        return True  # "2 1/2", "3 million"
-    following = tokens[last + 2] if last + 2 < len(tokens) else None
-    return (
-        behind.text in ("+", "-", "*", "/")
-        and not behind.opens_line
-        and following is not None
-        and (following.operand or following.text in "(√∛")
-    )

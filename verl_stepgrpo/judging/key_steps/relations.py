@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from verl_stepgrpo.judging.key_steps.expressions import Item, form
+from verl_stepgrpo.judging.key_steps.rules import COMPUTATION, RELATION
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, UNITS, Token
 
 MAX_LEAD_WORDS = 2
@@ -65,10 +66,10 @@ class Chain(NamedTuple):
         return self.sides[-1][-1].last
 
     @property
-    def computes(self) -> bool:
-        """Whether it states the result of an operation with numbers, without variables."""
+    def kind(self) -> str:
+        """``rules.COMPUTATION`` where it states the result of an operation with numbers, else ``rules.RELATION``."""
         kinds = {item.kind for side in self.sides for item in side}
-        return not kinds & {"v", "f"} and bool(kinds & {"+", "-", "*", "/", "^", "·"})
+        return RELATION if kinds & {"v", "f"} or not kinds & {"+", "-", "*", "/", "^", "·"} else COMPUTATION
 
     def numbers(self) -> list[str]:
         """Return its numbers, in the order they stand."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from verl_stepgrpo.judging.reading.lexicon import NEGATIONS
 from verl_stepgrpo.judging.reading.quantities import (
     NUMBER_WORDS,
     ORDINALS,
@@ -31,7 +32,6 @@ MAX_NAME_CHARS = 4
 MAX_DEPTH = 8
 """Groups in groups that are read as such; deeper ones lose their braces."""
 
-NEGATIONS = frozenset({"not", "no", "never", "cannot", "without", "neither", "nor", "hardly", "barely"})
 SENTENCE_ENDS = frozenset(".!?")
 FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "log", "ln", "exp", "gcd", "lcm", "max", "min", "mod", "sec", "cot"}

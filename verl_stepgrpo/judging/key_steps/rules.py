@@ -1,0 +1,409 @@
+"""What refuses a stretch of text that has all of a key step: that it begins earlier or ends later, is compared, is
+doubted, denied or taken back. One row a rule, with a text that it refuses and a neighbour that it keeps; a test
+holds every row to both.
+
+In a pattern ``[`` and ``]`` are the ends of the stretch, and the items stand outside of it or, on the other side of the
+bracket, at its end. An item is a word, words with ``|``, a class of ``reading.lexicon`` or a kind of token (``KINDS``);
+``..3`` are up to 3 tokens of any kind, ``·`` before an item says that it is attached, ``~`` that it is not, ``!`` that
+it is something else. ``[* item *]`` stands within the stretch.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from verl_stepgrpo.judging.reading.lexicon import LEXICON
+from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, SENTENCE_ENDS, UNITS, Token
+
+EXTENT, STANCE = "extent", "stance"
+"""Groups of rules: whether the expression goes on, and what the text says of it."""
+
+WORDS, RELATION, COMPUTATION = "words", "relation", "computation"
+"""What a stretch is: a wording with words, a relation with variables, the result of an operation with numbers."""
+
+_ALL = frozenset({WORDS, RELATION, COMPUTATION})
+_STATED = frozenset({WORDS, RELATION})
+_EQUATIONS = frozenset({RELATION, COMPUTATION})
+_COMPUTED = frozenset({COMPUTATION})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One reason for which a stretch is no match.
+
+    Attributes:
+        name: What it is called where a missed key step is explained.
+        pattern: What has to stand around the stretch.
+        refuses: An example, the stretch in brackets.
+        keeps: A neighbour that it does not refuse.
+        unless: Patterns that lift it, separated by commas: with a bracket from the stretch on, else where it ended.
+        group: ``EXTENT`` or ``STANCE``.
+        of: What the stretch is.
+        across: Whether commas may stand in between.
+    """
+
+    name: str
+    pattern: str
+    refuses: str
+    keeps: str
+    unless: str = ""
+    group: str = STANCE
+    of: frozenset[str] = _ALL
+    across: bool = False
+
+
+KINDS: dict[str, Callable[[Token], bool]] = {
+    "OPERAND": lambda token: token.operand,
+    "NUMBER": lambda token: token.number,
+    "SCALE": lambda token: token.text in ("100", "1000", "1000000", "1000000000"),
+    "VALUE": lambda token: token.operand or token.text in "(√∛",
+    "INSIDE_LINE": lambda token: not token.opens_line and (token.operand or token.text in "(√∛"),
+    "ENDS": lambda token: token.operand or token.text in ")°%′",
+    "EXACT": lambda token: token.exact,
+    "WORD": lambda token: not token.exact,
+    "LETTER": lambda token: len(token.text) == 1 and token.text.isalpha(),
+    "INFIX": lambda token: token.text in OPERATORS and not token.opens_line,
+    "JOINS": lambda token: token.text in "+*/^" and not token.opens_line,
+    "UNIT": lambda token: token.text in UNITS,
+    "FUNCTION": lambda token: token.text in FUNCTIONS,
+    "SPOKEN_MINUS": lambda token: token.text == "-" and token.end - token.start > 1,
+    "CONTRACTED": lambda token: token.text == "not" and token.end - token.start > len("not"),
+}
+"""Kinds of tokens by name."""
+
+RULES = (
+    # The expression begins earlier.
+    Rule("begins earlier", "PART of [INSIDE_LINE", "half of [x = 3]", "of [x = 3]", group=EXTENT),
+    Rule("begins earlier", "SPOKEN_MINUS [INSIDE_LINE", "minus [x = 3]", "- [x = 3]", "OPERAND -", group=EXTENT),
+    Rule("begins earlier", "<|>|≤|≥|≠ [NUMBER", "so < [3 = y]", "x < [3 = y]", "EXACT <|>|≤|≥|≠", group=EXTENT),
+    Rule(
+        "begins earlier", "FUNCTION|√|∛|∠|△|± [INSIDE_LINE", r"\sin [x = 3]", "so [x = 3]", group=EXTENT
+    ),
+    Rule("begins earlier", "OPERAND|)|_ [·INSIDE_LINE", "2[x = 3]", "2 and [x = 3]", group=EXTENT),
+    Rule("begins earlier", "NUMBER [NUMBER /", "1 [3/4 cups]", "in 1 day [3 cups]", group=EXTENT),
+    Rule("begins earlier", "NUMBER [LETTER", "2 [x = 3]", "2 [x-intercepts]", "[LETTER WORD", group=EXTENT),
+    Rule("begins earlier", "- [·INSIDE_LINE", "so -[3 apples]", "- [3 apples]", group=EXTENT),
+    Rule("begins earlier", "EXACT INFIX [INSIDE_LINE", "x + [3 = y]", "sum - [3 = y]", group=EXTENT),
+    Rule(
+        "begins earlier", "JOINS [INSIDE_LINE", "apples + [3 = y]", "apples - [3 = y]", group=EXTENT, of=_EQUATIONS
+    ),
+    # The expression ends later.
+    Rule("ends later", "UNIT] ·^|/", "[5 cm]^2", "[5 cm] / day", group=EXTENT),
+    Rule("ends later", "ENDS] %|^|√|_|′", "[x = 3]%", "[x = 3] and 5%", "%] %|^|√|_|′", group=EXTENT),
+    Rule("ends later", "ENDS] ·OPERAND|(|!", "[1 + 2 = 3]y", "[1 + 2 = 3]m", "] UNIT", EXTENT, _COMPUTED),
+    Rule("ends later", "ENDS] ·OPERAND|(|!", "[x = 3]y", "[x = 3] metres", group=EXTENT, of=_STATED),
+    Rule("ends later", "NUMBER] x|y|z|MULTIPLE", "[x = 3] dozen", "[x = 3] apples", group=EXTENT),
+    Rule("ends later", "NUMBER] DIFFERENCE", "[x = 3] more than y", "[x = 3] and more", group=EXTENT, of=_STATED),
+    Rule("ends later", "NUMBER] NUMBER", "[x = 2] 1/2", "[x = 2] and 1", group=EXTENT, of=_STATED),
+    Rule("ends later", "NUMBER] SCALE", "[1 + 1 = 2] 100", "[1 + 1 = 2] 10", group=EXTENT, of=_COMPUTED),
+    Rule("ends later", "ENDS] INFIX OPERAND|(|√|∛", "[x = 3] + y", "[x = 3] - that is it", group=EXTENT),
+    # It is compared, not stated.
+    Rule(
+        "compared", "COMPARISON|HEDGE [", "There are fewer [3 children].",
+        "There are [3 children].", of=_STATED,
+    ),
+    Rule("compared", "NEARLY|HEDGE [", "rather than [6/3 = 2]", "at least [6/3 = 2]", of=_COMPUTED),
+    Rule(
+        "compared", "[* COMPARISON|HEDGE|POSSIBILITY *]", "[3 fewer children]", "[3 small children]",
+        of=frozenset({WORDS}),
+    ),
+    # It is denied or doubted.
+    Rule(
+        "denied", "~NEGATION ..3 [", "We would not get [x = 3].", "There is no doubt that [x = 3].",
+        "NEGATION HARMLESS, NEGATION DENIAL", of=_STATED,
+    ),
+    Rule(
+        "denied", "~NEGATION ..3 [", "We would not get [6/3 = 2].", "Those who are not here are [9 - 3 = 6].",
+        "NEGATION HARMLESS, NEGATION DENIAL, RELATIVE ..1 NEGATION !TRUTH ..1 COPULA [, "
+        "RELATIVE ..1 NEGATION COPULA [, without ..2 COPULA [",
+        of=_COMPUTED,
+    ),
+    Rule(
+        "doubted", "DENIAL ..3 [", "I strongly doubt that [6/3 = 2].", "We cannot deny that [6/3 = 2].",
+        "NEGATION DENIAL",
+    ),
+    Rule("doubted", "HEDGE ..3 [", "Perhaps then [6/3 = 2].", "Perhaps not all, but [6/3 = 2]."),
+    Rule("doubted", "POSSIBILITY be [", "There could be [3 children].", "We may use [x = 3].", of=_STATED),
+    Rule("doubted", "guess ..2 [", "I guess there are [3 children].", "My guess was low; [x = 3]."),
+    Rule("denied", "non [", "It is a non [right triangle].", "It is a [right triangle]."),
+    Rule("denied", "RETRACTION that|to ..2 [", "It is wrong that [6/3 = 2].", "That was wrong: [6/3 = 2]."),
+    # It is taken back.
+    Rule("taken back", "] ..3 ? no|wrong|incorrect|false", "Is [6/3 = 2]? No.", "Is [6/3 = 2]? Yes.", across=True),
+    Rule(
+        "taken back", "] ..4 RETRACTION", "[6/3 = 2] is clearly wrong.",
+        "[6/3 = 2]. Next, 4 + 1 = 6 is wrong.", across=True,
+    ),
+    Rule(
+        "taken back", "] . CORRECTION", "[3 children]. Actually, there are 4.",
+        "[3 children]. There are 4 adults.", across=True,
+    ),
+    Rule("taken back", "] ..1 not|cannot", "[x = 3] is not so.", "[x = 3], and it is not odd.", of=_STATED),
+    Rule(
+        "taken back", "] ..1 not|cannot", "[6/3 = 2] is not so.", "[9 - 3 = 6] did not come.",
+        "] AUXILIARY not !TRUTH, ] CONTRACTED !TRUTH, ] !COPULA CONTRACTED !TRUTH", of=_COMPUTED,
+    ),
+    Rule(
+        "taken back", "] ..3 not TRUTH", "[9 - 3 = 6] children is not true.",
+        "[9 - 3 = 6] children did not come.", of=_COMPUTED,
+    ),
+    Rule(
+        "taken back", "] which COPULA ..2 not|cannot", "[6/3 = 2], which is surely not so.",
+        "[6/3 = 2], which is so.", across=True,
+    ),
+)  # fmt: skip
+"""All of them, in the order in which they are asked."""
+
+
+class Refusal(NamedTuple):
+    """A rule that refused a stretch, and the tokens that made it: from ``first`` to ``last``, the stretch apart."""
+
+    rule: Rule
+    first: int
+    last: int
+
+
+class _Item(NamedTuple):
+    """One item of a pattern, compiled.
+
+    Attributes:
+        words: Spellings that it takes.
+        kinds: Kinds of tokens that it takes.
+        attached: True or False where the token must or must not be attached.
+        negated: Whether it takes all others.
+        gap: How many tokens of any kind; 0 for an item.
+    """
+
+    words: frozenset[str]
+    kinds: tuple[Callable[[Token], bool], ...]
+    attached: bool | None = None
+    negated: bool = False
+    gap: int = 0
+
+    def takes(self, token: Token, own: Collection[str] = ()) -> bool:
+        if self.attached is not None and token.attached != self.attached:
+            return False
+        found = token.text in self.words and token.text not in own
+        return (found or any(kind(token) for kind in self.kinds)) != self.negated
+
+
+class _Pattern(NamedTuple):
+    """A pattern, compiled: its items from the stretch outwards, and those at the stretch's end, from there inwards."""
+
+    outside: tuple[_Item, ...]
+    inside: tuple[_Item, ...]
+    side: str
+
+
+def _item(text: str) -> _Item:
+    if text.startswith(".."):
+        return _Item(frozenset(), (), gap=int(text[2:]))
+    mark = text[0] if text[0] in "·~!" and len(text) > 1 else ""
+    names = text.removeprefix(mark).split("|")
+    words = frozenset().union(*(LEXICON[n].words if n in LEXICON else {n} for n in names if n not in KINDS))
+    kinds = tuple(KINDS[name] for name in names if name in KINDS)
+    return _Item(words, kinds, {"·": True, "~": False}.get(mark), mark == "!")
+
+
+def _pattern(text: str) -> _Pattern:
+    if text.startswith("[*"):
+        return _Pattern((), (_item(text.strip("[]* ")),), "within")
+    if "[" in text:
+        outside, _, inside = text.partition("[")
+        return _Pattern(_items(outside)[::-1], _items(inside), "before")
+    if "]" in text:
+        inside, _, outside = text.partition("]")
+        return _Pattern(_items(outside), _items(inside)[::-1], "behind")
+    return _Pattern(_items(text), (), "")
+
+
+def _items(text: str) -> tuple[_Item, ...]:
+    return tuple(_item(part) for part in text.split())
+
+
+class _Compiled(NamedTuple):
+    rule: Rule
+    pattern: _Pattern
+    unless: tuple[_Pattern, ...]
+
+
+COMPILED = tuple(
+    _Compiled(rule, _pattern(rule.pattern), tuple(_pattern(u) for u in rule.unless.split(", ") if u.strip()))
+    for rule in RULES
+)
+
+
+REACH = 6
+"""Tokens on either side of a stretch in which the rules look for their words."""
+
+
+def begins_earlier(tokens: Sequence[Token], first: int, of: str) -> Refusal | None:
+    """Return the rule by which an expression that begins at ``first`` really begins earlier, or None."""
+    if first == 0 or tokens[first].mark:
+        return None
+    return _first_refusal(_near("before", EXTENT, of, tokens[first - 1].text), tokens, first, first)
+
+
+def ends_later(tokens: Sequence[Token], last: int, of: str) -> Refusal | None:
+    """Return the rule by which an expression that ends at ``last`` really ends later, or None."""
+    if last + 1 >= len(tokens) or tokens[last + 1].mark:
+        return None
+    return _first_refusal(_near("behind", EXTENT, of, tokens[last + 1].text), tokens, last, last)
+
+
+def refused(
+    tokens: Sequence[Token], first: int, last: int, of: str, own: Collection[str] = ()
+) -> Refusal | None:
+    """Return the rule by which the sentence does not state what stands from ``first`` to ``last``, or None.
+
+    Args:
+        tokens: Those of the sentence.
+        first: Index of the first token of the stretch.
+        last: Index of its last token.
+        of: ``WORDS``, ``RELATION`` or ``COMPUTATION``.
+        own: Words of the key step itself, with which the text compares nothing.
+    """
+    rows: list[_Compiled] = []
+    if first:
+        rows += _near("before", STANCE, of, tokens[first - 1].text)
+        rows += _far("before", of, tokens[max(0, first - REACH) : first])
+    if of == WORDS:
+        rows += _WITHIN
+    if last + 1 < len(tokens):
+        rows += _near("behind", STANCE, of, tokens[last + 1].text)
+        rows += _far("behind", of, tokens[last + 1 : last + 1 + REACH])
+    return _first_refusal(rows, tokens, first, last, own) if rows else None
+
+
+@functools.lru_cache(maxsize=8192)
+def _near(side: str, group: str, of: str, text: str) -> tuple[_Compiled, ...]:
+    """Return the rows whose item next to the stretch may be a token with this spelling."""
+    spellings = (Token(text, 0, 1), Token(text, 0, len(text) + 9), Token(text, 0, 1, attached=True))
+    return tuple(
+        row
+        for row in COMPILED
+        if row.pattern.side == side
+        and row.rule.group == group
+        and of in row.rule.of
+        and not row.pattern.outside[0].gap
+        and any(row.pattern.outside[0].takes(token) for token in spellings)
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _with_gap(side: str, of: str) -> tuple[tuple[_Compiled, ...], frozenset[str]]:
+    """Return the rows with a gap next to the stretch, and the words of which one stands behind the gap."""
+    rows = tuple(
+        row
+        for row in COMPILED
+        if row.pattern.side == side and of in row.rule.of and row.pattern.outside[0].gap
+    )
+    return rows, frozenset().union(*(row.pattern.outside[1].words for row in rows))
+
+
+def _far(side: str, of: str, around: Sequence[Token]) -> tuple[_Compiled, ...]:
+    rows, cues = _with_gap(side, of)
+    for token in around:
+        if token.text in cues:
+            return rows
+    return ()
+
+
+_WITHIN = tuple(row for row in COMPILED if row.pattern.side == "within")
+
+
+def _first_refusal(
+    rows: Sequence[_Compiled], tokens: Sequence[Token], first: int, last: int, own: Collection[str] = ()
+) -> Refusal | None:
+    for row in rows:
+        place = _place(row.pattern, tokens, first, last, row.rule.across, own)
+        if place is not None and not _lifted(row, tokens, first, last, place):
+            return Refusal(row.rule, min(first, place), max(last, place))
+    return None
+
+
+def _place(
+    pattern: _Pattern, tokens: Sequence[Token], first: int, last: int, across: bool, own: Collection[str] = ()
+) -> int | None:
+    """Return the token at which a pattern around a stretch ends, or None where it does not stand there."""
+    if pattern.side == "within":
+        return next((i for i in range(first, last + 1) if pattern.inside[0].takes(tokens[i], own)), None)
+    if pattern.side == "before":
+        inside = all(
+            first + k < len(tokens) and item.takes(tokens[first + k]) for k, item in enumerate(pattern.inside)
+        )
+        if not (inside and pattern.outside):
+            return first if inside else None
+        return _follow(pattern.outside, tokens, first - 1, _wall_before, own)
+    inside = all(last - k >= 0 and item.takes(tokens[last - k]) for k, item in enumerate(pattern.inside))
+    wall = _wall_behind if across else _wall_of_clause
+    return _follow(pattern.outside, tokens, last + 1, wall, own) if inside else None
+
+
+def _follow(
+    items: Sequence[_Item],
+    tokens: Sequence[Token],
+    i: int,
+    wall: Callable[[Sequence[Token], int], bool],
+    own: Collection[str],
+) -> int | None:
+    """Return where ``items`` end if they begin at ``i``, away from the stretch; a gap ends at a wall."""
+    step = -1 if wall is _wall_before else 1
+    gap = 0
+    if items[0].gap:
+        gap, items = items[0].gap, items[1:]
+    for _ in range(gap + 1):
+        if not 0 <= i < len(tokens) or _is_cut(tokens, i, wall):
+            return None
+        if items[0].takes(tokens[i], own):
+            end = i if len(items) == 1 else _follow(items[1:], tokens, i + step, wall, own)
+            if end is not None:
+                return end
+        if wall(tokens, i):
+            return None
+        i += step
+    return None
+
+
+def _is_cut(tokens: Sequence[Token], i: int, wall: Callable[[Sequence[Token], int], bool]) -> bool:
+    """Whether a comma or the like stands between ``i`` and the stretch, where none may."""
+    if wall is _wall_before:
+        return i + 1 < len(tokens) and bool(tokens[i + 1].mark)
+    return wall is _wall_of_clause and bool(tokens[i].mark)
+
+
+def _wall_before(tokens: Sequence[Token], i: int) -> bool:
+    """Whether nothing that stands before token ``i`` reaches the stretch; "not x = 3 but x = 4" states the second."""
+    if tokens[i].text in SENTENCE_ENDS:
+        return True
+    return tokens[i].text in ("but", "so") and not (i and tokens[i - 1].text == "anything")
+
+
+def _wall_behind(tokens: Sequence[Token], i: int) -> bool:
+    """Whether nothing that stands behind token ``i`` reaches the stretch, unless it refers back: "That is wrong"."""
+    if tokens[i].operand:
+        return True
+    refers = i + 1 < len(tokens) and tokens[i + 1].text in LEXICON["REFERRING"].words
+    return tokens[i].text in SENTENCE_ENDS and not refers
+
+
+def _wall_of_clause(tokens: Sequence[Token], i: int) -> bool:
+    return _wall_behind(tokens, i) or tokens[i].text in ("and", "but", "so")
+
+
+def _lifted(row: _Compiled, tokens: Sequence[Token], first: int, last: int, place: int) -> bool:
+    for pattern in row.unless:
+        if pattern.side:
+            if _place(pattern, tokens, first, last, row.rule.across) is not None:
+                return True
+        elif any(_stands(pattern.outside, tokens, k) for k in (place, place - 1)):
+            return True
+    return False
+
+
+def _stands(items: Sequence[_Item], tokens: Sequence[Token], i: int) -> bool:
+    return i >= 0 and all(i + k < len(tokens) and item.takes(tokens[i + k]) for k, item in enumerate(items))
