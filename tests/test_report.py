@@ -527,7 +527,7 @@ class TestNumbers:
         assert read.first_validation is not None
         assert read.last_validation is not None
         found = compare(read.first_validation, read.last_validation)
-        assert (found.questions, found.first, found.last) == (24, 0, 6)
+        assert (found.questions, found.before, found.after, found.skipped) == (24, "Step 0", "Step 6", 0)
         low, high = found.lines[0].difference.interval  # type: ignore[union-attr,misc]
         assert low <= found.lines[0].after.mean - found.lines[0].before <= high  # type: ignore[operator]
 

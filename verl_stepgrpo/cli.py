@@ -364,6 +364,9 @@ def report(
     val_data: Annotated[
         list[Path] | None, typer.Option(help="That of validation or evaluation; may be given several times.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier evaluation, to hold that in TRACES against.")
+    ] = None,
     rollouts: Annotated[int, typer.Option(min=1, help="Most rollouts to have in the page.")] = 5000,
 ) -> None:
     """Make one HTML file of a run: curves, what is paid for, and every rollout with what was judged in it.
@@ -377,7 +380,7 @@ def report(
         raise ConfigError(
             f"{error}. Install what draws reports: pip install 'verl-stepgrpo[report]'"
         ) from error
-    sources = work.Sources(traces, log, data or [], val_data or [])
+    sources = work.Sources(traces, log, data or [], val_data or [], against)
     written = work.write_report(sources, out, max_rollouts=rollouts)
     _show_written(written)
     typer.echo(f"Report: {out} ({written.size / 1e6:.1f} MB)")

@@ -40,20 +40,41 @@ def check_comparable(before: Path, file: Path, options: Mapping[str, Any]) -> No
         DataError: ``before`` has no finished evaluation, or one of other questions.
         ConfigError: It was made with other options.
     """
-    try:
-        theirs = json.loads((before / RESULTS).read_text())["options"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{before} has no finished evaluation; expected the --out folder of verl-stepgrpo eval"
-        ) from None
-    for name in COMPARABLE:
-        if theirs.get(name) != options[name]:
-            raise ConfigError(
-                f"{before} was evaluated with {name}={theirs.get(name)!r}, this run with {options[name]!r}: their "
-                "difference would not be the model's. Evaluate both alike."
-            )
+    _check_options(before, _options_of(before), options)
     ours = {str(q.row): _question(q.data_source, q.text, q.ground_truth) for q in read_rows(file)}
     _shared(before, file, _asked(before)[0], ours)
+
+
+def check_alike(before: Path, after: Path) -> None:
+    """Make sure that two evaluations were made with the same options.
+
+    Raises:
+        DataError: One of them has no finished evaluation.
+        ConfigError: They were not.
+    """
+    theirs, ours = _options_of(before), _options_of(after)
+    _check_options(before, theirs, {name: ours.get(name) for name in COMPARABLE})
+
+
+def _options_of(folder: Path) -> Mapping[str, Any]:
+    try:
+        options = json.loads((folder / RESULTS).read_text())["options"]
+    except (OSError, ValueError, KeyError, TypeError):
+        options = None
+    if not isinstance(options, Mapping):
+        raise DataError(
+            f"{folder} has no finished evaluation; expected the --out folder of verl-stepgrpo eval"
+        )
+    return options
+
+
+def _check_options(before: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    for name in COMPARABLE:
+        if theirs.get(name) != ours[name]:
+            raise ConfigError(
+                f"{before} was evaluated with {name}={theirs.get(name)!r}, this run with {ours[name]!r}: their "
+                "difference would not be the model's. Evaluate both alike."
+            )
 
 
 def compare(before: Path, after: Path) -> Comparison:

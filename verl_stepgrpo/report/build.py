@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.evaluation.comparison import check_alike, compare
 from verl_stepgrpo.files import SetAside, write_whole
 from verl_stepgrpo.report import charts, outcome
 from verl_stepgrpo.report.collect import (
@@ -36,12 +37,14 @@ class Sources:
         data: verl's parquet that the training rollouts come from, for their images.
         val_data: The one that validation or evaluation comes from. Rows are told apart by their index, which both
             files may count from 0.
+        against: Folder of an earlier evaluation, where ``traces`` is one of the same questions.
     """
 
     traces: Path
     log: Path | None = None
     data: Sequence[Path] = ()
     val_data: Sequence[Path] = ()
+    against: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,13 @@ def write_report(sources: Sources, out: Path, *, max_rollouts: int) -> Written:
     """Write the report of ``sources`` to ``out``, at most ``max_rollouts`` rollouts in its browser.
 
     Raises:
-        DataError: There are no traces, no row in them, or another source cannot be read.
-        ConfigError: ``out`` is a file that is no report.
+        DataError: There are no traces, no row in them, another source cannot be read, or the evaluations are of other
+            questions.
+        ConfigError: ``out`` is a file that is no report, or two evaluations were not made alike.
     """
     _check_out(out)
+    if sources.against is not None:
+        check_alike(sources.against, sources.traces)
     files = trace_files(sources.traces)
     aside: dict[tuple[Path, int], SetAside] = {}  # both readings meet the same lines
 
@@ -95,7 +101,9 @@ def write_report(sources: Sources, out: Path, *, max_rollouts: int) -> Written:
         run=run,
         starts=read_header(sources.traces, set_aside=set_aside),
         charts=_charts(run, log),
-        comparison=_comparison(run),
+        comparison=_comparison(run)
+        if sources.against is None
+        else _evaluations(sources.traces, sources.against),
         groups=[group_view(own, by_group[key]) for key, own in rows.items()],
         images=images,
         shown=shown,
@@ -171,3 +179,7 @@ def _comparison(run: Run) -> outcome.Comparison | None:
     if run.first_validation is None or run.last_validation is None:
         return None
     return outcome.compare(run.first_validation, run.last_validation)
+
+
+def _evaluations(after: Path, before: Path) -> outcome.Comparison:
+    return outcome.of_evaluations(compare(before, after), before, after)

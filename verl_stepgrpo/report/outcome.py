@@ -1,11 +1,15 @@
-"""The first validation of a run against its last: what changed, and how sure that is. Pure."""
+"""The first validation of a run against its last, or an evaluation against an earlier one: what changed, and how sure
+that is. Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from verl_stepgrpo.counts import plural
+from verl_stepgrpo.evaluation.comparison import Comparison as Evaluations
 from verl_stepgrpo.evaluation.intervals import Estimate
 from verl_stepgrpo.evaluation.summary import (
     ALMOST_ALL,
@@ -37,7 +41,7 @@ COMPARED = {
 
 @dataclass(frozen=True)
 class Line:
-    """One component over the questions of one or two validations.
+    """One component over the questions of one or two validations, or evaluations.
 
     Attributes:
         name: What the report calls it.
@@ -54,19 +58,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first validation against the last on the questions of both, or one validation alone.
+    """Two validations or evaluations on the questions of both, or one alone.
 
     Attributes:
         questions: How many questions.
-        first: Step of the first; None where there is one.
-        last: Step of the last.
+        before: What the earlier one is called; None where there is one.
+        after: What the later one is called.
+        skipped: Training steps before the earlier one, of which it does not tell.
         lines: One for each component of ``COMPARED`` that is known, in the order to be read in.
         on_format: How to read the accuracy, where it depends on the format.
     """
 
     questions: int
-    first: int | None
-    last: int
+    before: str | None
+    after: str
+    skipped: int
     lines: Sequence[Line]
     on_format: str | None
 
@@ -78,10 +84,23 @@ def compare(first: Validation, last: Validation) -> Comparison:
     if first.step == last.step or not shared:
         return _alone(last, shares)
     found = changes(first.questions, last.questions, shares)
+    return _of_changes(found, len(shared), f"Step {first.step}", f"Step {last.step}", first.step)
+
+
+def of_evaluations(found: Evaluations, before: Path, after: Path) -> Comparison:
+    """Return the comparison of two evaluations, in the folders ``before`` and ``after``."""
+    is_told_apart = before.name != after.name
+    earlier, later = (folder.name if is_told_apart else str(folder) for folder in (before, after))
+    return _of_changes(found.changes, found.rows, earlier, later, 0)
+
+
+def _of_changes(
+    found: dict[str, Change], questions: int, before: str, after: str, skipped: int
+) -> Comparison:
     answered = [found["answered"].before, found["answered"].after]
     said = on_format(answered, has_flexible="acc_flexible" in found) if depends_on_format(found) else None
-    lines = [_change(key, found[key], len(shared)) for key in _ordered(found)]
-    return Comparison(len(shared), first.step, last.step, lines, said)
+    lines = [_change(key, found[key], questions) for key in _ordered(found)]
+    return Comparison(questions, before, after, skipped, lines, said)
 
 
 def _alone(last: Validation, shares: Sequence[str]) -> Comparison:
@@ -91,7 +110,7 @@ def _alone(last: Validation, shares: Sequence[str]) -> Comparison:
     lines = [
         Line(_name(key, found[key], len(last.questions)), found[key]) for key in COMPARED if key in found
     ]
-    return Comparison(len(last.questions), None, last.step, lines, said)
+    return Comparison(len(last.questions), None, f"Step {last.step}", 0, lines, said)
 
 
 def _ordered(found: dict[str, Change]) -> list[str]:

@@ -46,7 +46,7 @@ class Page:
         run: What its traces hold.
         starts: Their header; empty where there is none.
         charts: By part of the page.
-        comparison: The first validation against the last, or None without a validation.
+        comparison: The first validation against the last, an evaluation against an earlier one, or None without one.
         groups: As ``group_view`` gives them.
         images: Theirs.
         shown: Rollouts in ``groups``.
@@ -75,6 +75,7 @@ def render(page: Page) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["plural"] = plural
     # The filter tojson escapes what could end a script element.
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     own = [_source(environment, name) for name in SCRIPTS]
