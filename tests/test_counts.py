@@ -30,6 +30,12 @@ def test_one_is_no_plural(said: str, expected: str) -> None:
     assert said == expected
 
 
+def test_no_log_line_puts_a_number_before_a_plural_itself() -> None:
+    plain = re.compile(r"%d (rows|images|lines|responses|questions|sessions|steps|groups|prompts|writes)\b")
+    said = [path for path in PACKAGE.rglob("*.py") if plain.search(path.read_text())]
+    assert not said
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_message_puts_a_number_before_a_plural_itself(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside, read_lines
 from verl_stepgrpo.settings import NODE
@@ -71,8 +72,8 @@ class TraceWriter:
             return None
         if self._untraced:
             logger.warning(
-                "Traces are written again; those of %d writes since step %d are missing or cut short.",
-                len(self._untraced),
+                "Traces are written again; those of %s since step %d are missing or cut short.",
+                counted(len(self._untraced), "write"),
                 self._untraced[0],
             )
             self._untraced = []
