@@ -123,6 +123,9 @@ def logged(step: int) -> dict[str, float]:
         "actor/kl_loss": 0.001 * step,
         "actor/ppo_kl": 0.0005,
         "perf/time_per_step": 12.5,
+        "stepgrpo/answer_share/mean": 0.5 - 0.01 * step,
+        "stepgrpo/key_steps_share/mean": 0.1,
+        "stepgrpo/validity_share/mean": 0.4 + 0.01 * step,
         "stepgrpo/decoy_match/mean": 0.02 * step,
         "stepgrpo/missing_sessions/mean": 0.0,
     }

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from verl_stepgrpo.curves import WITH_KEY_STEPS, curve_name
+from verl_stepgrpo.curves import SHARE_CURVES, WITH_KEY_STEPS, curve_name
+from verl_stepgrpo.earned import COMPONENTS
 from verl_stepgrpo.report.collect import Run, StepSummary
 from verl_stepgrpo.report.outcome import COMPARED
 from verl_stepgrpo.report.verl_log import Metrics
@@ -143,6 +144,13 @@ def warning_charts(run: Run, log: Metrics) -> list[Chart]:
     ]
     return _with_points(
         [
+            _logged(
+                log,
+                "advantage_shares",
+                "What advantages differ by",
+                "Share of each component. With little of the answer the policy is pushed towards something else.",
+                *((curve_name(SHARE_CURVES[part]), part.replace("_", " ")) for part in COMPONENTS),
+            ),
             one(
                 "advantage_from_all_wrong",
                 "Advantage from all-wrong groups",
