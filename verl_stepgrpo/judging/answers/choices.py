@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from verl_stepgrpo.judging.answers.in_words import HEDGE, ends_with
 from verl_stepgrpo.judging.answers.normalise import compact, normalise
 from verl_stepgrpo.judging.answers.statement import DENIALS
-from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
 
 MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
 """How a reference says that it is a choice; "F = ma" and "b - 1" are none."""
@@ -124,7 +124,7 @@ def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     if _says(choice, gold.text, judge):
         return decided(True, "choice", f"letter and text agree: {choice.letter}")
     return decided(
-        False, "choice", f"the letters agree, the texts differ: {choice.text:.40}, {gold.text:.40}"
+        False, "choice", f"the letters agree, the texts differ: {shown(choice.text)}, {shown(gold.text)}"
     )
 
 
@@ -146,7 +146,8 @@ def read_choice(text: str) -> Choice | None:
         and not match["inside"]
     ):
         return Choice((match["bare"] or marked or "").upper(), "")
-    behind = normalise(_without_brackets(re.sub(r"^[ :,.]+(?=\D)|^[ :,]+", "", match["text"])))
+    text_behind = match["text"].replace('"', "")
+    behind = normalise(_without_brackets(re.sub(r"^[ :,.]+(?=\D)|^[ :,]+", "", text_behind)))
     if not marked and len(behind) < 2:
         return None  # "a - b" is a difference
     letter = marked or match["bare"] or match["dash"] or match["a"] or match["upper"] or match["i"]
@@ -166,7 +167,7 @@ def _by_text_alone(given: Answer, gold: Choice, judge: Judge) -> Verdict:
     if compact(given.full) == compact(gold.text):
         return decided(True, "choice", "the same text, without the letter")
     if len(gold.text) == 1 and gold.text.isalpha():  # a letter that is another one's text
-        return decided(False, "choice", f"the texts differ: {given.core:.40}, {gold.text}")
+        return decided(False, "choice", f"the texts differ: {shown(given.core)}, {gold.text}")
     verdict = judge.compare(given, Answer(gold.text, gold.text))
     return replace(verdict, layer="choice")
 
@@ -197,7 +198,7 @@ def _says(choice: Choice, gold: str, judge: Judge) -> bool:
     rest = text[len(gold) :] if text.casefold().startswith(gold.casefold()) else None
     if rest is not None and re.match(r"(?:[:;,(] ?(?:[^\W\d_]+ ){2,})", rest) and not re.search(r"\d", rest):
         return True
-    if not choice.mark and _CONFIRMED.match(text):
+    if not choice.mark and (_CONFIRMED.match(text) or _EXPLAINED.match(choice.text)):
         return True
     if choice.in_prose and (
         _CONFIRMED.match(text)
@@ -216,8 +217,9 @@ def _by_several_choices(given: Answer, wanted: Answer) -> Verdict | None:
     if len(letters) < 2 or letters != sorted(set(letters)) or not _LETTERS.fullmatch(given.folded):
         return None
     ours = sorted(re.findall("[a-j]", given.folded.replace("and", ",")))
-    same = "the letters agree" if ours == letters else "the letters differ"
-    return decided(ours == letters, "choice", f"{same}: {''.join(ours).upper()}, {''.join(letters).upper()}")
+    said, right = "".join(ours).upper(), "".join(letters).upper()
+    reason = f"the letters agree: {right}" if said == right else f"the letters differ: {said}, {right}"
+    return decided(said == right, "choice", reason)
 
 
 def _by_text_of_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:

@@ -14,6 +14,7 @@ from verl_stepgrpo.judging.answers.verdict import (
     TimedOutError,
     Verdict,
     decided,
+    shown,
     symbolic_verdict,
 )
 from verl_stepgrpo.judging.reading.quantities import parse_quantity, split_unit
@@ -33,43 +34,75 @@ _READ_COMMANDS = frozenset(
     "angle".split()
 )
 """TeX commands that math-verify reads as what they are; of a text with another one it may read a part only."""
+_NO_EXPRESSION = re.compile(
+    r"\d-\d+-\d|\d \d|\d_|\.\.|\.(?!\d)|\) ?\d|%.|°.|->|\d ?/ ?\d+ ?/ ?\d|(?:^|[\d,({]) ?\{"
+    r"|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]"
+)
+"""What no expression has: dates, numbers side by side, sentences, a list's number "(1) 20", arrows, sets in sets."""
+
+_SHORT_WORDS = frozenset("in by at of to is or if no on as it we am pm so an be do up".split())
+_FORMULA = re.compile(r"(?:[-+ ]|\d*(?:[A-Z][a-z]?(?:_?\{?\d+\}?)?|\((?:[A-Z][a-z]?\d*)+\)_?\{?\d*\}?){2,})+")
+"""A chemical formula; math-verify would multiply its letters."""
+
 _FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "log", "ln", "sqrt", "exp", "arcsin", "arccos", "arctan", "pmatrix"}
 )
 
 
 def by_symbols(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
+    if _FORMULA.fullmatch(wanted.core) and re.search(r"\d", wanted.core):
+        return None
     gold, gold_unit = split_unit(wanted.core)
     if not is_symbolic(gold.casefold()):
         return None
     ours, unit = split_unit(re.sub(r" (?:square |cubic )?units?$", "", given.core))
-    if ("%" in ours) != ("%" in gold):
-        return decided(False, "symbolic", "a percent sign on one side")
-    if bool(RELATION.search(ours)) != bool(RELATION.search(gold)) and not re.search(r"[\[(].*,", ours + gold):
-        return decided(False, "symbolic", "an inequality is not a value")
-    if gold_unit and unit and gold_unit != unit:
-        return decided(False, "symbolic", f"another unit: {unit} against {gold_unit}")
+    other_kind = _of_another_kind(ours, unit, gold, gold_unit)
+    if other_kind:
+        return decided(False, "symbolic", other_kind)
     if not case_matters(gold):
         ours, gold = ours.casefold(), gold.casefold()
-    sides = _sides(ours, gold)
+    sides = _sides(_spelled_out(ours), _spelled_out(gold))
     if isinstance(sides, Verdict):
         return sides
     # "r i" alone may be words; behind "v =" it is a product.
     product = "=" in gold
     if not all(is_symbolic(side) or (product and _PRODUCT.fullmatch(side)) for side in sides):
-        return replace(decided(False, "symbolic", "the answer is not an expression"), unparseable=True)
+        return replace(
+            decided(False, "symbolic", f"the answer is no expression: {shown(given.core)}"), unparseable=True
+        )
     if not all(is_finite_work(side) for side in sides):
         return replace(decided(False, "symbolic", "too much work to evaluate"), unparseable=True)
     exact = _by_algebra(*sides)
     if exact is not None:
-        return decided(exact, "symbolic", f"{'equal' if exact else 'different'} by algebra")
+        return decided(
+            exact,
+            "symbolic",
+            f"{'equal' if exact else 'different'} by algebra: {shown(sides[0])}, {shown(sides[1])}",
+        )
     return _by_math_verify(*sides)
+
+
+def _of_another_kind(ours: str, unit: str, gold: str, gold_unit: str) -> str:
+    """Return, in words, what makes an answer another kind of thing than the reference; "" where nothing does."""
+    if ("%" in ours) != ("%" in gold):
+        return "a percent sign on one side"
+    if bool(RELATION.search(ours)) != bool(RELATION.search(gold)) and not re.search(r"[\[(].*,", ours + gold):
+        return "an inequality is not a value"
+    if gold_unit and unit and gold_unit != unit:
+        return f"the units differ: {unit}, {gold_unit}"
+    return ""
 
 
 def case_matters(text: str) -> bool:
     """Whether a letter stands in ``text`` in both cases, as in "R - r"."""
     letters = set(re.findall(r"(?<![\\a-zA-Z])[a-zA-Z](?![a-zA-Z])", text))
     return any(letter.swapcase() in letters for letter in letters)
+
+
+def _spelled_out(text: str) -> str:
+    """Return an expression with its thousands joined and its numbered variables marked: "25,000t", "v0"."""
+    text = re.sub(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m.group().replace(",", ""), text)
+    return re.sub(r"(?<![\\a-zA-Z\d])([a-zA-Z])(\d{1,3})(?![\d.])", r"\1_{\2}", text)
 
 
 def _by_math_verify(given: str, wanted: str) -> Verdict:
@@ -104,7 +137,9 @@ def _sides(given: str, wanted: str) -> tuple[str, str] | Verdict:
         return (
             (given, gold[-1])
             if NAME.fullmatch(gold[0]) and len(gold) == 2
-            else (decided(False, "symbolic", "the reference is an equation"))
+            else (
+                decided(False, "symbolic", f"the reference is an equation, the answer none: {shown(given)}")
+            )
         )
     if len(ours) > 2 or len(gold) > 2:
         if not _consistent(ours):
@@ -112,10 +147,14 @@ def _sides(given: str, wanted: str) -> tuple[str, str] | Verdict:
         ours, gold = [ours[0], ours[-1]], [gold[0], gold[-1]]
     if ours[0] == gold[0]:
         return ours[-1], gold[-1]
+    if not re.search("[a-zA-Z]", "".join(gold)):
+        # "5 - 3 = 2" and "8 / 4 = 2" are true both; what is calculated counts.
+        same = len(ours) == len(gold) and all(map(algebra.equal, ours, gold))
+        return decided(same, "symbolic", f"the equations {'agree' if same else 'differ'} side by side")
     if _is_function(ours[0]) or _is_function(gold[0]):
         # f(x) = 2x and y = 2x name one function; f and g, or f and its derivative, do not.
         if not (ours[0] == "y" or gold[0] == "y"):
-            return decided(False, "symbolic", f"{ours[0]} against {gold[0]}")
+            return decided(False, "symbolic", f"the functions differ: {shown(ours[0])}, {shown(gold[0])}")
         return ours[-1], gold[-1]
     return "=".join(ours), "=".join(gold)
 
@@ -127,7 +166,7 @@ def _consistent(sides: list[str]) -> bool:
 
 
 def _is_function(name: str) -> bool:
-    return bool(re.fullmatch(r"[a-z]'{0,2} ?\([a-z]\)", name))
+    return bool(re.fullmatch(r"[a-z]'{0,2} ?\([^()]*\)", name))
 
 
 def _value_of_chain(sides: list[str], wanted: str) -> tuple[str, str] | Verdict:
@@ -172,16 +211,24 @@ def is_symbolic(text: str) -> bool:
 
     Times and dates ("3:00 pm", "2024-01-02") and numbers side by side ("2 3") are none.
     """
+    if not text.replace("°", "").isascii() or not _is_balanced(text):
+        return False
     words = re.findall(
         r"(?<![\\a-z])[a-z]{2,}", re.sub(r"\\[a-z]+", " ", text.replace("begin{", "").replace("end{", ""))
     )
-    if re.search(r"\d-\d+-\d|\d \d|\d_|\.\.|\.\(|%.|°.|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]", text):
+    if _NO_EXPRESSION.search(text) or ("&" in text and "\\begin" not in text):
         return False
     if set(re.findall(r"\\([a-zA-Z]+)", text)) - _READ_COMMANDS:
         return False
     return bool(re.search(r"[\d^\\+*/<>=-]|^[a-zA-Z]$", text)) and all(
-        w in _FUNCTIONS or len(w) == 2 for w in words
+        w in _FUNCTIONS or (len(w) == 2 and w not in _SHORT_WORDS) for w in words
     )
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether as many brackets open as close, of whatever kind; half-open intervals have one of each."""
+    opened = sum(text.count(bracket) for bracket in "([{")
+    return opened == sum(text.count(bracket) for bracket in ")]}")
 
 
 def is_finite_work(text: str) -> bool:

@@ -43,11 +43,20 @@ _TAKES_BACK = {
     )
 }
 """How the rest of an answer that opens with yes takes it back: "yes and no", but not "yes, no two sides are equal"."""
+_CONDITION = re.compile(
+    r"\b(?:only (?:if|when|for|in)|but not|unless|except|provided|in (?:certain|some)"
+    r"|under (?:certain|some)|sometimes)\b"
+)
+"""What makes of a yes one that holds in part."""
+
 _PLAIN_WORDS = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?:['’.,-]|, | |; |: |\. )[^\W\d_]+)*")
 """Words without signs; "x - y" and "Cl-" are none."""
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _PRONOUNS = frozenset("it they he she this that".split())
 _LINKS = frozenset("is are was were be will would it they there on in at called named".split())
+_PART_OF = re.compile(r"(?:an?|some|one|any|part|half) (?:\w+ ){1,3}(?:in|on|at|of)\b")
+"""How an answer names something inside of what the reference names: "a ray in the first quadrant"."""
+
 _CLASS_NOUNS = frozenset(
     "bar line color colour one region segment slice category group shape side object box car ball triangle".split()
 )
@@ -92,15 +101,21 @@ def by_yes_no(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     gold = wanted.folded
     if gold not in _OPPOSITES:
         return None
+    if _CONDITION.search(given.full.casefold()):
+        return decided(False, "yes_no", f"{gold} under a condition only")
     first, rest = _first_word(given.full.casefold()), given.full.casefold()[len(gold) :]
     if first == _OPPOSITES[gold]:
-        return decided(False, "yes_no", f"{first} against {gold}")
+        return decided(False, "yes_no", f"it says {first}, the reference {gold}")
     if first == gold:
         takes_back = re.search(_TAKES_BACK[gold], rest)
-        return decided(not takes_back, "yes_no", "taken back" if takes_back else f"it says {gold}")
+        return decided(not takes_back, "yes_no", f"{gold} is taken back" if takes_back else f"it says {gold}")
     words = _WORD.findall(given.folded)
     last = words[-1:] == [gold] and (len(words) == 1 or words[-2] in _LINKS)
-    return decided(last and not DENIALS.search(given.folded[: -len(gold)]), "yes_no", f"not clearly {gold}")
+    return decided(
+        last and not DENIALS.search(given.folded[: -len(gold)]),
+        "yes_no",
+        f"it ends in {gold}" if last else f"it does not clearly say {gold}",
+    )
 
 
 def by_words(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
@@ -110,7 +125,7 @@ def by_words(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     gold, words = _words(wanted.folded), _words(given.folded)
     if gold and "".join(gold) == "".join(words):
         return decided(True, "text", "the same words")
-    if gold and _states(words, gold):
+    if gold and _states(words, gold) and not _PART_OF.match(given.folded):
         return decided(True, "text", "a sentence that states it")
     return None
 

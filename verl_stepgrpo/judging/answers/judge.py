@@ -1,19 +1,21 @@
 """Judge the final answer of a response against the reference answer.
 
-Layers, each sure of what it says, in this order: exact text after normalisation, hedges, numbers with or
-without a unit, choice letters, yes/no, words, lists (tuples, intervals, sets), then math-verify (in a process
-of its own) for what is left. The verdict names the layer that decided and why.
+Layers, each sure of what it says, in the order of ``LAYERS``: exact text after normalisation, choices, hedges,
+values in another form, numbers with or without a unit, yes/no, words, lists (tuples, intervals, sets), then
+math-verify (in a process of its own) for what is left. The verdict names the layer that decided and why. Each
+layer is a module, which says what it covers; what only a convention can decide stands in docs/rewards.md.
 
-No torch, no verl. Not covered: conversion between units, rounding (``0.33`` is not ``1/3``).
+No torch, no verl. Not covered: conversion between units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from verl_stepgrpo.judging.answers.choices import by_choice
 from verl_stepgrpo.judging.answers.equations import by_symbols, case_matters
+from verl_stepgrpo.judging.answers.forms import by_form
 from verl_stepgrpo.judging.answers.in_words import by_hedge, by_words, by_yes_no
 from verl_stepgrpo.judging.answers.lists import by_list
 from verl_stepgrpo.judging.answers.normalise import compact, normalise
@@ -27,6 +29,7 @@ from verl_stepgrpo.judging.answers.verdict import (
     Verdict,
     decided,
     failed_verdict,
+    shown,
     symbolic_verdict,
 )
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
@@ -51,8 +54,11 @@ def judge_answer(answer: str | None, gold: str) -> Verdict:
     return replace(verdict, text=statement(given) or given)
 
 
+@dataclass(frozen=True)
 class _Judge:
     """Judges an answer, or a part of one, by the layers."""
+
+    tolerance: float = 0.0
 
     def verdict_on(self, answer: str | None, gold: str) -> Verdict:
         """Return the verdict.
@@ -69,7 +75,13 @@ class _Judge:
         if not given:
             return Verdict(False, False, "none", "the final answer holds nothing but marks")
         if len(given) > MAX_ANSWER_CHARS and given != wanted:
-            return Verdict(False, True, "text", "too long to be an answer", given[:MAX_ANSWER_CHARS])
+            return Verdict(
+                False,
+                True,
+                "text",
+                f"too long to be an answer: {len(given)} characters",
+                given[:MAX_ANSWER_CHARS],
+            )
         return self.compare(Answer(given, statement(given) or given), Answer(wanted, wanted))
 
     def compare(self, given: Answer, wanted: Answer) -> Verdict:
@@ -78,9 +90,8 @@ class _Judge:
             verdict = layer(given, wanted, self)
             if verdict is not None:
                 return replace(verdict, text=given.core)
-        return Verdict(
-            False, True, "text", "the texts differ, and the reference is no expression", given.core
-        )
+        reason = f"the texts differ: {shown(given.core)}, {shown(wanted.full)}"
+        return Verdict(False, True, "text", reason, given.core)
 
 
 def by_text(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
@@ -105,6 +116,7 @@ LAYERS: tuple[Callable[[Answer, Answer, Judge], Verdict | None], ...] = (
     by_choice,
     by_hedge,
     by_text_of_statement,
+    by_form,
     by_number,
     by_yes_no,
     by_words,

@@ -10,13 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.judging.answers.equations import RELATION
+from verl_stepgrpo.judging.answers.equations import RELATION, is_symbolic
 from verl_stepgrpo.judging.answers.numbers import NAME
-from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 
 MAX_NESTED_LISTS = 6
 """Brackets in brackets of a list that is compared element by element."""
+_LABEL = re.compile(r"[a-z]{1,3}_?\{?\d+\}?|\(?\d+\)|\(?[a-z]\)?")
+"""An element that names something: "v1", "(2)", "b"."""
+
 MAX_ELEMENTS = 64
 """Longest list that is compared element by element."""
 
@@ -48,12 +51,15 @@ def by_list(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     if any(re.search(r"[\[(][^\])]*$", item) for item in (*gold.items, *ours.items)):
         return None
     if len(gold.items) != len(ours.items):
-        return decided(False, "list", f"{len(ours.items)} elements against {len(gold.items)}")
+        return decided(False, "list", f"{len(ours.items)} elements, the reference has {len(gold.items)}")
     if ours.opening and gold.opening and _brackets(ours) != _brackets(gold):
-        return decided(False, "list", "other brackets")
+        return decided(
+            False, "list", f"the brackets differ: {''.join(_brackets(ours))}, {''.join(_brackets(gold))}"
+        )
     if max(_depths(given.core), default=0) > MAX_NESTED_LISTS:
-        return decided(False, "list", "lists in lists in lists")
-    return decided(_same_elements(ours, gold, judge), "list", "element by element")
+        return decided(False, "list", "lists in lists in lists: not compared")
+    difference = _difference(ours, gold, judge)
+    return decided(not difference, "list", difference or f"the elements agree, {len(gold.items)} of them")
 
 
 def _depths(text: str) -> list[int]:
@@ -65,32 +71,60 @@ def _same_element(given: str, wanted: str, judge: Judge) -> bool:
     return judge.verdict_on(given, wanted).correct
 
 
-def _same_elements(ours: Elements, gold: Elements, judge: Judge) -> bool:
+def _difference(ours: Elements, gold: Elements, judge: Judge) -> str:
+    """Return, in words, where two lists of one length differ; "" where they do not."""
     (names, items), (gold_names, golds) = _values(ours.items), _values(gold.items)
-    if names and gold_names and names != gold_names:
-        return False
-    in_order = all(_same_element(item, want, judge) for item, want in zip(items, golds, strict=True))
+    if names and gold_names:
+        if sorted(names) != sorted(gold_names):
+            return f"the names differ: {', '.join(names)}; {', '.join(gold_names)}"
+        if len(set(names)) == len(names):  # in the order of the reference's names
+            items = tuple(items[names.index(name)] for name in gold_names)
+    pairs = zip(items, golds, strict=True)
+    other = next(((item, want) for item, want in pairs if not _same_element(item, want, judge)), None)
+    if other is None:
+        return ""
+    differs = f"an element differs: {shown(other[0])}, {shown(other[1])}"
     if len(set(names or gold_names)) > 1:
-        return in_order  # values of different variables
-    bare = not gold.opening and not ours.opening and (ours.joined or all(re.search(r"\d", g) for g in golds))
-    if in_order or not (gold.is_set or ours.is_set or bare):
-        return in_order
+        return differs  # values of different variables
+    bare = not gold.opening and not ours.opening and _is_solution_set(gold, ours, golds)
+    if not (gold.is_set or ours.is_set or bare):
+        return differs
+    return _difference_as_sets(items, golds, judge)
+
+
+def _difference_as_sets(items: Sequence[str], golds: Sequence[str], judge: Judge) -> str:
     left = list(golds)
     for item in items:
         match = next((want for want in left if _same_element(item, want, judge)), None)
         if match is None:
-            return False
+            return f"an element that the reference has not: {shown(item)}"
         left.remove(match)
-    return True
+    return ""
+
+
+def _is_solution_set(gold: Elements, ours: Elements, items: Sequence[str]) -> bool:
+    """Whether the order of a bare list means nothing: "-1, 2" may be solutions, "2, 1, 3" and "V2, V1" are in an order.
+
+    Numbers in ascending order, two numbers of which one is negative, points, expressions, and words that "and" joins.
+    """
+    quantities = [parse_quantity(item) for item in items]
+    numbers = [quantity.plain for quantity in quantities if quantity is not None]
+    if len(numbers) == len(items):
+        roots = len(numbers) == 2 and min(numbers) < 0
+        return gold.joined or roots or numbers == sorted(numbers)
+    if any(_LABEL.fullmatch(item) for item in items):
+        return False
+    if all(is_symbolic(item) for item in items):
+        return True
+    return (gold.joined or ours.joined) and not any(re.search(r"\d", item) for item in items)
 
 
 def _values(items: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return names and values of ``x = 1, y = 2`` in the order of the names; other elements as they are."""
+    """Return names and values of ``x = 1, y = 2``; of other elements no names."""
     pairs = [item.partition("=") for item in items]
     if not all(equals and NAME.fullmatch(name.strip()) for name, equals, _ in pairs):
         return (), tuple(items)
-    ordered = sorted(pairs, key=lambda pair: pair[0].strip())
-    return tuple(name.strip() for name, _, _ in ordered), tuple(value.strip() for _, _, value in ordered)
+    return tuple(name.strip() for name, _, _ in pairs), tuple(value.strip() for _, _, value in pairs)
 
 
 def _brackets(elements: Elements) -> tuple[str, str]:

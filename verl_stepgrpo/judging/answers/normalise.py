@@ -29,13 +29,16 @@ _CHARACTERS = str.maketrans({
     "△": r"\triangle ", "∠": r"\angle ", "∥": r"\parallel ", "⊥": r"\perp ", "≅": r"\cong ", "∼": r"\sim ",
     "⊆": r"\subseteq ", "⊂": r"\subset ", "∉": r"\notin ", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
     "⟨": "(", "⟩": ")", "→": "->",
-    "。": ".", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents",
+    "。": ".", "或": " or ", "、": ", ", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents",
 })  # fmt: skip
 _DOLLAR = "\ue000"
 """Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
 _TEX_SPELLINGS = (
+    (re.compile(r"\\\\(?=(?:[dt]?frac|sqrt|text|pi)(?![a-zA-Z]))"), r"\\"),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\frac ?(\d) ?(\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\frac ?(\d) ?(?=\{)"), r"\\frac{\1}"),
+    (re.compile(r"(\\frac ?\{[^{}]*\}) ?(\d)"), r"\1{\2}"),
     (re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr|Bigl?|Bigr)(?![a-zA-Z])"), ""),
     (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
@@ -57,6 +60,7 @@ _TEX_SPELLINGS = (
     (re.compile(r"^\s*\[([^\[\]()]*,[^\[\]()]*)\[\s*$"), r"[\1)"),
     (re.compile(r"^\s*(?:\[([A-Za-z])\]|\(([K-Zk-z])\))\s*$"), r"\1\2"),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<=[\w)\]]) & (?=[\w(\[])(?!.*\\end)"), " and "),
     (re.compile(r"(?<=\d),?\\[,!;:] ?(?=\d{3})"), ","),
     (re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|(?<!\\)\\[,;:! ]|~"), " "),
     (re.compile(r"\\[()\[\]]"), " "),
@@ -75,7 +79,8 @@ _TEX_SPELLINGS = (
     (re.compile(r"(?<![\\\w])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
 )
 _WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf|operatorname|mbox|hbox|bm|boldsymbol)"
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf"
+    r"|operatorname|mbox|hbox|bm|boldsymbol)"
     r" ?\{([^{}]*)\}"
 )
 _BOXED = re.compile(r"\\boxed ?\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}")
@@ -99,11 +104,14 @@ _PLAIN_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])((?:(?!\*\*).)+?)(?<=[^\s*]
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
 LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
-    r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion|finally|and|we (?:get|have|find)|i think"
-    r"|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)|definitely|certainly|clearly|surely|absolutely|no doubt"
+    r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion|finally|and|we (?:get|have"
+    r"|find)(?: that)?|i think"
+    r"|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)|definitely|certainly|clearly|surely"
+    r"|absolutely|no doubt"
     r"|without (?:a )?doubt)\b[,:]? *)*"
     r"(?:it's\b *)?(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
-    r"(?:(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be|will be|=|:|-)+[: ]*"
+    r"(?:(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be"
+    r"|will be|=|:|-)+[: ]*"
     r"(?=\S)|answer (?=[-+.\d\\$]))?(?:point (?=\())?",
     re.IGNORECASE,
 )
@@ -165,10 +173,10 @@ def compact(text: str) -> str:
     """Return normalised ``text`` for comparison as text: case folded, without articles and free spaces."""
     text = re.sub(r"\b(?:a|an|the)\s(?=\w\w)", "", text.casefold())
     text = _RATIO.sub(r"\1:\2", text) if _RATIO.fullmatch(text) else _SYNONYMS.get(text.strip(), text)
-    if re.fullmatch(r"[\w{}()+>-]+", text):  # a formula: H_{2}O is H2O
-        text = re.sub(r"[_{}]", "", text)
     # A space between two digits carries meaning.
-    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
+    text = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)
+    # A formula: H_{2}O is H2O.
+    return re.sub(r"[_{}]", "", text) if re.fullmatch(r"[\w{}()+>-]+", text) else text
 
 
 def strip(text: str) -> str:

@@ -1,29 +1,109 @@
-"""Judge numbers and quantities.
+r"""Judge numbers and quantities, and the pairs of numbers that are no calculation: ranges, ratios, dimensions.
 
-Pure: no I/O. Not covered: conversion between units, rounding (``0.33`` is not ``1/3``).
+Conventions, where only one can decide:
+
+- ``10-20`` as a reference is a range, and not a difference; its ends are compared.
+- ``3:2`` is the ratio 3/2, and equals ``6:4``, ``3/2`` and ``1.5``.
+- ``24 cm * 16 cm`` against another product of as many bare numbers are dimensions: the same numbers, in any order.
+- A decimal of at least ``PRINTED_DIGITS`` digits is what a program prints of the value, and equals it.
+- Nothing is rounded, unless a tolerance is set: ``0.33`` is not ``1/3``.
+
+Pure: no I/O. Not covered: conversion between units.
 """
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-from verl_stepgrpo.judging.answers.prose import find_quantity, stated_quantity
+from verl_stepgrpo.judging.answers.prose import stated_quantity
 from verl_stepgrpo.judging.answers.statement import clause
-from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
 from verl_stepgrpo.judging.reading.quantities import Quantity, parse_quantity
 
+PRINTED_DIGITS = 14
+"""Decimals of a number as Python and most programs print one that does not end; nobody rounds to as many."""
+
 NAME = re.compile(
-    r"(?:\\?[a-z]+(?:_\{?\w+\}?)?(?:')?(?: ?\([^()=]{1,40}\))?|m? ?\\angle ?[a-z]+|\([a-z](?:, ?[a-z]){1,3}\)"
+    r"(?:\\?[a-z]+(?:_\{?\w+\}?)?(?:')?(?: ?\([^()=]{1,40}\))?|m? ?\\angle ?[a-z]+"
+    r"|\([a-z](?:_?\{?\d\}?)?(?:, ?[a-z](?:_?\{?\d\}?)?){1,3}\)|\|[a-z]{1,3}\||\\overline ?\{[a-z]{2}\}"
+    r"|\\frac\{[a-z]{1,2}\}\{[a-z]{1,2}\}|[a-z] ?/ ?[a-z]|[a-z](?:_\{?\w\}?)? ?: ?[a-z](?:_\{?\w\}?)?"
     r"|[a-z]+(?: [a-z]+){0,4})"
 )
+"""What an equation names on its left: "x", "|AB|", "a:b", "the area of it"."""
+
+_APPROXIMATELY = re.compile(r"^(?:about|approximately|approx\.?|roughly|around|exactly|\\approx|~) ?")
+_RANGE = re.compile(r"(?:from )?(?P<low>[$€£]?[\d.][^-]{0,30}?)(?: ?- ?| to )(?P<high>[^-]{1,40})")
+_INTERVAL = re.compile(r"[\[(](?P<low>[^,\[\]()]{1,30}),(?P<high>[^,\[\]()]{1,30})[\])]")
+_RATIO = re.compile(r"\d[\d.]*(?: ?: ?(?!0\d)\d[\d.]*){1,4}")
+_BETWEEN_FACTORS = re.compile(r"(?<=[\w.°}]) ?(?:\*|\bx\b|\bby\b) ?(?=\d)")
 
 
 def by_number(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
+    """A number or a quantity is met by an equal one; ranges, ratios and dimensions by the same numbers."""
     gold = parse_quantity(wanted.core)
-    if gold is None:
-        return None
-    quantity = _quantity_of(given.core) or quantity_in_prose(given.full)
-    return None if quantity is None else compare_quantities(quantity, gold, given.core, wanted.core)
+    if gold is None or ":" in given.core:
+        pair = _by_ratio(given.core, wanted.core) or _by_range(given, wanted) or _by_dimensions(given, wanted)
+        if pair is not None or gold is None:
+            return pair
+    quantity = quantity_of(given.core)
+    if quantity is not None:
+        return compare_quantities(quantity, gold, given.core, wanted.core, judge.tolerance)
+    quantity = quantity_in_prose(given.full)
+    if quantity is not None:
+        return compare_quantities(quantity, gold, _spelling(quantity), wanted.core, judge.tolerance)
+    return None
+
+
+def compare_quantities(
+    quantity: Quantity, gold: Quantity, given: str, wanted: str, tolerance: float = 0.0
+) -> Verdict:
+    """Return the verdict on two quantities; ``given`` and ``wanted`` are their spellings."""
+    if not quantity.same_unit(gold):
+        return decided(False, "number", f"the units differ: {_unit(quantity)}, {_unit(gold)}")
+    said, right = shown(given), shown(wanted)
+    if quantity.same_value(gold):
+        return decided(True, "number", f"{said} equals {right}")
+    if _is_printed(given) and _is_near(quantity.plain, gold.plain, 1e-12):
+        return decided(True, "number", f"{said} equals {right} to all its digits")
+    if tolerance and ("." in given or "." in wanted) and _is_near(quantity.plain, gold.plain, tolerance):
+        return decided(True, "number", f"{said} equals {right} but for {tolerance:g} of it")
+    return decided(False, "number", f"{said} does not equal {right}")
+
+
+def _unit(quantity: Quantity) -> str:
+    return " ".join(filter(None, ("%" * quantity.percent, quantity.unit))) or "none"
+
+
+def _spelling(quantity: Quantity) -> str:
+    """Return a quantity that a sentence states as a reason shows it."""
+    number = quantity.value
+    spelled = str(number) if 1000 % number.denominator else f"{float(number):.12g}"
+    return " ".join(filter(None, (spelled + "%" * quantity.percent, quantity.unit)))
+
+
+def _is_printed(text: str) -> bool:
+    return re.search(rf"\.\d{{{PRINTED_DIGITS}}}", text) is not None
+
+
+def _is_near(one: Fraction, other: Fraction, tolerance: float) -> bool:
+    return abs(one - other) <= Fraction(tolerance) * abs(other)
+
+
+def quantity_of(text: str) -> Quantity | None:
+    """Return the quantity that an answer is: alone, behind a name and "=", or restated in parentheses."""
+    name, equals, value = text.rpartition("=")
+    if equals and NAME.fullmatch(name.strip().casefold()):
+        text = value.strip()
+    text = _APPROXIMATELY.sub("", text)
+    if text[:1] == "(" and text[-1:] == ")":
+        text = text[1:-1]
+    restated = re.fullmatch(r"(.*\S) ?\(([^()]*)\)", text)
+    if restated:
+        first, second = parse_quantity(restated[1]), parse_quantity(restated[2])
+        if first is not None and second is not None:
+            return first if first.plain == second.plain else None
+    return parse_quantity(text)
 
 
 def quantity_in_prose(text: str) -> Quantity | None:
@@ -33,26 +113,66 @@ def quantity_in_prose(text: str) -> Quantity | None:
     return stated_quantity(said) or (stated_quantity(text) if "=" in text and "=" not in said else None)
 
 
-def compare_quantities(quantity: Quantity, gold: Quantity, given: str, wanted: str) -> Verdict:
-    """Return the verdict on two quantities; ``given`` and ``wanted`` are their spellings."""
-    if not quantity.same_unit(gold):
-        return decided(False, "number", f"another unit: {quantity.unit} against {gold.unit}")
-    same = quantity.same_value(gold)
-    return decided(same, "number", f"{given} {'equals' if same else 'does not equal'} {wanted}")
+def _by_range(given: Answer, wanted: Answer) -> Verdict | None:
+    gold = _ends(_RANGE, wanted.core)
+    if gold is None:
+        return None
+    ours = _ends(_RANGE, given.core) or _ends(_INTERVAL, given.core)
+    if ours is None:
+        return decided(False, "number", "the reference is a range, the answer none")
+    units = {quantity.unit for quantity in (*ours, *gold) if quantity.unit}
+    same = all(one.value == other.value for one, other in zip(ours, gold, strict=True)) and len(units) < 2
+    return decided(
+        same,
+        "number",
+        f"the ranges {'agree' if same else 'differ'}: {shown(given.core)}, {shown(wanted.core)}",
+    )
 
 
-def _quantity_of(text: str) -> Quantity | None:
-    """Return the quantity that an answer states: alone, behind a name and "=", or as the only one in prose."""
-    name, equals, value = text.rpartition("=")
-    if equals and NAME.fullmatch(name.strip().casefold()):
-        text = value.strip()
-    text = re.sub(r"^(?:about|approximately|approx\.?|roughly|around|exactly|\\approx|~) ?", "", text)
-    if text[:1] == "(" and text[-1:] == ")":
-        text = text[1:-1]
-    restated = re.fullmatch(r"(.*\S) ?\(([^()]*)\)", text)
-    if restated:
-        first, second = parse_quantity(restated[1]), parse_quantity(restated[2])
-        if first is not None and second is not None:
-            return first if first.plain == second.plain else None
-    quantity = parse_quantity(text)
-    return find_quantity(text) if quantity is None and "=" not in text else quantity
+def _ends(form: re.Pattern[str], text: str) -> tuple[Quantity, Quantity] | None:
+    match = form.fullmatch(text)
+    if not match:
+        return None
+    low, high = parse_quantity(match["low"].strip()), parse_quantity(match["high"].strip())
+    return None if low is None or high is None else (low, high)
+
+
+def _by_ratio(given: str, wanted: str) -> Verdict | None:
+    if ":" not in given + wanted:
+        return None
+    gold, ours = _terms(wanted), _terms(given)
+    if not gold or not ours or (len(gold) == len(ours) == 1) or not all(gold + ours):
+        return None
+    if len(gold) == 1 or len(ours) == 1:
+        gold, ours = (*gold, Fraction(1))[:2], (*ours, Fraction(1))[:2]
+    same = len(gold) == len(ours) and len({one / other for one, other in zip(ours, gold, strict=True)}) == 1
+    return decided(
+        same, "number", f"the ratios {'agree' if same else 'differ'}: {shown(given)}, {shown(wanted)}"
+    )
+
+
+def _terms(text: str) -> tuple[Fraction, ...]:
+    """Return the terms of a ratio; of a plain number itself, and of anything else none."""
+    if _RATIO.fullmatch(text):
+        terms = [parse_quantity(term.strip()) for term in text.split(":")]
+        return tuple(term.value for term in terms if term is not None) if all(terms) else ()
+    quantity = quantity_of(text)
+    return () if quantity is None or quantity.unit or quantity.percent else (quantity.value,)
+
+
+def _by_dimensions(given: Answer, wanted: Answer) -> Verdict | None:
+    gold, ours = _factors(wanted.core), _factors(given.core)
+    if not gold or len(gold) != len(ours):
+        return None
+    units = {quantity.unit for quantity in (*ours, *gold) if quantity.unit}
+    same = sorted(q.value for q in ours) == sorted(q.value for q in gold) and len(units) < 2
+    return decided(
+        same, "number", f"the factors {'agree' if same else 'differ'}: {given.core}, {wanted.core}"
+    )
+
+
+def _factors(text: str) -> list[Quantity]:
+    """Return the numbers of a product of bare numbers, "12 * 18 * 11"; of anything else none."""
+    parts = _BETWEEN_FACTORS.split(text)
+    quantities = [parse_quantity(part.strip(" .")) for part in parts] if len(parts) > 1 else []
+    return [q for q in quantities if q is not None] if all(quantities) else []

@@ -129,7 +129,8 @@ _GOES_ON = re.compile(
 _RESULT_DENIED = re.compile(
     r"(?:\b(?:not|never|cannot|hardly|nobody|wrong|incorrect|false|maybe|perhaps|might be|could be"
     r"|may be|unlikely)\b|n't)"
-    r"(?: \w+){0,2}[ $(]*(?:[\d.,]+[^=\d]{0,12})*$|^(?:nobody|maybe|perhaps|possibly)\b|\b(?:wrong"
+    r"(?: (?!is\b|are\b|was\b|were\b)\w+){0,2}[ $(]*(?:[\d.,]+[^=\d]{0,12})*$|^(?:nobody|maybe"
+    r"|perhaps|possibly)\b|\b(?:wrong"
     r"|incorrect|false)\b",
     re.IGNORECASE,
 )
@@ -198,7 +199,7 @@ def stated_quantity(text: str) -> Quantity | None:
     """
     if len(text) > MAX_PROSE_CHARS or not text.isprintable():
         return None
-    return _result(text) if "=" in text else _stated(text)
+    return _result(text) if "=" in text else find_quantity(text) or _stated(text)
 
 
 def _stated(text: str) -> Quantity | None:

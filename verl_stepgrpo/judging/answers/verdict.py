@@ -10,6 +10,9 @@ from typing import Protocol
 
 from verl_stepgrpo.judging.answers.symbolic import Equality, VerifierFailedError
 
+MAX_SHOWN_CHARS = 60
+"""Longer texts are cut where a reason shows them."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -18,9 +21,9 @@ class Verdict:
     Attributes:
         correct: The answer equals the reference.
         answered: An answer was given at all.
-        layer: The layer that decided: ``none``, ``text``, ``hedge``, ``number``, ``choice``, ``yes_no``, ``list``
-            or ``symbolic``.
-        reason: One sentence for a person.
+        layer: The layer that decided: ``none``, ``text``, ``choice``, ``hedge``, ``form``, ``number``, ``yes_no``,
+            ``list`` or ``symbolic``.
+        reason: Why, in one line for a person, as "the letters differ: B, C": the answer's side first.
         text: The answer as it was judged.
         timeout: A checker ran out of time; the verdict is a default.
         unparseable: No layer could read the answer; the verdict is a default.
@@ -61,7 +64,14 @@ class TimedOutError(Exception):
 
 
 class Judge(Protocol):
-    """How a layer has a part of an answer judged; both raise ``TimedOutError`` and ``VerifierFailedError``."""
+    """How a layer has a part of an answer judged; both raise ``TimedOutError`` and ``VerifierFailedError``.
+
+    Attributes:
+        tolerance: How far a decimal may be from the reference, as a share of it; 0 for not at all.
+    """
+
+    @property
+    def tolerance(self) -> float: ...
 
     def verdict_on(self, answer: str, gold: str) -> Verdict:
         """Return the verdict on a text as somebody wrote it."""
@@ -71,7 +81,14 @@ class Judge(Protocol):
 
 
 def decided(correct: bool, layer: str, reason: str) -> Verdict:
+    """Return the verdict of a layer on an answer that was given."""
     return Verdict(correct, True, layer, reason)
+
+
+def shown(text: str) -> str:
+    """Return ``text`` as a reason shows it: on one line, and cut where it is long."""
+    text = " ".join(text.split()) if "\n" in text else text
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[: MAX_SHOWN_CHARS - 1]}…"
 
 
 def symbolic_verdict(outcome: Equality, *, answered: bool, text: str) -> Verdict:

@@ -74,7 +74,7 @@ _QUANTITY = re.compile(
     rf"{_SIGN} ?{_CURRENCY} ?(?P<second_sign>-)?"
     rf"(?:(?P<magnitude>{MAGNITUDE})(?: ?(?P<scale>{SCALE})(?!\w))?"
     rf"|(?P<words>(?:{_WORDS})(?:[ -](?:{_WORDS}))*)(?![\w-]))"
-    r" ?(?P<percent>\\?%|percent\b|per cent\b)?(?P<unit>.*)",
+    r" ?(?P<percent>\\?%|(?:percent|per cent|pct|percentage)\b)?(?P<unit>.*)",
     re.DOTALL,
 )
 _CURRENCIES = {
@@ -117,8 +117,10 @@ _NOT_A_UNIT = NUMBER_WORDS | frozenset(
     "rejected divided multiplied if when where hence thus so which i mod modulo choose factorial false refuted hardly "
     "unless except however yet although because since tens gross many them these those few short below above under "
     "off beyond can be cannot could would should might must may does do did has have had nearly almost roughly instead "
-    "rather fail fails failed".split()
+    "rather fail fails failed past until till since after before around about into onto without within "
+    "during".split()
 )
+_TELLS_OF = re.compile(r"\bof\b.*\b(?:is|are|was|were|be|been|has|have|had|will|does|do|did)\b")
 _SILENT_WORDS = frozenset(
     "of the in total altogether each all a an only exactly units unit together now".split()
 )
@@ -184,7 +186,7 @@ def parse_quantity(text: str) -> Quantity | None:
         return None
     value = _magnitude(match["magnitude"]) if match["magnitude"] else number_words(match["words"])
     unit = parse_unit(match["unit"]) if match["unit"].strip() else ""
-    if value is None or unit is None or _is_variable(match):
+    if value is None or unit is None or _is_variable(match) or _has_variables(match["unit"].strip()):
         return None
     if match["scale"]:
         value *= SCALES[match["scale"]]
@@ -232,8 +234,9 @@ def parse_unit(text: str) -> str | None:
         "°",
         text,
     )
-    if "n't" in text:
-        return None  # "17 isn't right"
+    if "n't" in text or _TELLS_OF.search(text):
+        return None  # "17 isn't right", "17 J of heat was lost"
+    text = re.sub(r"^ ?[$€£¥₹]", lambda m: _CURRENCIES[m.group().strip()], text)
     text = re.sub(r"\b(?:(mi?)ph|kmp?h|kph)\b", lambda m: "mi/h" if m[1] else "km/h", text)
     text = re.sub(r"\bms ?\^ ?\{?(-\d)\}?", r"m s^\1", text)
     text = re.sub(r"(square|sq\.?|cubic) ([^\W\d_]+)", _spoken_power, text.strip())
@@ -323,7 +326,7 @@ def _cardinal(words: list[str]) -> int | None:
 def _is_variable(match: re.Match[str]) -> bool:
     """Whether one letter glued to the number, or standing behind it, is rather a variable: "8x", "3 n"."""
     letters = match["unit"].strip()
-    if match["words"]:
+    if match["words"] or letters in _CURRENCIES:
         return False
     if match.string[match.start("unit") - 1] == " ":
         return len(letters) == 1 and letters not in UNIT_SYMBOLS and letters != "°"
@@ -335,6 +338,21 @@ def _is_variable(match: re.Match[str]) -> bool:
             and parse_unit(letters) not in KNOWN_UNITS
         )
     )
+
+
+def _has_variables(unit: str) -> bool:
+    """Whether single letters behind a number are rather factors: "3 a b", "4 x^{2}", "60 - k", "2/x"; not "5 N m"."""
+    letters = re.findall(r"(?<![^\W\d_])[^\W\d_](?![^\W\d_])", unit)
+    if not letters:
+        return False
+    if re.match(r"[-/] ?[^\W\d_](?![^\W\d_])", unit) or any(
+        letter not in UNIT_SYMBOLS and letter not in "a°" for letter in letters
+    ):
+        return True
+    if "a" in letters and not re.search(r"\ba [^\W\d_]{2}", unit):
+        return True
+    alone = re.fullmatch(r"[^\W\d_](?:[ *]+[^\W\d_])+", unit)
+    return bool(alone) and not re.fullmatch(r"[NJWVACKH] ?\*? ?[mshAVC]", unit)
 
 
 def _spoken_power(match: re.Match[str]) -> str:
