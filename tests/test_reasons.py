@@ -55,4 +55,5 @@ def test_every_reason_is_one_short_line() -> None:
 
 def test_the_reason_of_a_long_answer_is_short() -> None:
     verdict = judge_answer("The long story of the tree\n" * 15, "blue")
-    assert len(verdict.reason) <= MAX_CHARS and "\n" not in verdict.reason
+    assert len(verdict.reason) <= MAX_CHARS
+    assert "\n" not in verdict.reason
