@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from verl_stepgrpo.errors import ConfigError, DataError
-    from verl_stepgrpo.judging.key_steps.match import KeyStep, KeyStepMatch, parse_key_steps
+    from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+    from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
     from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, compute_score, score_response
     from verl_stepgrpo.settings import RewardSettings, RunSettings
 
@@ -20,7 +21,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "errors": ("ConfigError", "DataError"),
-    "judging.key_steps.match": ("KeyStep", "KeyStepMatch", "parse_key_steps"),
+    "judging.key_steps.match": ("KeyStepMatch",),
+    "judging.key_steps.reference": ("KeyStep", "parse_key_steps"),
     "rewards": ("SCORE_KEYS", "ScoredResponse", "compute_score", "score_response"),
     "settings": ("RewardSettings", "RunSettings"),
 }

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from verl_stepgrpo.earned import COMPONENTS
-from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.rewards import SCORE_KEYS
 

@@ -19,7 +19,8 @@ from verl_stepgrpo.judging import authors_rules as reference
 from verl_stepgrpo.judging.answers.judge import judge_answer
 from verl_stepgrpo.judging.answers.last_answer import judge_last_answer
 from verl_stepgrpo.judging.answers.verdict import Verdict
-from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps, parse_key_steps
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
+from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.sections import Kind, Section, final_answer, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 

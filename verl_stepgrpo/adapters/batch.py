@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from verl_stepgrpo.errors import ConfigError, DataError
-from verl_stepgrpo.judging.key_steps.match import KeyStep, parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
 from verl_stepgrpo.rewards import ScoredResponse, check_ground_truth, score_response
 from verl_stepgrpo.settings import RewardSettings
 

@@ -24,7 +24,8 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import n_rows, raw_rows, row_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.judging.answers.verdict import Verdict
-from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, parse_key_steps
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.sections import Kind, Section
 from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, score_response
 from verl_stepgrpo.settings import RewardSettings

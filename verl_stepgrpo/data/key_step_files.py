@@ -16,7 +16,7 @@ from verl_stepgrpo.data.key_step_rules import rule_key_steps
 from verl_stepgrpo.data.sources import Item, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import open_whole
-from verl_stepgrpo.judging.key_steps.match import KeyStep, parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
 
 if TYPE_CHECKING:
     from verl_stepgrpo.serving.client import ServerOptions

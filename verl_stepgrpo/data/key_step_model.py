@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.tokens import tokenize
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.serving.client import ChatServer, FailedError

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token, tokenize
 from verl_stepgrpo.judging.sections import Kind, parse_sections

@@ -20,7 +20,8 @@ from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
-from verl_stepgrpo.judging.key_steps.match import KeyStep, match_key_steps
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
 

@@ -28,7 +28,7 @@ from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions
 from verl_stepgrpo.data.sources import Item, RowError, read_items
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
-from verl_stepgrpo.judging.key_steps.match import parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.resume import begin
 

@@ -19,7 +19,7 @@ from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import NEEDED, open_rl_parquet
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.judging.key_steps.match import KeyStep, parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
 
 READ_AT_ONCE = 64

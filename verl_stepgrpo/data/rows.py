@@ -20,7 +20,7 @@ from verl_stepgrpo.data.prompts import IMAGE_MARK, prompt
 from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.answers.verdict import require_judged
-from verl_stepgrpo.judging.key_steps.match import parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.sections import final_answer, parse_sections
 from verl_stepgrpo.rewards import faults_of_form, score_response
 from verl_stepgrpo.settings import RewardSettings

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from verl_stepgrpo.judging.answers import symbolic
 from verl_stepgrpo.judging.answers.symbolic import Equality, VerifierFailedError
 from verl_stepgrpo.judging.answers.verdict import Verdict, failed_verdict, symbolic_verdict
-from verl_stepgrpo.judging.key_steps.match import KeyStep, KeyStepMatch
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.sections import Kind, Section
 
 REQUIRED_STRINGS = (

@@ -104,10 +104,10 @@ RULES = (
     Rule("ends later", "ENDS] INFIX OPERAND|(|√|∛", "[x = 3] + y", "[x = 3] - that is it", group=EXTENT),
     # It is compared, not stated.
     Rule(
-        "compared", "COMPARISON|HEDGE [", "There are fewer [3 children].",
+        "compared", "COMPARISON [", "There are fewer [3 children].",
         "There are [3 children].", of=_STATED,
     ),
-    Rule("compared", "NEARLY|HEDGE [", "rather than [6/3 = 2]", "at least [6/3 = 2]", of=_COMPUTED),
+    Rule("compared", "NEARLY [", "rather than [6/3 = 2]", "at least [6/3 = 2]", of=_COMPUTED),
     Rule(
         "compared", "[* COMPARISON|HEDGE|POSSIBILITY *]", "[3 fewer children]", "[3 small children]",
         of=frozenset({WORDS}),
@@ -160,11 +160,11 @@ RULES = (
 
 
 class Refusal(NamedTuple):
-    """A rule that refused a stretch, and the tokens that made it: from ``first`` to ``last``, the stretch apart."""
+    """A rule that refused a stretch, and the tokens that made it: from ``start`` to before ``stop``."""
 
     rule: Rule
-    first: int
-    last: int
+    start: int
+    stop: int
 
 
 class _Item(NamedTuple):
@@ -322,7 +322,8 @@ def _first_refusal(
     for row in rows:
         place = _place(row.pattern, tokens, first, last, row.rule.across, own)
         if place is not None and not _lifted(row, tokens, first, last, place):
-            return Refusal(row.rule, min(first, place), max(last, place))
+            around = {"before": (place, first), "behind": (last + 1, place + 1)}
+            return Refusal(row.rule, *around.get(row.pattern.side, (place, place + 1)))
     return None
 
 

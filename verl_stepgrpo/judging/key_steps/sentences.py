@@ -12,10 +12,12 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from verl_stepgrpo.judging.key_steps.relations import Chain, chains
+from verl_stepgrpo.judging.reading.lexicon import LEXICON
 from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
 from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token, tokenize
 from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
@@ -132,6 +134,30 @@ class Sentence:
 def sentence_of(text: str) -> Sentence:
     """Return the sentence with this text."""
     return Sentence(text)
+
+
+class Segment(NamedTuple):
+    """A sentence at its place: the index of its reasoning step, and its offset in the response."""
+
+    sentence: Sentence
+    step: int
+    offset: int
+
+
+_REFERS_BACK = "|".join(
+    f"[{word[0].upper()}{word[0]}]{word[1:]}" for word in sorted(LEXICON["REFERRING"].words)
+)
+
+_SENTENCE_END = re.compile(rf"(?:[.?]|(?<=[^\W\d_])!)\s+(?![=<>+*/×÷]|x\s|(?:{_REFERS_BACK})\b)")
+"""A sentence that speaks of the one before it ("That was a mistake") stays with it; none begins with an operator."""
+
+
+def segments_of(body: str, step: int, offset: int) -> Iterator[Segment]:
+    start = 0
+    for end in _SENTENCE_END.finditer(body):
+        yield Segment(sentence_of(body[start : end.start() + 1]), step, offset + start)
+        start = end.end()
+    yield Segment(sentence_of(body[start:]), step, offset + start)
 
 
 class SentenceIndex:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_stepgrpo.judging.key_steps.anchors import SentenceIndex
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
+from verl_stepgrpo.judging.key_steps.sentences import SentenceIndex
 from verl_stepgrpo.judging.sections import parse_sections
 
 CASES = judging.load("key_steps.jsonl")
