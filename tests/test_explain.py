@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
+from pathlib import Path
+
 import judging
 import pytest
 
@@ -26,6 +31,7 @@ WHY = [
     ("3 children", "There are 3 adults.", "a word is missing", "children"),
     ("3 children", "Those 3 are fewer children.", "compared", "fewer"),
     ("3 children", "There are 3 apples and children.", "joined with another", "and"),
+    ("2 eggs", "There are 2 dozen eggs.", "ends later", "dozen"),
     ("12 eggs", "There are 12 egg cartons.", "describes another noun", "egg cartons"),
     ("every square is a rectangle", "Every rectangle is a square.", "another order", ""),
 ]
@@ -68,6 +74,15 @@ def test_what_was_found_has_no_reason_and_what_was_missed_has_one() -> None:
         matches = match_key_steps(sections, [tuple(case["key_step"])], threshold=0.8)
         (miss,) = explain_missed(sections, matches, threshold=0.8)
         assert (miss is None) == matches[0].matched
+
+
+def test_the_documented_example_prints_what_the_page_says() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text()
+    example = re.search(r"```python\n([^`]*explain_missed.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(example[1], {})
+    assert printed.getvalue() == example[2]
 
 
 def test_without_steps_there_is_nothing_near() -> None:

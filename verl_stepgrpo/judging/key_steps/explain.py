@@ -173,23 +173,26 @@ def _runs(form: Wording, segment: Segment, threshold: float) -> Iterator[_Near]:
         other = [i for i, text in zip(places, form.exact, strict=True) if sentence.tokens[i].text != text]
         if not other:
             fault = fault_of_run(form, sentence.tokens, places)
-            if fault is not None:
-                yield _Near(_APART, segment, fault)
-            else:
+            if fault is None:
                 window = window_of(form, sentence.tokens, places[0], places[-1])
                 yield _with_words(form, segment, tuple(places), window, threshold)
-        elif len(other) <= max(1, n // 3) and (n > 1 or _has_words(form, segment, places[0], threshold)):
-            rule = "another number" if sentence.tokens[other[0]].number else "another sign"
+            elif not form.content or words_found(
+                form, sentence.tokens, range(len(sentence.tokens)), threshold
+            ):
+                yield _Near(_APART, segment, fault)
+        elif len(other) <= max(1, n // 3):
+            number = sentence.tokens[other[0]].number
+            if n == 1 and not (number and _has_words(form, segment, places, threshold)):
+                continue
+            rule = "another number" if number else "another sign"
             stretch = range(places[0], places[-1] + 1)
             yield _Near(_OTHER_NUMBER, segment, Fault(rule, stretch, range(other[0], other[0] + 1)))
 
 
-def _has_words(form: Wording, segment: Segment, place: int, threshold: float) -> bool:
-    """Whether the words of a wording with one number stand by another number."""
-    if not form.content:
-        return False
-    window = window_of(form, segment.sentence.tokens, place, place)
-    return words_found(form, segment.sentence.tokens, window, threshold) is not None
+def _has_words(form: Wording, segment: Segment, places: Sequence[int], threshold: float) -> bool:
+    """Whether a wording has words, and they stand by the tokens at ``places``."""
+    window = window_of(form, segment.sentence.tokens, places[0], places[-1])
+    return bool(form.content) and words_found(form, segment.sentence.tokens, window, threshold) is not None
 
 
 def _with_words(
