@@ -4,13 +4,15 @@
 
 Prints a Markdown table: best time of several calls and, beside it, the most memory that one call held beyond
 its inputs. The three take turns, so that a slow moment of the machine meets all of them. The mask is of
-int64, as verl's trainer has it.
+int64, as verl's trainer has it. A second table has the ways to combine and to credit, on responses whose judgements are
+known, as in a run; its ratio is to ``combine=sum credit=trajectory`` on the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -21,9 +23,23 @@ import torch
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 
 from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
+from verl_stepgrpo.bridge.judged import Judged, provided
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+from verl_stepgrpo.traces.rows import Decision, Judgement, StepSpan
 
 SIZES = [(64, 128), (256, 512), (1024, 1024), (4096, 1024), (16384, 2048)]
 GROUP = 8
+MODES: tuple[dict[str, object], ...] = (
+    {},
+    {"credit": "step"},
+    {"credit": "value"},
+    {"credit": "value", "value_lambda": 0.5},
+    {"combine": "component"},
+    {"combine": "answer_first"},
+    {"combine": "answer_first", "credit": "value"},
+)
+JUDGED_SIZE = (8192, 1024)
+MAX_STEPS, KEY_STEPS = 20, 8
 SLOW_ROUNDS = 10
 """Rounds at the largest sizes; small ones are repeated more, for a steady best."""
 
@@ -77,7 +93,46 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for n, length in SIZES:
         print(measure(estimators, n, length, args.seed), flush=True)
-    print("\nratio: stepgrpo / vectorized")
+    print("\nratio: stepgrpo / vectorized\n")
+    print(f"| settings, {JUDGED_SIZE[0]} x {JUDGED_SIZE[1]}, judged | ms | ratio |")
+    print("|---|---|---|")
+    print(measure_modes(args.seed), flush=True)
+
+
+def judged_rows(n: int, length: int, seed: int) -> list[Judged]:
+    """Return responses of 5 to MAX_STEPS steps that find about half of their question's key steps."""
+    rng = random.Random(seed)
+    return [_judged(rng, i, length) for i in range(n)]
+
+
+def _judged(rng: random.Random, i: int, length: int) -> Judged:
+    n_steps = rng.randint(5, MAX_STEPS)
+    found = [rng.choice([None, rng.randrange(n_steps)]) for _ in range(KEY_STEPS)]
+    shares = [0.1 * found.count(s) / KEY_STEPS for s in range(n_steps)]
+    ends = sorted(rng.sample(range(1, length), n_steps))
+    judgement = Judgement(
+        components={},
+        key_step_share=sum(shares),
+        answer=Decision("", "text", ""),
+        key_steps=tuple(KeyStepMatch(("k",), step is not None, step=step) for step in found),
+        steps=tuple(StepSpan(s + 1, 0, 0, end, shares[s]) for s, end in enumerate(ends)),
+    )
+    components = {"acc": float(rng.random() < 0.4), "step_rvr": float(rng.random() < 0.5)}
+    return Judged(f"{i // GROUP}_{i % GROUP}_0", components, judgement)
+
+
+def measure_modes(seed: int) -> str:
+    """Return the rows of the second table."""
+    batch, rows = make_batch(*JUDGED_SIZE, seed), judged_rows(*JUDGED_SIZE, seed)
+    times = [float("inf")] * len(MODES)
+    with provided(rows):
+        for _ in range(SLOW_ROUNDS):
+            for place, mode in enumerate(MODES):
+                call = functools.partial(compute_stepgrpo_advantage, **batch, config={"stepgrpo": mode})
+                times[place] = min(times[place], 1e3 * seconds(call))
+    named = [" ".join(f"{key}={value}" for key, value in mode.items()) or "the paper's" for mode in MODES]
+    pairs = zip(named, times, strict=True)
+    return "\n".join(f"| {name} | {ms:.0f} | {ms / times[0]:.2f} |" for name, ms in pairs)
 
 
 def measure(estimators: dict[str, Callable], n: int, length: int, seed: int) -> str:

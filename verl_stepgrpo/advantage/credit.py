@@ -132,42 +132,44 @@ def outcome_to_go(
         steps: What the steps show; ``shares_BS`` says how many there may be.
         value_lambda: In [0, 1].
     """
-    columns = steps.shares_BS.shape[1] + 1
-    done_S = torch.arange(columns, device=groups_B.device)
+    done_S = torch.arange(steps.shares_BS.shape[1] + 1, device=groups_B.device)
     is_state_BS = done_S <= steps.count_B.unsqueeze(1)
-    others_BS, right_BS = _others(_state_ids(groups_B, steps.found_BK, columns), correct_B, is_state_BS)
+    others_BS, right_BS = _others(groups_B, correct_B, steps.found_BK, is_state_BS)
     answer_B, size_B = correct_B.double(), torch.bincount(groups_B)[groups_B].double()
     ahead_BS = answer_B.unsqueeze(1) - right_BS / others_BS.clamp(min=1)
-    ahead_BS = ahead_BS * ((size_B - 1) / size_B).unsqueeze(1)
+    ahead_BS *= ((size_B - 1) / size_B).unsqueeze(1)
     ahead_BS[:, 0] = centred(answer_B, groups_B)
-    is_known_BS = (is_state_BS & (others_BS > 0)).index_fill(1, done_S[:1], True)
+    is_known_BS = (others_BS > 0).index_fill_(1, done_S[:1], True)
     ahead_BS = ahead_BS.gather(1, (is_known_BS * done_S).cummax(dim=1).values)
     return ahead_BS if value_lambda == 1 else _decayed(ahead_BS, steps.count_B, value_lambda)
 
 
-def _state_ids(groups_B: torch.Tensor, found_BK: torch.Tensor, columns: int) -> torch.Tensor:
-    """Return a number for each state, (B, S + 1): the same for the same group, steps done and key steps found."""
-    done_S = torch.arange(columns, device=groups_B.device)
-    state_BS = groups_B.unsqueeze(1) * columns + done_S
-    found_BK1 = found_BK.unsqueeze(2)
-    for first in range(0, found_BK.shape[1], _WORD):
-        word_BK1 = found_BK1[:, first : first + _WORD]
-        powers = 2 ** torch.arange(word_BK1.shape[1], device=groups_B.device)
-        bits_BKS = ((word_BK1 >= 0) & (word_BK1 < done_S)) * powers.view(1, -1, 1)
-        state_BS = torch.unique(state_BS * 2**_WORD + bits_BKS.sum(dim=1), return_inverse=True)[1]
-    return state_BS
-
-
 def _others(
-    state_BS: torch.Tensor, correct_B: torch.Tensor, is_state_BS: torch.Tensor
+    groups_B: torch.Tensor, correct_B: torch.Tensor, found_BK: torch.Tensor, is_state_BS: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return how many other responses pass through each state, and how many of them are right; (B, S + 1) each."""
-    answer_BS = correct_B.double().unsqueeze(1).expand_as(state_BS)
-    n_states = int(state_BS.max()) + 1 if state_BS.numel() else 0
-    passing = state_BS[is_state_BS]
-    count = torch.bincount(passing, minlength=n_states).double()
-    right = torch.bincount(passing, weights=answer_BS[is_state_BS], minlength=n_states)
-    return count[state_BS] - 1, right[state_BS] - answer_BS
+    """Return how many other responses pass through each state, and how many of them are right; (B, S + 1) each.
+
+    0 where ``is_state_BS`` says that the response has no such step.
+    """
+    n_responses, columns = is_state_BS.shape
+    steps_done = torch.arange(columns, device=groups_B.device).expand_as(is_state_BS)
+    state = (groups_B.unsqueeze(1) * columns + steps_done)[is_state_BS]
+    for first in range(0, found_BK.shape[1], _WORD):
+        found_BW = found_BK[:, first : first + _WORD]
+        # A key step counts from the state behind its step on; the column behind the last takes what was not found.
+        counts_from_BW = torch.where(found_BW < 0, columns, found_BW + 1).clamp(max=columns)
+        bits_BW = (2 ** torch.arange(found_BW.shape[1], device=groups_B.device)).expand_as(found_BW)
+        word_BS = groups_B.new_zeros(n_responses, columns + 1).scatter_add_(1, counts_from_BW, bits_BW)
+        word = word_BS[:, :-1].cumsum(1)[is_state_BS]
+        state = torch.unique(state * 2**_WORD + word, return_inverse=True)[1]
+    answers = correct_B.double().unsqueeze(1).expand_as(is_state_BS)[is_state_BS]
+    count, right = torch.bincount(state).double(), torch.bincount(state, weights=answers)
+    others_BS, right_BS = (
+        torch.zeros(is_state_BS.shape, dtype=torch.float64, device=groups_B.device) for _ in range(2)
+    )
+    others_BS[is_state_BS] = count[state] - 1
+    right_BS[is_state_BS] = right[state] - answers
+    return others_BS, right_BS
 
 
 def _decayed(ahead_BS: torch.Tensor, count_B: torch.Tensor, value_lambda: float) -> torch.Tensor:
