@@ -55,7 +55,7 @@ def composed() -> DictConfig:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    tokenizer = tiny_models.build_tokenizer(2)
+    tokenizer = tiny_models.build_tokenizer(tiny_models.texts_of_digits(2))
     tokenizer.chat_template = tiny_models.CHAT_TEMPLATE
     return tokenizer
 

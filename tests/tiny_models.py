@@ -12,7 +12,7 @@ import transformers
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "digits"))
 
-from build_model import CHAT_TEMPLATE, ROPE, SPECIAL_TOKENS, build_tokenizer  # noqa: E402
+from build_model import CHAT_TEMPLATE, ROPE, SPECIAL_TOKENS, build_tokenizer, texts_of_digits  # noqa: E402
 
 VISION = {"depth": 2, "num_heads": 4}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -40,7 +40,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 def build(architecture: str, folder: Path) -> None:
     """Write a model of 0.5 to 1 million parameters, and its processor, into ``folder``."""
     image_prefix, vision = ARCHITECTURES[architecture]
-    tokenizer = build_tokenizer(2)
+    tokenizer = build_tokenizer(texts_of_digits(2))
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     text = {
         "vocab_size": len(tokenizer),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -54,8 +55,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(n_digits: int) -> Qwen2Tokenizer:
-    """Return a byte-level BPE tokenizer trained on the text of the task with ``n_digits`` digits."""
+def texts_of_digits(n_digits: int) -> list[str]:
+    """Return texts that have all words and numbers of the task with ``n_digits`` digits."""
+    return [*(solution(d) for d in itertools.product(range(10), repeat=n_digits)), question(n_digits)]
+
+
+def build_tokenizer(texts: Sequence[str]) -> Qwen2Tokenizer:
+    """Return a byte-level BPE tokenizer trained on ``texts``, questions and responses of a task."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -70,8 +76,7 @@ def build_tokenizer(n_digits: int) -> Qwen2Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    corpus = [solution(digits) for digits in itertools.product(range(10), repeat=n_digits)]
-    raw.train_from_iterator([*corpus, question(n_digits), "user\n", "assistant\n", "system\n"], trainer)
+    raw.train_from_iterator([*texts, "user\n", "assistant\n", "system\n"], trainer)
     model = json.loads(raw.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=model["vocab"],
@@ -134,6 +139,18 @@ def build_model(tokenizer: Qwen2Tokenizer) -> Qwen2VLForConditionalGeneration:
     return model
 
 
+def save_model(folder: Path, texts: Sequence[str], seed: int) -> str:
+    """Write an untrained model and its processor for the task of ``texts``, and return what it is in words."""
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(texts)
+    model = build_model(tokenizer)
+    model.save_pretrained(folder)
+    build_processor(tokenizer).save_pretrained(folder)
+    n_parameters = sum(p.numel() for p in model.parameters())
+    longest = max(len(tokenizer(text)["input_ids"]) for text in texts)
+    return f"{n_parameters / 1e6:.2f}M parameters, vocabulary {len(tokenizer)}, a response has up to {longest} tokens"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
@@ -141,16 +158,7 @@ def main() -> None:
     parser.add_argument("--digits", type=int, default=2, choices=COUNTS, help="digits an image shows")
     args = parser.parse_args()
 
-    torch.manual_seed(args.seed)
-    tokenizer = build_tokenizer(args.digits)
-    model = build_model(tokenizer)
-    model.save_pretrained(args.out)
-    build_processor(tokenizer).save_pretrained(args.out)
-    n_parameters = sum(p.numel() for p in model.parameters())
-    n_tokens = len(tokenizer(solution([3] * args.digits))["input_ids"])
-    print(
-        f"{n_parameters / 1e6:.2f}M parameters, vocabulary {len(tokenizer)}, a response has {n_tokens} tokens"
-    )
+    print(save_model(args.out, texts_of_digits(args.digits), args.seed))
 
 
 if __name__ == "__main__":

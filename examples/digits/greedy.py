@@ -1,4 +1,4 @@
-"""What a model answers to rows of the digits task, by greedy decoding with transformers alone: no engine.
+"""What a model answers to rows of a task with one image a question, by greedy decoding with transformers: no engine.
 
     python examples/digits/greedy.py train.parquet
 
@@ -24,7 +24,7 @@ from verl_stepgrpo import compute_score
 N_IMAGES = 256
 """A share of one half of so many is off by 3 points (its standard error)."""
 MAX_NEW_TOKENS = 128
-"""A response of the task has 76."""
+"""More than a response of any task here has."""
 
 
 def respond(folder: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -32,15 +32,18 @@ def respond(folder: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
 
     Args:
         folder: A Hugging Face folder, processor included.
-        rows: Rows for verl's RL trainer. All ask the same of images of one size, so that they are one batch.
+        rows: Rows for verl's RL trainer, one image each; they are one batch.
     """
     processor = AutoProcessor.from_pretrained(folder)
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
-    question = rows[0]["prompt"][0]["content"].removeprefix("<image>")
-    content = [{"type": "image"}, {"type": "text", "text": question}]
-    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    prompts = []
+    for row in rows:
+        question = row["prompt"][0]["content"].removeprefix("<image>")
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        asked = [{"role": "user", "content": content}]
+        prompts.append(processor.apply_chat_template(asked, add_generation_prompt=True))
     images = [Image.open(io.BytesIO(row["images"][0]["bytes"])) for row in rows]
-    inputs = processor(text=[prompt] * len(rows), images=images, return_tensors="pt")
+    inputs = processor(text=prompts, images=images, padding=True, padding_side="left", return_tensors="pt")
     with torch.no_grad():
         outputs = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
     return processor.batch_decode(outputs[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

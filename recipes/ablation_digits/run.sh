@@ -2,12 +2,13 @@
 # The study in the small: the same warm-up, the same prompts and the same number of rollouts, with each way to make
 # advantages of rewards, under the stock command on verl's real engine, on a CPU.
 #
-#   bash recipes/ablation_digits/run.sh       two regimes, may be stopped and run again at any time
+#   bash recipes/ablation_digits/run.sh       three regimes, may be stopped and run again at any time
 #
 # A run whose result stands in results/REGIME is not run again.
 #
-#   REGIMES="sparse dense"   where the warm-up ends: right on about a fifth, or on about half, of RL's images. "first" is
-#                            the first study: a warm-up of 450 steps on digits that RL shows too, the paper's parts alone
+#   REGIMES="sparse dense bars"   where the warm-up ends: right on about a fifth, or on about half, of RL's images of
+#                      digits; "bars" is the other task (examples/bars), begun at two fifths. "first" is the first study:
+#                      a warm-up of 450 steps on digits that RL shows too, the paper's parts alone
 #   SEEDS="1 2"        seeds to run (default 1 2 3 4 5)
 #   ARMS="grpo ..."    arms to run (default those of the regime; some have the first 3 seeds)
 #   FLAWED=0.25        share of the warm-up's responses with each of two flaws of format
@@ -33,6 +34,7 @@ regime() {
     case "$1" in
     sparse) UNTIL=0.2 WARMUP_STEPS=800 HELDOUT=2048 ;;
     dense) UNTIL=0.5 WARMUP_STEPS=800 HELDOUT=2048 ;;
+    bars) UNTIL=0.4 WARMUP_STEPS=800 HELDOUT=2048 ;;
     first) UNTIL="" WARMUP_STEPS=450 HELDOUT=512 ;;
     *)
         echo "There is no regime $1." >&2
@@ -72,6 +74,7 @@ arms_of() {
     case "$1" in
     first) always="grpo stepgrpo step_rar step_rvr" some="step_credit step_credit_gate" ;;
     sparse) some="$some value_gains" ;;
+    bars) always="" some="grpo stepgrpo answer_first_value" ;;
     esac
     echo "${ARMS:-$always $([ "$2" -gt 3 ] || echo "$some")}"
 }
@@ -81,10 +84,14 @@ prepare() {
     local SEED="$WARMUP_SEED" apart=()
     OUT="$OUT_ROOT/$REGIME/warm-up"
     mkdir -p "$OUT/logs"
-    [ -z "$UNTIL" ] || apart=(--apart)
-    stage data 300 "$PYTHON_BIN" "$DIGITS/build_data.py" --out "$OUT/data" --seed "$SEED" --digits 3 \
-        --flawed "$FLAWED" --sft $((32 * WARMUP_STEPS)) --heldout "$HELDOUT" "${apart[@]}"
-    stage model 300 "$PYTHON_BIN" "$DIGITS/build_model.py" --out "$OUT/model" --seed "$SEED" --digits 3
+    local rows=(--out "$OUT/data" --seed "$SEED" --flawed "$FLAWED" --sft $((32 * WARMUP_STEPS)) --heldout "$HELDOUT")
+    if [ "$REGIME" = bars ]; then
+        stage data 300 "$PYTHON_BIN" "$ROOT/examples/bars/build_bars.py" "${rows[@]}" --model "$OUT/model"
+    else
+        [ -z "$UNTIL" ] || apart=(--apart)
+        stage data 300 "$PYTHON_BIN" "$DIGITS/build_data.py" --digits 3 "${rows[@]}" "${apart[@]}"
+        stage model 300 "$PYTHON_BIN" "$DIGITS/build_model.py" --out "$OUT/model" --seed "$SEED" --digits 3
+    fi
     if [ -n "$UNTIL" ]; then
         warm_up "$DIGITS/warm_up.py" trainer.save_freq=10 trainer.max_ckpt_to_keep=2 \
             +until.accuracy="$UNTIL" +until.images="$OUT/data/train.parquet"
@@ -116,7 +123,7 @@ run_arm() {
 }
 
 for SEED in ${SEEDS:-1 2 3 4 5}; do
-    for REGIME in ${REGIMES:-sparse dense}; do
+    for REGIME in ${REGIMES:-sparse dense bars}; do
         regime "$REGIME"
         mkdir -p "$RESULTS/$REGIME"
         for arm in $(arms_of "$REGIME" "$SEED"); do
@@ -130,6 +137,6 @@ for SEED in ${SEEDS:-1 2 3 4 5}; do
         done
     done
 done
-for REGIME in ${REGIMES:-sparse dense}; do
+for REGIME in ${REGIMES:-sparse dense bars}; do
     "$PYTHON_BIN" "$HERE/analyse.py" "$RESULTS/$REGIME"
 done

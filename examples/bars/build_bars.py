@@ -1,0 +1,206 @@
+"""Build the bars task: drawn bar charts and questions in words, "How many more does red show than blue?"
+
+A chart has four bars of four colours in any order, one to nine high; a question names two of the colours and asks for
+their sum, their difference, or which of them is higher. So a response has to find the bars that the question means,
+read them and do what it asks for. Every chart is drawn with other widths, shades and noise; a pair of heights of the
+two bars asked for is in one of the three files alone, so that RL and the evaluation show pairs that the warm-up never
+did. Writes the three parquet files of the digits task (examples/digits/build_data.py), in the same format, and with
+``--model`` the model of that task with a tokenizer for these texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "digits"))
+
+from build_data import MIN_PIXELS, TILE
+from build_model import save_model
+
+DATA_SOURCE = "bars"
+COLOURS = {"red": (220, 50, 47), "green": (60, 160, 60), "blue": (50, 90, 210), "yellow": (230, 190, 40)}
+HIGHEST = 9
+UNIT = 3
+"""Pixels of one unit: the highest bar fills a tile of 28."""
+QUESTIONS = {
+    "sum": "How many do {a} and {b} show together?",
+    "difference": "How many more does {a} show than {b}?",
+    "higher": "Which is higher, {a} or {b}?",
+}
+PARTS = {"sft": 0.5, "train": 0.25, "heldout": 0.25}
+"""Share of the pairs of heights that each file has."""
+
+
+class Item(NamedTuple):
+    """A question about a chart: what is asked of which two colours, and how high all bars are, from left to right."""
+
+    kind: str
+    a: str
+    b: str
+    heights: dict[str, int]
+
+    @property
+    def question(self) -> str:
+        return QUESTIONS[self.kind].format(a=self.a, b=self.b)
+
+    @property
+    def working(self) -> str:
+        x, y = self.heights[self.a], self.heights[self.b]
+        if self.kind == "higher":
+            return f"{max(x, y)} is more than {min(x, y)}"
+        return f"{x} + {y} = {x + y}" if self.kind == "sum" else f"{x} - {y} = {x - y}"
+
+    @property
+    def answer(self) -> str:
+        x, y = self.heights[self.a], self.heights[self.b]
+        if self.kind == "higher":
+            return self.a if x > y else self.b
+        return str(x + y if self.kind == "sum" else x - y)
+
+
+def solution(item: Item, *, rationales: bool = True, numbered: bool = True) -> str:
+    """Return the reference response in the StepGRPO format; the flaws are those of the digits task."""
+    bodies = [f"The {name} bar shows {item.heights[name]}." for name in (item.a, item.b)] + [item.working]
+    numbers = [1, 2 if numbered else 1, 3]
+    return (
+        "### Image Description:\nA chart of four bars.\n"
+        + ("### Rationales:\nRead both bars, then compare them.\n" if rationales else "")
+        + "### Let's think step by step.\n"
+        + "".join(f"### Step {i}:\n{body}\n" for i, body in zip(numbers, bodies, strict=True))
+        + f"### The final answer is: {item.answer}"
+    )
+
+
+def key_steps(item: Item) -> list[list[str]]:
+    """Return the key steps (both bars, and what follows), each with equivalent wordings."""
+    seen = [
+        [f"{name} bar shows {item.heights[name]}", f"{name} is {item.heights[name]}"]
+        for name in (item.a, item.b)
+    ]
+    return [*seen, [item.working]]
+
+
+def corpus() -> list[str]:
+    """Return texts that have all of the task's words and numbers, for its tokenizer."""
+    pairs = itertools.permutations(COLOURS, 2)
+    heights = range(1, HIGHEST + 1)
+    items = [
+        Item(kind, a, b, {a: x, b: y})
+        for kind, (a, b), x, y in itertools.product(QUESTIONS, pairs, heights, heights)
+        if _is_asked(kind, x, y)
+    ]
+    return [text for item in items for text in (item.question, solution(item))]
+
+
+def _is_asked(kind: str, x: int, y: int) -> bool:
+    return kind == "sum" or (x > y if kind == "difference" else x != y)
+
+
+def pairs_by_part() -> dict[str, list[tuple[int, int]]]:
+    """Return the pairs of heights that each file asks for; no pair, in whatever order, is in two."""
+    unordered = list(itertools.combinations_with_replacement(range(1, HIGHEST + 1), 2))
+    order = np.random.default_rng(0).permutation(len(unordered))
+    ends = np.cumsum([round(share * len(unordered)) for share in PARTS.values()])[:-1]
+    parts = np.split(order, ends)
+    return {
+        name: [pair for i in part for x, y in [unordered[i]] for pair in {(x, y), (y, x)}]
+        for name, part in zip(PARTS, parts, strict=True)
+    }
+
+
+def draw_item(rng: np.random.Generator, pairs: list[tuple[int, int]]) -> Item:
+    while True:
+        kind = str(rng.choice(list(QUESTIONS)))
+        x, y = pairs[rng.integers(len(pairs))]
+        if _is_asked(kind, x, y):
+            break
+    order = [str(name) for name in rng.permutation(list(COLOURS))]
+    a, b = (str(name) for name in rng.choice(order, size=2, replace=False))
+    heights = {name: int(rng.integers(1, HIGHEST + 1)) for name in order} | {a: x, b: y}
+    return Item(kind, a, b, heights)
+
+
+def chart(item: Item, rng: np.random.Generator) -> bytes:
+    """Return the chart as a PNG, one tile a bar: another width, place and shade each, on a ground with noise."""
+    canvas = Image.new("RGB", (TILE * len(item.heights), TILE), (245, 245, 245))
+    pen = ImageDraw.Draw(canvas)
+    for place, (name, height) in enumerate(item.heights.items()):
+        width = int(rng.integers(12, 21))
+        left = place * TILE + int(rng.integers(2, TILE - width - 1))
+        shade = tuple(int(np.clip(v + rng.integers(-20, 21), 0, 255)) for v in COLOURS[name])
+        pen.rectangle((left, TILE - UNIT * height, left + width, TILE), fill=shade)
+    noisy = np.asarray(canvas, dtype=np.int16) + rng.integers(-8, 9, size=(TILE, canvas.width, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def images(item: Item, rng: np.random.Generator) -> list[dict[str, Any]]:
+    return [{"bytes": chart(item, rng), "min_pixels": MIN_PIXELS}]
+
+
+def rl_row(index: int, item: Item, rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "data_source": DATA_SOURCE,
+        "prompt": [{"role": "user", "content": f"<image>{item.question}"}],
+        "images": images(item, rng),
+        "reward_model": {"style": "rule", "ground_truth": item.answer},
+        "extra_info": {"index": index, "key_steps": key_steps(item)},
+    }
+
+
+def sft_row(item: Item, rng: np.random.Generator, flawed: float) -> dict[str, Any]:
+    no_rationales, misnumbered = rng.random(2) < flawed
+    response = solution(item, rationales=not no_rationales, numbered=not misnumbered)
+    return {
+        "messages": [
+            {"role": "user", "content": f"<image>{item.question}"},
+            {"role": "assistant", "content": response},
+        ],
+        "images": images(item, rng),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", type=Path, help="folder to write an untrained model for the task into")
+    parser.add_argument("--seed", type=int, default=1, help="seed of what is drawn for training")
+    parser.add_argument(
+        "--flawed", type=float, default=0.0, help="share of warm-up rows with each flaw of format"
+    )
+    parser.add_argument("--sft", type=int, default=9600, help="rows for the warm-up")
+    parser.add_argument("--train", type=int, default=2048, help="rows for RL")
+    parser.add_argument("--heldout", type=int, default=2048, help="rows for evaluation")
+    args = parser.parse_args()
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    pairs = pairs_by_part()
+    rng = np.random.default_rng(args.seed)
+    # What is held out is the same for every seed, so that runs can be compared.
+    apart = np.random.default_rng(0)
+    files = {
+        "sft": [sft_row(draw_item(rng, pairs["sft"]), rng, args.flawed) for _ in range(args.sft)],
+        "train": [rl_row(i, draw_item(rng, pairs["train"]), rng) for i in range(args.train)],
+        "heldout": [rl_row(i, draw_item(apart, pairs["heldout"]), apart) for i in range(args.heldout)],
+    }
+    for name, rows in files.items():
+        pq.write_table(pa.Table.from_pylist(rows), args.out / f"{name}.parquet")
+    print(json.dumps({name: len(rows) for name, rows in files.items()}))
+    if args.model is not None:
+        print(save_model(args.model, corpus(), args.seed))
+
+
+if __name__ == "__main__":
+    main()
