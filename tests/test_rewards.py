@@ -266,3 +266,15 @@ def test_a_setting_that_was_meant_is_named() -> None:
 def test_extra_info_of_a_wrong_type_is_a_mistake_in_the_data() -> None:
     with pytest.raises(DataError, match="extra_info is 'x'"):
         compute_score("d", response(), "8", "x")  # type: ignore[arg-type]
+
+
+def test_a_decimal_may_be_off_by_the_tolerance_and_nothing_else_may() -> None:
+    def acc(answer: str, gold: str, tolerance: float) -> float:
+        found = compute_score("x", f"### The final answer is: {answer}", gold, answer_tolerance=tolerance)
+        assert found["acc"] == found["acc_flexible"]
+        return found["acc"]
+
+    assert [acc("0.33", "1/3", tolerance) for tolerance in (0.0, 0.005, 0.02)] == [0.0, 0.0, 1.0]
+    assert [acc("3.1 m", "3.14 m", tolerance) for tolerance in (0.0, 0.02)] == [0.0, 1.0]
+    assert acc("314", "315", 0.02) == 0.0
+    assert acc("3.1 m", "3.14 kg", 0.02) == 0.0

@@ -133,6 +133,11 @@ CASES = {
         refused=(f"{node('match_threshold=1')} and {NAIVE}",),
         files=(("own.py", WRAPPER),),
     ),
+    "answer_tolerance": Case(
+        (PAPER, NAIVE, FUNCTION, node("answer_tolerance=0.01")),
+        refused=(f"{node('answer_tolerance=0.01')} and {NAIVE}",),
+        files=(("own.py", WRAPPER),),
+    ),
     "image_description": Case(
         (PAPER, NAIVE, FUNCTION, node("image_description=optional")),
         refused=(f"{node('image_description=optional')} and {NAIVE}",),

@@ -32,6 +32,11 @@ def test_values_reach_their_fields() -> None:
         (5, r"algorithm\.stepgrpo=5 is not a group of settings"),
         ({"match_threshold": 0}, r"match_threshold=0 is out of range: it must be a number in \(0, 1\]"),
         ({"match_threshold": 1.1}, r"match_threshold=1\.1"),
+        (
+            {"answer_tolerance": -0.1},
+            r"answer_tolerance=-0\.1 is out of range: it must be a share in \[0, 1\)",
+        ),
+        ({"answer_tolerance": 1.0}, r"answer_tolerance=1\.0 is out of range: it must be a share in \[0, 1\)"),
         ({"mode": "fast"}, r"mode='fast' is out of range: it must be one of paper, reference"),
         ({"mode": None}, r"mode=None"),
         ({"rvr_weight": -0.5}, r"rvr_weight=-0\.5 is out of range"),

@@ -148,14 +148,15 @@ def score_response(
     settings = settings or RewardSettings()
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = parse_sections(response)
+    tolerance = settings.answer_tolerance
     if settings.mode == "reference":
         answer = reference.judge_answer(response, ground_truth)
-        last_answer = judge_last_answer(response, sections, ground_truth)
+        last_answer = judge_last_answer(response, sections, ground_truth, tolerance=tolerance)
         matches = reference.match_key_steps(response, sections, key_steps)
         complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
     else:
-        answer = judge_answer(final_answer(sections), ground_truth)
-        last_answer = judge_last_answer(response, sections, ground_truth, strict=answer)
+        answer = judge_answer(final_answer(sections), ground_truth, tolerance=tolerance)
+        last_answer = judge_last_answer(response, sections, ground_truth, strict=answer, tolerance=tolerance)
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
         complete = is_complete(sections, needs_description=settings.image_description == "required")
         ordered = is_ordered(sections)

@@ -43,6 +43,8 @@ class RewardSettings:
             leave the answer alone to be paid.
         match_threshold: Lowest similarity of wording, in (0, 1], at which a key step counts as matched.
             Numbers, variables and operators have to agree exactly whatever this is.
+        answer_tolerance: How far an answer with a decimal point may be from a reference that is a number, in [0, 1),
+            as a share of the reference. At 0 nothing is rounded.
         image_description: Whether a complete response has one: ``required`` (the paper) or ``optional``, for data
             without images.
         mode: ``paper`` follows the paper's text; ``reference`` reproduces the rules of the authors' code.
@@ -54,6 +56,7 @@ class RewardSettings:
     alpha: float = 0.1
     rvr_weight: float = 1.0
     match_threshold: float = 0.8
+    answer_tolerance: float = 0.0
     image_description: str = "required"
     mode: str = "paper"
 
@@ -67,9 +70,13 @@ class RewardSettings:
         )
         if self.match_threshold <= 0:
             raise _out_of_range("match_threshold", self.match_threshold, "a number in (0, 1]")
-        for key, allowed in (("mode", MODES), ("image_description", DESCRIPTIONS)):
-            if getattr(self, key) not in allowed:
-                raise _out_of_range(key, getattr(self, key), f"one of {', '.join(allowed)}")
+        allowed = "a share in [0, 1)"
+        _require_number("answer_tolerance", self.answer_tolerance, low=0.0, high=1.0, allowed=allowed)
+        if self.answer_tolerance >= 1:
+            raise _out_of_range("answer_tolerance", self.answer_tolerance, allowed)
+        for key, names in (("mode", MODES), ("image_description", DESCRIPTIONS)):
+            if getattr(self, key) not in names:
+                raise _out_of_range(key, getattr(self, key), f"one of {', '.join(names)}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RewardSettings:

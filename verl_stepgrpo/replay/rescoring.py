@@ -180,7 +180,7 @@ def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredRes
     judged: dict[tuple[object, ...], ScoredResponse] = {}
     scored: dict[RewardSettings, ScoredResponse] = {}
     for one in dict.fromkeys(settings):
-        rules = (one.mode, one.match_threshold, one.image_description)
+        rules = (one.mode, one.match_threshold, one.answer_tolerance, one.image_description)
         if rules not in judged:
             judged[rules] = score_response(row.response, row.ground_truth, row.wordings, one)
             require_judged(judged[rules].answer)

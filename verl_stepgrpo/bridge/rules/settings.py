@@ -42,6 +42,7 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "alpha": (_MANAGER,),
     "rvr_weight": (_MANAGER,),
     "match_threshold": (_MANAGER,),
+    "answer_tolerance": (_MANAGER,),
     "image_description": (_MANAGER,),
     "combine": (_ESTIMATOR, _MANAGER, _V1),
     "process_weight": (_ANSWER_FIRST,),

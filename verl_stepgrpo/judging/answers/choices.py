@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from verl_stepgrpo.judging.answers.in_words import HEDGE, ends_with
+from verl_stepgrpo.judging.answers.doubts import DENIALS, HEDGE
+from verl_stepgrpo.judging.answers.in_words import ends_with
 from verl_stepgrpo.judging.answers.normalise import compact, normalise
-from verl_stepgrpo.judging.answers.statement import DENIALS
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
 
 MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")

@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import re
 
+from verl_stepgrpo.judging.answers.doubts import DENIALS, HEDGE
 from verl_stepgrpo.judging.answers.lists import Elements, elements
 from verl_stepgrpo.judging.answers.numbers import quantity_in_prose
-from verl_stepgrpo.judging.answers.statement import DENIALS
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 from verl_stepgrpo.judging.reading.words import SPELLINGS
 
-HEDGE = re.compile(
-    r"\b(?:or|but|(?:is|was) (?:wrong|incorrect)|this is rejected|(?:could|might|may) be|i guess"
-    r"|(?:because|since) (?:the answer is|[a-j] is (?:right|correct))"
-    r"|and/or|either|maybe|possibly|perhaps|alternatively|otherwise|depending|depends|unsure|undecided|not sure"
-    r"|can(?:'t|not) (?:decide|say|tell)|wait|actually|correction|i mean|scratch that|sorry|all of these"
-    r"|none of [a-j])\b"
-)
 _SOFT = frozenset(("or", "but", "either"))
 _SAYS = re.compile(r"\b(?:is|are|was|were|equals|be|of)\b|[:=]")
 _OF_VALUES = re.compile(r"\d\W*\b(?:or|but)\W+(?:\w+ )?-?\d+(?![\d.]*[^\w\s,.;]*[ ]?[-+*/x=])")

@@ -38,14 +38,16 @@ MAX_ANSWER_CHARS = 512
 """Longer final answers are judged by their text alone: they are not answers, and parsing them costs."""
 
 
-def judge_answer(answer: str | None, gold: str) -> Verdict:
+def judge_answer(answer: str | None, gold: str, *, tolerance: float = 0.0) -> Verdict:
     """Return the verdict on ``answer``, the text of the final-answer section (None where there is none).
+
+    Of two numbers of which one is a decimal, ``tolerance`` is how far the answer may be off, as a share of ``gold``.
 
     Whatever a model wrote gets a verdict, within ``symbolic.TIME_LIMIT`` seconds of its turn where math-verify's
     process lives; nothing raises. An empty ``gold`` matches nothing.
     """
     try:
-        return _Judge().verdict_on(answer, gold)
+        return _Judge(tolerance).verdict_on(answer, gold)
     except TimedOutError:
         verdict = symbolic_verdict(Equality.TIMEOUT, answered=True, text="")
     except VerifierFailedError as error:

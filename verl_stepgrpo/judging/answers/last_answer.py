@@ -96,7 +96,12 @@ class Given:
 
 
 def judge_last_answer(
-    response: str, sections: Sequence[Section], gold: str, *, strict: Verdict | None = None
+    response: str,
+    sections: Sequence[Section],
+    gold: str,
+    *,
+    strict: Verdict | None = None,
+    tolerance: float = 0.0,
 ) -> Verdict:
     """Return the verdict on the last answer that ``response`` gives.
 
@@ -106,15 +111,16 @@ def judge_last_answer(
         gold: The reference answer.
         strict: The verdict on its final-answer section, where that is known: it is returned where no other answer
             stands behind the section, so that nothing is judged twice.
+        tolerance: As for ``judge_answer``.
     """
     given = find_last_answer(response, sections)
     if given is None:
         return judge_answer(None, gold)
     if strict is not None and _is_same(given, final_section(sections), strict):
         return strict
-    verdict = judge_answer(given.text, gold)
+    verdict = judge_answer(given.text, gold, tolerance=tolerance)
     value = None if verdict.correct or not given.in_prose else _value(given.text, gold)
-    return verdict if value is None else judge_answer(value, gold)
+    return verdict if value is None else judge_answer(value, gold, tolerance=tolerance)
 
 
 def _is_same(given: Given, section: Section | None, strict: Verdict) -> bool:

@@ -13,6 +13,7 @@ import itertools
 import re
 import unicodedata
 
+from verl_stepgrpo.judging.answers.doubts import DENIED_BOX, TAKEN_BACK
 from verl_stepgrpo.judging.reading.quantities import ORDINALS
 
 MAX_CHARS = 2048
@@ -89,15 +90,6 @@ _BEFORE_BOX = re.compile(
 )
 """What stands before a box that is what a sentence states; then the words before it describe the question."""
 
-_DENIED_BOX = re.compile(
-    r"\b(?:wrong|incorrect|false|wait|actually|maybe|rejected|perhaps|possibly|guess|doubt|nobody|unlikely)\b"
-    r"|(?:not|n't|never)(?: \w+)? (?:is|be|equals?)?\W*$",
-    re.IGNORECASE,
-)
-_TAKEN_BACK = re.compile(
-    r"\b(?:not|wrong|incorrect|false|wait|actually|or|but|no|never|maybe|half|twice|rejected)\b|n't",
-    re.IGNORECASE,
-)
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:answer|s|think|eos|pad|box)>", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-•] (?=[^\W\d]{2}|\*\*)|\* )")
 _PLAIN_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])((?:(?!\*\*).)+?)(?<=[^\s*])\*\*(?![\w({*])", re.DOTALL)
@@ -159,8 +151,8 @@ def _unboxed(text: str) -> str:
         between = "".join(text[one.end() : other.start()] for one, other in itertools.pairwise(boxes))
         return text if re.search(r"[^\s,;$&]", between.replace("and", "")) else ", ".join(contents)
     if len(boxes) > 1 or not _BEFORE_BOX.search(before):
-        return text if _TAKEN_BACK.search(_BOXED.sub(" ", text)) else contents[0]
-    return text if _DENIED_BOX.search(before) or _TAKEN_BACK.search(behind) else contents[0]
+        return text if TAKEN_BACK.search(_BOXED.sub(" ", text)) else contents[0]
+    return text if DENIED_BOX.search(before) or TAKEN_BACK.search(behind) else contents[0]
 
 
 def _unwrapped(wrapper: re.Match[str]) -> str:

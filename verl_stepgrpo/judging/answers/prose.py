@@ -10,6 +10,7 @@ import re
 from fractions import Fraction
 
 from verl_stepgrpo.judging.answers import arithmetic
+from verl_stepgrpo.judging.answers.doubts import GOES_ON, RESULT_DENIED, RESULT_GOES_ON, SUBJECT_DENIES
 from verl_stepgrpo.judging.reading.quantities import (
     KNOWN_UNITS,
     MAGNITUDE,
@@ -84,24 +85,6 @@ _IN_RELATIVE_CLAUSE = re.compile(
     r"\b(?:that|which|who|whose|where)(?: \w+){1,2}(?: [a-z]+){0,3} *$", re.IGNORECASE
 )
 _THING = re.compile(r" (?:of (?:the |all |all the )?)?([a-z]{3,})(?:'s)? +(?!and\b|or\b)[^\W\d_]")
-_SUBJECT_DENIES = re.compile(
-    r"\b(?:nobody|none|no one|some(?:one|body)?(?= (?:say|think|claim|guess|den))|deny|denies|doubts?"
-    r"|guess(?:ed)?|wrong|"
-    r"incorrect|false|untrue|opposite|inverse|reciprocal|twice|thrice|half|double|triple|squared?"
-    r"|cubed?|root|negative|"
-    r"minus|if(?! (?:the|each|she|he|it|they|you|there|we|\w+ (?:has|had)\b)[^,]*,)|unless|until"
-    r"|unlikely|hardly|scarcely|"
-    r"might|may|maybe|perhaps|possibly|cannot|never|neither|nor|ignored?|rejects?|rejected|excludes?"
-    r"|excluded|expected|"
-    r"guessed|instead|wait|actually|however|impossible|missed|wanted|nearly|almost|option|choice|problem)\b|n't"
-    r"|\b(?:is|are|was|were|be|do|does|did|has|have|will|would|should|could|can"
-    r"|but) not\b(?![^,]*\b(?:is|are|was|were)\b)"
-    r"|^not\b|\bnot (?:the|a|right|correct|true|possible|it)\b|\b(?:could|can|should) be\b"
-    r"|^\w+ (?:say|claim)\b",
-    re.IGNORECASE,
-)
-"""What in front of a number makes it another one than the sentence's, or one that the sentence does not stand for."""
-
 _TAKES_AWAY = re.compile(
     r" ?(?:more|less|fewer|times|dozens?|hundreds?|thousands?|millions?|billions?|crore|lakh|out of"
     r"|of the way|squared|cubed|"
@@ -114,33 +97,6 @@ _TAKES_AWAY = re.compile(
 _TAKES_RESULT_ON = re.compile(
     r"[^\w\s.,;:/$€)'-]|-\d|\.\.| ?(?:times(?!\W*$)|dozens?|hundreds?|thousands?|or|squared|cubed"
     r"|[-+*/] ?[\d(]|x \d)(?!\w)",
-    re.IGNORECASE,
-)
-_A_NUMBER = rf"(?:[-+]?[$€£]?\d|(?:{'|'.join((*SMALL_NUMBERS, *TENS))})\b)"
-_GOES_ON = re.compile(
-    r"(?:,|;|\b(?:and|or|but|then|thus|so|which is|making|giving|not|rather|instead)) ?(?:about |the "
-    r"|a |is |are )*"
-    rf"{_A_NUMBER}"
-    r"|\b(?:wait|actually|wrong|incorrect|but|however|maybe|perhaps|impossible|rejected|unless|false"
-    r"|or|though|although|not|"
-    r"never|no|sorry|correction)\b|n't|\b(?:so|thus|therefore|then|hence)\b[^,]*\d",
-    re.IGNORECASE,
-)
-_RESULT_DENIED = re.compile(
-    r"(?:\b(?:not|never|cannot|hardly|nobody|wrong|incorrect|false|maybe|perhaps|might be|could be"
-    r"|may be|unlikely)\b|n't)"
-    r"(?: (?!is\b|are\b|was\b|were\b)\w+){0,2}[ $(]*(?:[\d.,]+[^=\d]{0,12})*$|^(?:nobody|maybe"
-    r"|perhaps|possibly)\b|\b(?:wrong"
-    r"|incorrect|false)\b",
-    re.IGNORECASE,
-)
-_RESULT_GOES_ON = re.compile(
-    r"(?:,|;|\b(?:and|or|but|then|thus|so|which is|making|giving|rather|instead)) ?(?:about |the |a |is |are )*"
-    rf"{_A_NUMBER}"
-    r"|\b(?:wait|actually|wrong|incorrect|but|however|maybe|perhaps|impossible|rejected|false|or"
-    r"|sorry|correction"
-    r"|not (?:right|correct|true|possible|the answer))\b|\b(?:so|thus|therefore|then|hence)\b[^,]*\d"
-    r"|\b(?:is|are|equals|becomes) [-$]?\d",
     re.IGNORECASE,
 )
 _HAS_VARIABLE = re.compile(
@@ -167,7 +123,7 @@ def find_quantity(text: str) -> Quantity | None:
     if words & _NO_PROSE or len(numbers) + len(spoken) != 1 or "n't" in text:
         return None
     place = numbers[0].start() if numbers else re.search(rf"\b{spoken[0]}\b", text).start()  # type: ignore[union-attr]
-    if _SUBJECT_DENIES.search(text[:place]):
+    if SUBJECT_DENIES.search(text[:place]):
         return None
     is_year = re.match(r"(?:1\d|20)\d\d(?!\d)", text[place:]) and re.search(
         r"\b(?:in|by|since) $", text[:place]
@@ -217,7 +173,7 @@ def _stated(text: str) -> Quantity | None:
         return None
     number = stated[-1]
     before, behind = text[: number.start()], text[number.end() :]
-    if _SUBJECT_DENIES.search(before) or _TAKES_AWAY.match(behind) or _GOES_ON.search(behind):
+    if SUBJECT_DENIES.search(before) or _TAKES_AWAY.match(behind) or GOES_ON.search(behind):
         return None
     return _with_unit(number.group(), behind)
 
@@ -230,7 +186,7 @@ def _opens(text: str, number: re.Match[str]) -> bool:
         and opening.end() == number.end() - len(number.group().lstrip())
         and thing
         and parse_unit(thing[1]) not in (None, "")
-        and not _SUBJECT_DENIES.search(text[number.end() :])
+        and not SUBJECT_DENIES.search(text[number.end() :])
     )
 
 
@@ -266,11 +222,11 @@ def _result(text: str) -> Quantity | None:
         return None
     sides = [side.strip() for side in text.split("=")]
     number = _IN_PROSE.match(sides[-1])
-    if number is None or _RESULT_DENIED.search(sides[0]):
+    if number is None or RESULT_DENIED.search(sides[0]):
         return None
     behind = sides[-1][number.end() :]
     again = behind.replace(number.group().strip(" $"), "it")
-    if _TAKES_RESULT_ON.match(behind) or _RESULT_GOES_ON.search(again) or not _is_unit_glued(behind):
+    if _TAKES_RESULT_ON.match(behind) or RESULT_GOES_ON.search(again) or not _is_unit_glued(behind):
         return None
     value = _with_unit(number.group(), behind)
     if value is None or not _is_derived([*sides[:-1], number.group()]):

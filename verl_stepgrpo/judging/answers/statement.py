@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 
+from verl_stepgrpo.judging.answers.doubts import DENIALS
 from verl_stepgrpo.judging.answers.normalise import LEAD, strip
 
 _EXPLANATION = re.compile(
@@ -36,12 +37,6 @@ _WORDS_BEFORE = re.compile(
     r"^(?:[^\W\d_][\w'-]*,? ){1,9}?(?:is|are|was|were|equals|be|equal to)"
     r"(?: (?:exactly|equal to|about|given by|just|at|on|the point|found to be))* ?:?"
     r" |^(?:[^\W\d_][\w'-]* ){0,8}[^\W\d_][\w'-]+ ?: ",
-    re.IGNORECASE,
-)
-DENIALS = re.compile(
-    r"\b(?:not|no|never|neither|nor|none|cannot|than|between|wrong|incorrect|false|opposite|except|without|least|most|"
-    r"other|unlike|unlikely|untrue|un|non|far|fails?|failed|near|outside|anything|suburb|doubt|nobody|few|hardly|"
-    r"scarcely|rarely|guess|might|could|nearly|almost|exceeds?|ignore|rejects?|excludes?)\b|n't",
     re.IGNORECASE,
 )
 
