@@ -1,6 +1,8 @@
-"""Agreement of the judgements with the labelled set in ``tests/data``, beside other ways of judging.
+"""Agreement of the judgements with real answers and with the labelled set in ``tests/data``, beside other ways.
 
-    python benchmarks/judging.py > benchmarks/JUDGING.md
+    python benchmarks/judging.py --answers PAIRS.jsonl > benchmarks/JUDGING.md
+
+Without ``--answers`` the labelled set alone; ``benchmarks/real_answers.py`` says what the file of pairs holds.
 
 Beside ours: math-verify alone, the rules of the authors' code (``mode=reference``), and rapidfuzz's
 ``partial_ratio`` alone, with the threshold that agrees best with this very set.
@@ -8,12 +10,14 @@ Beside ours: math-verify alone, the rules of the authors' code (``mode=reference
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import real_answers
 from rapidfuzz import fuzz
 
 from verl_stepgrpo import compute_score
@@ -35,7 +39,11 @@ A reason.
 ### Step 1:
 {step}
 ### The final answer is: {answer}"""
-INTRODUCTION = """# How well answers, key steps and formats are judged
+HEAD = """# How well answers, key steps and formats are judged
+
+Made with `python benchmarks/judging.py --answers PAIRS.jsonl > benchmarks/JUDGING.md` ({versions}).
+"""
+LABELLED = """## The labelled set
 
 Agreement with the labelled set in `tests/data`, written for this purpose. In each kind about half of the cases are
 to be refused, and those are hard: one digit off, another sign, order, unit or bracket, a hedge, a denial. Cases that
@@ -47,8 +55,7 @@ refused.
 The columns: `ours` is `mode=paper`, `reference` is `mode=reference`, the rules of the authors' code.
 Each cell is the agreement in percent, and behind it how many cases were wrongly accepted and wrongly refused.
 math-verify sees the answer as it stands and as one TeX expression, and either counts; `partial_ratio` has the
-threshold that agrees best with this very set. Made with `python benchmarks/judging.py > benchmarks/JUDGING.md`
-({versions}).
+threshold that agrees best with this very set.
 """
 
 Judge = Callable[[dict], bool]
@@ -212,11 +219,28 @@ def table(task: Task) -> str:
     return "\n".join(lines)
 
 
+def real_table(path: Path) -> str:
+    """Return the section about answers that models wrote."""
+    pairs = real_answers.load(path)
+    judges: dict[str, Judge] = {
+        "ours": lambda pair: judge_answer(pair["final"], pair["gold"]).correct,
+        "math-verify": lambda pair: _math_verify({"answer": pair["final"], "gold": pair["gold"]}),
+        "substring": real_answers.is_substring,
+    }
+    return f"{real_answers.INTRODUCTION.format(n=len(pairs))}\n{real_answers.table(pairs, judges)}\n"
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--answers", type=Path, help="a JSONL file of pairs that models answered")
+    arguments = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("math-verify", "rapidfuzz"))
-    print(INTRODUCTION.format(versions=versions))
+    print(HEAD.format(versions=versions))
+    if arguments.answers:
+        print(real_table(arguments.answers), flush=True)
+    print(LABELLED)
     for task in tasks():
-        print(f"## {task.title}\n\n{table(task)}\n", flush=True)
+        print(f"### {task.title}\n\n{table(task)}\n", flush=True)
 
 
 if __name__ == "__main__":

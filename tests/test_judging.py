@@ -8,6 +8,7 @@ from pathlib import Path
 
 import judging
 import pytest
+import real_answers
 
 TABLE = (Path(judging.__file__).parent / "JUDGING.md").read_text()
 LEAST = {"Answers": (400, 0.96), "Key steps": (250, 0.95), "Validity (complete and ordered)": (60, 1.0)}
@@ -42,3 +43,30 @@ def test_the_published_table_is_of_this_code(judged: tuple) -> None:
     for kind, members in judging.groups([case for case, _ in pairs]).items():
         agreement = judging.agreement((pairs[i][1], bool(pairs[i][0][task.label])) for i in members)
         assert f"| {kind} | {len(members)} | {agreement} |" in TABLE
+
+
+class TestRealAnswers:
+    PAIRS = '{"source": "one", "gold": "2", "final": "It is 2.", "correct": true}\n' * 3 + (
+        '{"source": "other", "gold": "2", "final": "12", "correct": false}\n'
+    )
+
+    def test_the_table_has_each_source_and_all_with_interval_and_errors(self, tmp_path: Path) -> None:
+        (tmp_path / "pairs.jsonl").write_text(self.PAIRS)
+        pairs = real_answers.load(tmp_path / "pairs.jsonl")
+        rows = real_answers.table(pairs, {"substring": real_answers.is_substring}).splitlines()[2:]
+        assert rows == [
+            "| one | 3 (3) | 100.0 [43.8, 100.0] (0, 0) |",
+            "| other | 1 (0) | 0.0 [0.0, 79.3] (1, 0) |",
+            "| **all** | 4 (3) | 75.0 [30.1, 95.4] (1, 0) |",
+        ]
+
+    def test_the_section_says_who_labelled_and_names_the_other_judges(self, tmp_path: Path) -> None:
+        (tmp_path / "pairs.jsonl").write_text(self.PAIRS)
+        section = judging.real_table(tmp_path / "pairs.jsonl")
+        assert "the labels of the sources" in section
+        assert "| source | n (right) | ours | math-verify | substring |" in section
+
+    def test_a_line_that_is_no_pair_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "pairs.jsonl").write_text(self.PAIRS + '{"source": "one", "gold": "2", "final": "2"}\n')
+        with pytest.raises(ValueError, match="line 5: expected source, gold, final and correct"):
+            real_answers.load(tmp_path / "pairs.jsonl")
