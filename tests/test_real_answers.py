@@ -214,3 +214,11 @@ def test_it_is_read(answer: str, gold: str) -> None:
 @pytest.mark.parametrize(("answer", "gold"), [*NO_LETTER, *NOT_THE_BOX, *NO_SENTENCE, *NO_FORMS])
 def test_it_is_refused(answer: str, gold: str) -> None:
     assert not judge_answer(answer, gold).correct, judge_answer(answer, gold)
+
+
+@pytest.mark.parametrize("gold", ["x < 3", "(a < b, c)", "[0, 1)", "x = y = z"])
+@pytest.mark.parametrize(
+    "answer", ["(a < b, c)", "[x < 1, 2) \\cup (3, 4]", "x = (1 < 2, 3)", "a = (b = (c = (1, 2)))"]
+)
+def test_forms_in_forms_come_to_an_end(answer: str, gold: str) -> None:
+    assert judge_answer(answer, gold).reason

@@ -16,6 +16,7 @@ from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decide
 NEAR = 0.05
 """How far an approximation may be from the number in front of it, as a share of it."""
 
+_INEQUALITY = re.compile(r"<|>|\\[lg]e(?![a-z])")
 _LESS = r" ?(?P<{}><|\\le(?![a-z])) ?"
 _BETWEEN = re.compile(
     rf"(?P<low>[^<>=]+?){_LESS.format('first')}(?P<name>\\?[a-zA-Z]+){_LESS.format('second')}(?P<high>[^<>=]+)"
@@ -62,12 +63,12 @@ def _by_named_value(given: Answer, wanted: Answer, judge: Judge) -> Verdict | No
 
 
 def _by_intervals(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
-    if bool(re.search(r"<|>|\\[lg]e(?![a-z])", given.core)) == bool(
-        re.search(r"<|>|\\[lg]e(?![a-z])", wanted.core)
-    ):
+    if bool(_INEQUALITY.search(given.core)) == bool(_INEQUALITY.search(wanted.core)):
         return None
     ours, gold = as_intervals(given.core), as_intervals(wanted.core)
-    return None if ours is None or gold is None else judge.compare(Answer(ours, ours), Answer(gold, gold))
+    if ours is None or gold is None or _INEQUALITY.search(ours + gold):
+        return None
+    return judge.compare(Answer(ours, ours), Answer(gold, gold))
 
 
 def as_intervals(text: str) -> str | None:

@@ -37,6 +37,9 @@ from verl_stepgrpo.judging.reading.quantities import parse_quantity
 MAX_ANSWER_CHARS = 512
 """Longer final answers are judged by their text alone: they are not answers, and parsing them costs."""
 
+MAX_DEPTH = 12
+"""Parts of parts of an answer that are judged: elements of lists, the text behind a letter, the value behind a name."""
+
 
 def judge_answer(answer: str | None, gold: str, *, tolerance: float = 0.0) -> Verdict:
     """Return the verdict on ``answer``, the text of the final-answer section (None where there is none).
@@ -61,6 +64,7 @@ class _Judge:
     """Judges an answer, or a part of one, by the layers."""
 
     tolerance: float = 0.0
+    depth: int = 0
 
     def verdict_on(self, answer: str | None, gold: str) -> Verdict:
         """Return the verdict.
@@ -88,8 +92,11 @@ class _Judge:
 
     def compare(self, given: Answer, wanted: Answer) -> Verdict:
         """Return the verdict on two normalised texts; raises as ``verdict_on``."""
+        if self.depth > MAX_DEPTH:
+            return Verdict(False, True, "text", "parts in parts of parts: not compared", given.core)
+        judge_of_parts = _Judge(self.tolerance, self.depth + 1)
         for layer in LAYERS:
-            verdict = layer(given, wanted, self)
+            verdict = layer(given, wanted, judge_of_parts)
             if verdict is not None:
                 return replace(verdict, text=given.core)
         reason = f"the texts differ: {shown(given.core)}, {shown(wanted.full)}"
