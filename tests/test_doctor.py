@@ -136,6 +136,8 @@ class TestCommand:
     """The faults, planted in a real process."""
 
     def run(self, *arguments: str, **env: str) -> tuple[int, dict[str, dict]]:
+        if "PYTHONPATH" in env:
+            env["PYTHONPATH"] += f"{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
         done = subprocess.run(
             [sys.executable, "-m", "verl_stepgrpo", "doctor", "--json", *arguments],
             capture_output=True,

@@ -30,7 +30,6 @@ from verl_stepgrpo.judging.sections import Kind, Section
 from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, score_response
 from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.traces.files import iter_traces, trace_files
-from verl_stepgrpo.traces.header import SettingsByStep, read_header
 from verl_stepgrpo.traces.rows import TraceRow, judgement_of, parse_row
 
 EXCERPT = 72
@@ -215,6 +214,9 @@ def _at_line(file: Path, line: int) -> TraceRow:
 def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
     if row.response is None or row.ground_truth is None:
         raise DataError(f"{trace}: the row has no response, or no reference answer.")
+    # Needs what `doctor` has to say is broken, and all commands are loaded with it.
+    from verl_stepgrpo.traces.header import SettingsByStep, read_header
+
     steps = SettingsByStep(read_header(trace))
     if not steps.is_known:
         typer.echo(f"{trace} has no header: what is not set here has its default, not the run's.", err=True)
