@@ -15,6 +15,7 @@ import pytest
 from helpers import parquet, rows, trace_row
 
 from verl_stepgrpo import RewardSettings, RunSettings, score_response
+from verl_stepgrpo.judging.key_steps.explain import explain_missed
 from verl_stepgrpo.traces.files import TraceWriter
 from verl_stepgrpo.traces.header import Start
 from verl_stepgrpo.traces.rows import Judgement
@@ -92,8 +93,21 @@ class TestWhatIsShown:
         )
         at = lines.index("Key steps: 1 of 3 found")
         assert lines[at + 1] == "found sum is eight step 1, line 6: 3 + 5 = 8"
-        assert lines[at + 2].startswith("missing two pears")
-        assert lines[at + 3].startswith("missing a pear or an apple")
+        assert lines[at + 2].startswith("missing two pears nothing near: ")
+        assert lines[at + 3].startswith("missing a pear nothing near: ")
+
+    def test_why_a_key_step_was_missed_and_where_it_nearly_stands(self) -> None:
+        denied, key_step = GOOD.replace("We see that", "It is not true that"), ("--key-step", "3 + 5 = 8")
+        (line,) = (one for one in shown(denied, *key_step) if one.startswith("missing"))
+        scored = score_response(denied, "8", ["3 + 5 = 8"])
+        (miss,) = explain_missed(scored.sections, scored.key_steps, threshold=0.8)
+        assert miss is not None
+        assert (miss.rule, line) == ("denied", f"missing 3 + 5 = 8 {miss} (step 1, line 6)")
+        facts = json.loads(run("-", "--ground-truth", 8, *key_step, "--json", stdin=denied).stdout)
+        assert facts["missed"] == [vars(miss)]
+
+    def test_the_authors_rules_say_no_more_of_what_they_miss(self) -> None:
+        assert "missing 3 + 6 = 9" in shown(GOOD, "--key-step", "3 + 6 = 9", "--set", "mode=reference")
 
     def test_key_steps_are_not_paid_without_an_answer(self) -> None:
         lines = shown("### Step 1:\n3 + 5 = 8", "--key-step", "3 + 5 = 8")
@@ -120,7 +134,9 @@ class TestWhereItComesFrom:
             "step",
             "final_answer",
         ]
-        judged = Judgement.from_json({key: facts[key] for key in facts.keys() - {"settings", "sections"}})
+        judged = Judgement.from_json(
+            {key: facts[key] for key in facts.keys() - {"settings", "sections", "missed"}}
+        )
         assert judged.response == GOOD
 
     @pytest.fixture

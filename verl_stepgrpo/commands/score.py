@@ -24,6 +24,7 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import n_rows, raw_rows, row_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.judging.answers.verdict import Verdict
+from verl_stepgrpo.judging.key_steps.explain import Miss, explain_missed
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.sections import Kind, Section
@@ -83,7 +84,7 @@ def score(
         typer.Option("--set", help="A setting of the rewards, as alpha=0.2 [of a trace, its run's]."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object, laid out as a row of a trace, and nothing else.")
+        bool, typer.Option("--json", help="One JSON object, with what a trace has of it, and nothing else.")
     ] = False,
 ) -> None:
     """Score one response, and show what was paid, what was found where, and why the rest was not.
@@ -228,7 +229,7 @@ def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
 
 
 def _facts(asked: Asked, result: ScoredResponse) -> dict[str, Any]:
-    """Return the row of a trace, and beside it the settings and the sections."""
+    """Return what a row of a trace has of a response, and beside it the settings, the sections and what was missed."""
     judgement = judgement_of(
         result,
         asked.settings,
@@ -240,7 +241,9 @@ def _facts(asked: Asked, result: ScoredResponse) -> dict[str, Any]:
         {"kind": one.kind.value, "number": one.number, "start": one.start, "end": one.end}
         for one in result.sections
     ]
-    return judgement.to_json() | {"settings": dataclasses.asdict(asked.settings), "sections": sections}
+    misses = [None if miss is None else vars(miss) for miss in _misses(asked, result)]
+    settings = dataclasses.asdict(asked.settings)
+    return judgement.to_json() | {"settings": settings, "sections": sections, "missed": misses}
 
 
 def _shown(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
@@ -249,7 +252,7 @@ def _shown(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
     yield Text()
     yield from _sections(asked.response, result)
     yield Text()
-    yield from _key_steps(asked.response, result)
+    yield from _key_steps(asked, result)
     yield Text()
     yield from _answers(asked, result)
     yield Text()
@@ -319,7 +322,7 @@ def _useless(section: Section) -> tuple[str, str]:
     return "", ""
 
 
-def _key_steps(response: str, result: ScoredResponse) -> Iterator[Text]:
+def _key_steps(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
     matches = result.key_steps
     if not matches:
         yield Text("Key steps: none", "bold")
@@ -328,19 +331,40 @@ def _key_steps(response: str, result: ScoredResponse) -> Iterator[Text]:
     yield Text(f"Key steps: {found} of {len(matches)} found", "bold")
     names = [_excerpt(match.wordings[0]) for match in matches]
     width = max(map(len, names))
-    for name, match in zip(names, matches, strict=True):
+    for name, match, miss in zip(names, matches, _misses(asked, result), strict=True):
         mark = ("found  ", GOOD) if match.matched else ("missing", BAD)
-        yield Text.assemble("  ", mark, f"  {name:{width}}  ", (_place(response, match, result), QUIET))
+        said = (
+            _place(asked.response, result, match)
+            if match.matched
+            else _why_missed(asked.response, result, miss)
+        )
+        yield Text.assemble("  ", mark, f"  {name:{width}}  ", (said, QUIET))
 
 
-def _place(response: str, match: KeyStepMatch, result: ScoredResponse) -> str:
-    """Say where a key step was found, or what was looked for beside its first wording."""
+def _misses(asked: Asked, result: ScoredResponse) -> Sequence[Miss | None]:
+    """Return why each key step was missed; None where it was not, or where the authors' rules say no more."""
+    if asked.settings.mode == "reference":
+        return [None] * len(result.key_steps)
+    return explain_missed(result.sections, result.key_steps, threshold=asked.settings.match_threshold)
+
+
+def _place(response: str, result: ScoredResponse, match: KeyStepMatch | Miss) -> str:
+    """Say where a key step was found, or nearly."""
     if match.start is None or match.end is None:
-        return "".join(f"or {_excerpt(wording)}  " for wording in match.wordings[1:])
+        return ""
     step = "" if match.step is None else f"step {result.steps[match.step].number}, "
-    stretch = _excerpt(response[match.start : match.end])
+    said = f"{step}line {_line(response, match.start)}"
+    if isinstance(match, Miss):
+        return said
     alike = "" if match.similarity == 1 else f", {match.similarity:.0%} alike"
-    return f"{step}line {_line(response, match.start)}: {stretch}{alike}"
+    return f"{said}: {_excerpt(response[match.start : match.end])}{alike}"
+
+
+def _why_missed(response: str, result: ScoredResponse, miss: Miss | None) -> str:
+    if miss is None:
+        return ""
+    place = _place(response, result, miss)
+    return _visible(str(miss)) + (f" ({place})" if place else "")
 
 
 def _answers(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
