@@ -58,6 +58,9 @@ _REASON = re.compile(
 """How a reason opens behind a letter without a mark; what it says of other letters leaves nothing open."""
 
 _LISTS_LETTERS = re.compile(r"(?:both|neither|either|all|none|only|statements?|options?|choices?)\b")
+_NAMES_A_THING = re.compile(r"(?:^|\W)[A-Z][a-z]+ $")
+"""What makes of a letter behind it a name, as in "Project A: 3 years"."""
+
 _CONFIRMED = re.compile(
     r"(?: ?(?:\(?[a-j]\)?|(?:option|choice|answer)))? ?(?:is|as|would be|seems|是)"
     r"(?: ?(?:the|my|最|most|probably))* ?(?:only|correct|right|best|answer|true|option|choice|正确|答案|likely)",
@@ -104,6 +107,8 @@ def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     gold = read_choice(wanted.core) if MARKED_CHOICE.match(wanted.core) else None
     if gold is None:
         return _by_several_choices(given, wanted) or _by_text_of_choice(given, wanted, judge)
+    if gold.text and compact(given.full) == compact(gold.text):
+        return decided(True, "choice", "the same text, without the letter")
     choice = read_choice(given.full) or read_choice(given.core)
     if gold.text and (choice is None or (not choice.mark and choice.letter != gold.letter)):
         # "f has an extremum" begins with a word rather than with a choice.
@@ -111,8 +116,12 @@ def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         if text.correct:
             return text
     choice = choice or _choice_behind(given.core) or _choice_in_prose(given)
-    if choice is None:
-        return _by_text_alone(given, gold, judge) if gold.text else None
+    if choice is not None:
+        return _by_letter(choice, gold, given, judge)
+    return _by_text_alone(given, gold, judge) if gold.text else None
+
+
+def _by_letter(choice: Choice, gold: Choice, given: Answer, judge: Judge) -> Verdict:
     if choice.letter != gold.letter:
         return decided(False, "choice", f"the letters differ: {choice.letter}, {gold.letter}")
     if gold.text and choice.text and compact(choice.text) == compact(gold.text):
@@ -123,9 +132,8 @@ def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         return decided(True, "choice", f"the letters agree: {choice.letter}")
     if _says(choice, gold.text, judge):
         return decided(True, "choice", f"letter and text agree: {choice.letter}")
-    return decided(
-        False, "choice", f"the letters agree, the texts differ: {shown(choice.text)}, {shown(gold.text)}"
-    )
+    reason = f"the letters agree, the texts differ: {shown(choice.text)}, {shown(gold.text)}"
+    return decided(False, "choice", reason)
 
 
 def read_choice(text: str) -> Choice | None:
@@ -164,8 +172,6 @@ def _without_brackets(text: str) -> str:
 
 
 def _by_text_alone(given: Answer, gold: Choice, judge: Judge) -> Verdict:
-    if compact(given.full) == compact(gold.text):
-        return decided(True, "choice", "the same text, without the letter")
     if len(gold.text) == 1 and gold.text.isalpha():  # a letter that is another one's text
         return decided(False, "choice", f"the texts differ: {shown(given.core)}, {gold.text}")
     verdict = judge.compare(given, Answer(gold.text, gold.text))
@@ -187,7 +193,10 @@ def _takes_back(choice: Choice, gold: str) -> bool:
     )
     others = "".join(letter for letter in "ABCDEFGHIJ" if letter != choice.letter)
     begins = "" if choice.mark in (".", "()") else r"(?!^)"
-    return bool(re.search(rf"{begins}(?:^|[\s,;/])" + mark.format(f"[{others}]"), text))
+    return any(
+        not _NAMES_A_THING.search(text[: match.start() + 1])
+        for match in re.finditer(rf"{begins}(?:^|[\s,;/])" + mark.format(f"[{others}]"), text)
+    )
 
 
 def _says(choice: Choice, gold: str, judge: Judge) -> bool:

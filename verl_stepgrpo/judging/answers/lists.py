@@ -163,6 +163,8 @@ def elements(text: str) -> Elements:
 
 
 def _split(text: str, separators: tuple[str, ...]) -> list[str]:
+    if not any(separator in text for separator in separators):
+        return [text.strip()] if text.strip() else []
     items, start, i = [], 0, 0
     depths = _depths(text)
     while i < len(text):

@@ -34,50 +34,56 @@ _CHARACTERS = str.maketrans({
 })  # fmt: skip
 _DOLLAR = "\ue000"
 """Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
+# A row is looked for where its sign stands, which is cheaper than to search.
 _TEX_SPELLINGS = (
-    (re.compile(r"\\\\(?=(?:[dt]?frac|sqrt|text|pi)(?![a-zA-Z]))"), r"\\"),
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\frac ?(\d) ?(\d)"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\\frac ?(\d) ?(?=\{)"), r"\\frac{\1}"),
-    (re.compile(r"(\\frac ?\{[^{}]*\}) ?(\d)"), r"\1{\2}"),
-    (re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr|Bigl?|Bigr)(?![a-zA-Z])"), ""),
-    (re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
-    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
-    (re.compile(r"\\(?:leq|leqslant)(?![a-zA-Z])"), r"\\le"),
-    (re.compile(r"\\(?:geq|geqslant)(?![a-zA-Z])"), r"\\ge"),
-    (re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
-    (re.compile(r"\\(?:varnothing|O)(?![a-zA-Z])"), r"\\emptyset "),
-    (re.compile(r"\\(?:lt|gt)(?![a-zA-Z])"), lambda m: "<" if m.group() == r"\lt" else ">"),
-    (re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree|\\circ(?![a-zA-Z])|º"), "°"),
-    (re.compile(r"\\(?:to|rightarrow|longrightarrow)(?![a-zA-Z])"), "->"),
-    (re.compile(r"\\[lr]angle(?![a-zA-Z])"), lambda m: "(" if m.group() == r"\langle" else ")"),
-    (re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
-    (re.compile(r"!="), r"\\ne "),
-    (re.compile(r"=="), "="),
-    (re.compile(r"<="), r"\\le "),
-    (re.compile(r">="), r"\\ge "),
-    (re.compile(r"(?<=\d) ?\\Omega(?![a-zA-Z])"), " Ω"),
-    (re.compile(r"^\s*\](.*,.*)([\[\]])\s*$"), lambda m: f"({m[1]}{')' if m[2] == '[' else ']'}"),
-    (re.compile(r"^\s*\[([^\[\]()]*,[^\[\]()]*)\[\s*$"), r"[\1)"),
-    (re.compile(r"^\s*(?:\[([A-Za-z])\]|\(([K-Zk-z])\))\s*$"), r"\1\2"),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"(?<=[\w)\]]) & (?=[\w(\[])(?!.*\\end)"), " and "),
-    (re.compile(r"(?<=\d),?\\[,!;:] ?(?=\d{3})"), ","),
-    (re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|(?<!\\)\\[,;:! ]|~"), " "),
-    (re.compile(r"\\[()\[\]]"), " "),
-    (re.compile(r"\*\*(?=-?[\w({])(?<=[\w)}]\*\*)"), "^"),
-    (re.compile(r"\b(?:sqrt|√) ?\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"√ ?(?=\{)"), r"\\sqrt"),
-    (re.compile(r"√ ?\(([^()]*)\)"), r"\\sqrt{\1}"),
-    (re.compile(r"(?:√|\\sqrt) ?(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
-    (re.compile(r"∛ ?\(?(\d+|[a-zA-Z])\)?"), r"\\sqrt[3]{\1}"),
-    (re.compile(r"\^ ?(-?\d+)"), r"^{\1}"),
-    (re.compile(r"_ ?(\d+|[a-zA-Z])(?![a-zA-Z\d])"), r"_{\1}"),
-    (re.compile(r"\^ ?\(([^()]{1,20})\)"), r"^{\1}"),
-    (re.compile(r"\^ ?\{ ?(\w) ?\}"), r"^{\1}"),
-    (re.compile(r"(?<![\\\w])pi(?![a-zA-Z])"), r"\\pi "),
-    (re.compile(r"(?<![\\a-zA-Z])(ln|log|sin|cos|tan)(?=[\d(\\^_]| [\d(\\a-zA-Z])(?! [a-z]{2})"), r"\\\1"),
-    (re.compile(r"(?<![\\\w])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
+    ("\\", re.compile(r"\\\\(?=(?:[dt]?frac|sqrt|text|pi)(?![a-zA-Z]))"), r"\\"),
+    ("\\", re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    ("\\", re.compile(r"\\frac ?(\d) ?(\d)"), r"\\frac{\1}{\2}"),
+    ("\\", re.compile(r"\\frac ?(\d) ?(?=\{)"), r"\\frac{\1}"),
+    ("\\", re.compile(r"(\\frac ?\{[^{}]*\}) ?(\d)"), r"\1{\2}"),
+    ("\\", re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr|Bigl?|Bigr)(?![a-zA-Z])"), ""),
+    ("\\", re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
+    ("\\", re.compile(r"\\div(?![a-zA-Z])"), "/"),
+    ("\\", re.compile(r"\\(?:leq|leqslant)(?![a-zA-Z])"), r"\\le"),
+    ("\\", re.compile(r"\\(?:geq|geqslant)(?![a-zA-Z])"), r"\\ge"),
+    ("\\", re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
+    ("\\", re.compile(r"\\(?:varnothing|O)(?![a-zA-Z])"), r"\\emptyset "),
+    ("\\", re.compile(r"\\(?:lt|gt)(?![a-zA-Z])"), lambda m: "<" if m.group() == r"\lt" else ">"),
+    ("\\", re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree|\\circ(?![a-zA-Z])"), "°"),
+    ("\\", re.compile(r"\\(?:to|rightarrow|longrightarrow)(?![a-zA-Z])"), "->"),
+    ("\\", re.compile(r"\\[lr]angle(?![a-zA-Z])"), lambda m: "(" if m.group() == r"\langle" else ")"),
+    ("matrix", re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
+    ("!=", re.compile(r"!="), r"\\ne "),
+    ("==", re.compile(r"=="), "="),
+    ("<=", re.compile(r"<="), r"\\le "),
+    (">=", re.compile(r">="), r"\\ge "),
+    ("\\", re.compile(r"(?<=\d) ?\\Omega(?![a-zA-Z])"), " Ω"),
+    ("]", re.compile(r"^\s*\](.*,.*)([\[\]])\s*$"), lambda m: f"({m[1]}{')' if m[2] == '[' else ']'}"),
+    ("[", re.compile(r"^\s*\[([^\[\]()]*,[^\[\]()]*)\[\s*$"), r"[\1)"),
+    ("", re.compile(r"^\s*(?:\[([A-Za-z])\]|\(([K-Zk-z])\))\s*$"), r"\1\2"),
+    ("{,}", re.compile(r"\{,\}"), ","),
+    (" & ", re.compile(r"(?<=[\w)\]]) & (?=[\w(\[])(?!.*\\end)"), " and "),
+    ("\\", re.compile(r"(?<=\d),?\\[,!;:] ?(?=\d{3})"), ","),
+    ("\\", re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|(?<!\\)\\[,;:! ]"), " "),
+    ("~", re.compile("~"), " "),
+    ("\\", re.compile(r"\\[()\[\]]"), " "),
+    ("**", re.compile(r"\*\*(?=-?[\w({])(?<=[\w)}]\*\*)"), "^"),
+    ("(", re.compile(r"\b(?:sqrt|√) ?\(([^()]*)\)"), r"\\sqrt{\1}"),
+    ("√", re.compile(r"√ ?(?=\{)"), r"\\sqrt"),
+    ("√", re.compile(r"√ ?\(([^()]*)\)"), r"\\sqrt{\1}"),
+    ("", re.compile(r"(?:√|\\sqrt) ?(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
+    ("∛", re.compile(r"∛ ?\(?(\d+|[a-zA-Z])\)?"), r"\\sqrt[3]{\1}"),
+    ("^", re.compile(r"\^ ?(-?\d+)"), r"^{\1}"),
+    ("_", re.compile(r"_ ?(\d+|[a-zA-Z])(?![a-zA-Z\d])"), r"_{\1}"),
+    ("^", re.compile(r"\^ ?\(([^()]{1,20})\)"), r"^{\1}"),
+    ("^", re.compile(r"\^ ?\{ ?(\w) ?\}"), r"^{\1}"),
+    ("pi", re.compile(r"(?<![\\\w])pi(?![a-zA-Z])"), r"\\pi "),
+    (
+        "",
+        re.compile(r"(?<![\\a-zA-Z])(ln|log|sin|cos|tan)(?=[\d(\\^_]| [\d(\\a-zA-Z])(?! [a-z]{2})"),
+        r"\\\1",
+    ),
+    ("", re.compile(r"(?<![\\\w])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
 )
 _WRAPPER = re.compile(
     r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf"
@@ -91,6 +97,7 @@ _BEFORE_BOX = re.compile(
 """What stands before a box that is what a sentence states; then the words before it describe the question."""
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?(?:answer|s|think|eos|pad|box)>", re.IGNORECASE)
+_BLANKS = re.compile(r"[^\S\n]+")
 _BULLET = re.compile(r"^\s*(?:[-•] (?=[^\W\d]{2}|\*\*)|\* )")
 _PLAIN_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])((?:(?!\*\*).)+?)(?<=[^\s*])\*\*(?![\w({*])", re.DOTALL)
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
@@ -101,8 +108,9 @@ LEAD = re.compile(
     r"|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)|definitely|certainly|clearly|surely"
     r"|absolutely|no doubt"
     r"|without (?:a )?doubt)\b[,:]? *)*"
-    r"(?:it's\b *)?(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
-    r"(?:(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be"
+    r"(?:it's\b *)?(?:the\b *)?"
+    r"(?:(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
+    r"(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be"
     r"|will be|=|:|-)+[: ]*"
     r"(?=\S)|answer (?=[-+.\d\\$]))?(?:point (?=\())?",
     re.IGNORECASE,
@@ -128,21 +136,26 @@ def normalise(text: str) -> str:
     text = _BULLET.sub("", _SPECIAL_TOKEN.sub(" ", text[:MAX_CHARS]))
     # Before signs of multiplication become asterisks.
     text = _unboxed(_plain_characters(_PLAIN_BOLD.sub(r"\1", text) if "**" in text else text))
-    for _ in range(3):  # wrappers in wrappers
+    for _ in range(3 if "\\" in text else 0):  # wrappers in wrappers
         text = _WRAPPER.sub(_unwrapped, text)
-    text = _without_delimiters(text)
-    for pattern, spelling in _TEX_SPELLINGS:
-        text = pattern.sub(spelling, text)
+    text = _without_delimiters(text) if "$" in text else text
+    for sign, pattern, spelling in _TEX_SPELLINGS:
+        if sign in text:
+            text = pattern.sub(spelling, text)
     text = text.replace("\\%", "%").replace("`", "")
-    text = _BOLD.sub(r"\2", _BOLD.sub(r"\2", text))
-    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in text.splitlines())
+    if "*" in text or "_" in text:
+        text = _BOLD.sub(r"\2", _BOLD.sub(r"\2", text))
+    lines = (_BLANKS.sub(" ", line).strip() for line in text.splitlines())
     text = "\n".join(line for line in lines if line)
-    return strip(LEAD.sub("", strip(text), count=1)) or strip(text)
+    text = strip(text)
+    for _ in range(2):  # "The answer is the blue one"
+        text = strip(LEAD.sub("", text, count=1)) or text
+    return text
 
 
 def _unboxed(text: str) -> str:
     """Return what the boxes of ``text`` hold, where they are all one answer or a list; else ``text``."""
-    boxes = list(_BOXED.finditer(text))
+    boxes = list(_BOXED.finditer(text)) if "\\boxed" in text else []
     if not boxes:
         return text
     before, behind = text[: boxes[0].start()], text[boxes[-1].end() :]
@@ -161,6 +174,7 @@ def _unwrapped(wrapper: re.Match[str]) -> str:
     return space + wrapper[1]
 
 
+@functools.lru_cache(maxsize=4096)
 def compact(text: str) -> str:
     """Return normalised ``text`` for comparison as text: case folded, without articles and free spaces."""
     text = re.sub(r"\b(?:a|an|the)\s(?=\w\w)", "", text.casefold())
@@ -179,6 +193,8 @@ def strip(text: str) -> str:
 
 
 def _plain_characters(text: str) -> str:
+    if text.isascii():
+        return text
     text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
     text = re.sub(r"[₀-₉]+", lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
     text = text.replace("º", "°")
