@@ -202,3 +202,12 @@ class TestCommand:
         )
         assert done.returncode == 2
         assert "there is no Ray cluster" in done.stderr
+
+
+def test_every_module_of_verls_that_is_wrapped_is_looked_at() -> None:
+    from verl_stepgrpo.bridge.extensions import _EXTENSIONS
+    from verl_stepgrpo.doctor.probe import HOOKS
+
+    # These register something with verl or Hydra, which has lines of its own.
+    registering = {"verl.trainer.ppo.core_algos", "verl.experimental.reward_loop.reward_manager"}
+    assert set(HOOKS) == {name for name in _EXTENSIONS if name.startswith("verl.")} - registering

@@ -34,8 +34,10 @@ DISTRIBUTIONS = (
 HOOKS = {
     "verl.utils.config": ("", "validate_config"),
     "verl.trainer.ppo.v1.trainer_base": ("PPOTrainer", "_compute_advantage"),
+    "verl.experimental.agent_loop.agent_loop": ("AgentLoopWorker", "_compute_score"),
+    "verl.models.transformers.qwen2_vl": ("", "_get_input_embeds"),
 }
-"""What is wrapped in verl: by module the class, if any, and the name."""
+"""What is wrapped in verl: by module the class, if any, and the name, one of each module."""
 
 
 def probe() -> dict[str, Any]:
