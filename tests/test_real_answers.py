@@ -33,6 +33,9 @@ LETTER_WITH_TEXT = [
     ("所以答案为:D", "D"),
     ("所以，选项 (A) 2.4 是正确答案。", "(A) 2.4"),
     ("所以，∠A的度数为27°，选项为(C)。", "(C) 27°"),
+    ("No (B)", "B"),
+    ("选择C", "C"),
+    ("The correct option is C, 5.", "(C) 5"),
     ("The organism is the lizard. (C)", "(C) lizard"),
     ("The ports are in the (B) lower half of the mould.", "(B) lower half"),
     ("The smallest group is (E) 0-5.", "(E) 0-5"),
@@ -62,6 +65,8 @@ NO_LETTER = [
     ("(-1,2)", "(B) $(-1,2]$"),
     ("(u, v) = (1, 0)", "(A) (u, v) = (0, 0)"),
     ("Picture B. (B)", "(D) (b)"),
+    ("不是 (B)", "B"),
+    ("(B) 是错误的", "B"),
 ]
 SPELLINGS = [
     ("2√2", "2√{2}"),
@@ -107,6 +112,14 @@ SENTENCES = [
     ("If we share 36 eggs among 4 children, each gets 36/4 = 9", "9"),
     ("Ann drank 20 cups and now 4 less, or 20-4=16 cups.", "16"),
     ("20 / 3 = 6.67 dollars each", "6.67"),
+    ("We are left with 7 objects.", "7"),
+    ("The value of the function at x = 2 is 3.", "3"),
+    ("The maximum is at x = 3.", "3"),
+    ("So the probability is 3/10 or 0.3.", "0.3"),
+    ("A box costs $1.25 and she needs 12 boxes so that's 1.25*12 = $15", "15"),
+    ("He made $800 a week because he worked, so he made $800*4 = $3200 in the month.", "3200"),
+    ("It is cleaned 8*3 = 24 times per day.", "24"),
+    ("She will need 24/12 = 2 dozen eggs", "2"),
 ]
 NO_SENTENCE = [
     ("Nobody says the area is 24.", "24"),
@@ -122,6 +135,7 @@ NO_SENTENCE = [
     ("12 = 12, 20 = 20", "20"),
     ("She has 3 red ones and 4 blue ones.", "3"),
     ("2 * y = 3", "3"),
+    ("The probability is 3/10 or 0.4.", "0.3"),
 ]
 FORMS = [
     ("(0, 0)", "(u1, u2) = (0, 0)"),

@@ -39,7 +39,7 @@ _ANOTHER = re.compile(
 """How the text behind a letter without a mark, "B ...", names another choice or takes this one back."""
 
 _TAKEN_BACK = re.compile(
-    r"^(?:is|was|does|did|can|could|would|will)(?: ?not|n't)(?: be)?(?: (?:it|right|correct|true|fit|work"
+    r"^是?(?:错|不)|^(?:is|was|does|did|can|could|would|will)(?: ?not|n't)(?: be)?(?: (?:it|right|correct|true|fit|work"
     r"|valid|possible|the answer))?\W*$|^(?:is|was) (?:wrong|incorrect|false|rejected)\b"
     r"|^\W{0,2}(?:(?:probably |clearly )?(?:wrong|incorrect|rejected|eliminated|excluded))\W*$|^\.\."
     r"|^(?:[,;/&-]|and|or|nor|but|to|maybe)(?: ?(?:also|maybe|not|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
@@ -75,7 +75,7 @@ _EXPLAINED = re.compile(
 _IN_PROSE = re.compile(
     r"\((?P<inside>[A-J])\)"
     rf"|{_NAMED}(?: is| 是)? ?[:：]? ?[\"']?(?P<named>[A-J])(?![\w'+-])"
-    r"|(?:选项?|答案)(?:应该|应)?[是为]?[:：]? ?(?P<chinese>[A-J])(?![A-Za-z])"
+    r"|(?:选[项择]?|答案)(?:应该|应)?[是为]?[:：]? ?(?P<chinese>[A-J])(?![A-Za-z])"
     rf"|{_NAMED}\b[^.?!\n]{{0,200}}?(?: (?:is|are|would be|should be)"
     rf"|:) [\"']?(?P<said>[A-J])(?=[\"',.;:]|$| (?:because|since))"
 )
@@ -156,7 +156,7 @@ def read_choice(text: str) -> Choice | None:
         return Choice((match["bare"] or marked or "").upper(), "")
     text_behind = match["text"].replace('"', "")
     behind = normalise(_without_brackets(re.sub(r"^[ :,.]+(?=\D)|^[ :,]+", "", text_behind)))
-    if not marked and len(behind) < 2:
+    if not marked and len(behind) < 2 and not (behind.isdigit() and "-" not in text):
         return None  # "a - b" is a difference
     letter = marked or match["bare"] or match["dash"] or match["a"] or match["upper"] or match["i"]
     mark = "()" if match["inside"] else (match["mark"] or "")
@@ -253,7 +253,9 @@ def _choice_behind(text: str) -> Choice | None:
         text,
         re.DOTALL | re.IGNORECASE,
     )
-    if not match or DENIALS.search(match["text"]) or re.search(r"\([a-j]\)|\bor\W*$", match["text"], re.I):
+    if not match or (match["text"] not in ("No", "no", "False", "false") and DENIALS.search(match["text"])):
+        return None
+    if re.search(r"\([a-j]\)|\bor\W*$|[不非错]", match["text"], re.IGNORECASE):
         return None
     text = normalise(match["text"])
     return Choice(

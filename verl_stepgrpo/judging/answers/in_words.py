@@ -9,7 +9,7 @@ import re
 
 from verl_stepgrpo.judging.answers.doubts import DENIALS, HEDGE
 from verl_stepgrpo.judging.answers.lists import Elements, elements
-from verl_stepgrpo.judging.answers.numbers import quantity_in_prose
+from verl_stepgrpo.judging.answers.numbers import quantity_in_prose, quantity_of
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 from verl_stepgrpo.judging.reading.words import SPELLINGS
@@ -66,6 +66,8 @@ def by_hedge(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         and parse_quantity(wanted.core)
     ):
         return None
+    if hedge.group() == "or" and quantity_of(given.core) is not None:
+        return None  # "1/2 or 0.5"
     if hedge.group() == "or" and _is_set_of_values(elements(wanted.folded)):
         return None
     if _first_word(wanted.folded) in _OPPOSITES and hedge.group() not in (

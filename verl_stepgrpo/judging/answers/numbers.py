@@ -91,16 +91,16 @@ def _is_near(one: Fraction, other: Fraction, tolerance: float) -> bool:
 
 
 def quantity_of(text: str) -> Quantity | None:
-    """Return the quantity that an answer is: alone, behind a name and "=", or restated in parentheses."""
+    """Return the quantity that an answer is: alone, behind a name and "=", or said twice: "1/2 (0.5)", "1/2 or 0.5"."""
     name, equals, value = text.rpartition("=")
     if equals and NAME.fullmatch(name.strip().casefold()):
         text = value.strip()
     text = _APPROXIMATELY.sub("", text)
     if text[:1] == "(" and text[-1:] == ")":
         text = text[1:-1]
-    restated = re.fullmatch(r"(.*\S) ?\(([^()]*)\)", text)
+    restated = re.fullmatch(r"(.*\S) ?\(([^()]*)\)|(.+) or (.+)", text)
     if restated:
-        first, second = parse_quantity(restated[1]), parse_quantity(restated[2])
+        first, second = (parse_quantity(part) for part in restated.groups() if part is not None)
         if first is not None and second is not None:
             return first if first.plain == second.plain else None
     return parse_quantity(text)

@@ -38,7 +38,7 @@ _STATING = (
     "make makes made give gives gave contain contains show shows weigh weighs measure measures sell sells sold pay "
     "pays paid left remain remains receive receives spend spends spent require requires use uses buy buys bought read "
     "reads travel travels become becomes eat eats ate save saves cover covers hold holds last lasts walk walks drive "
-    "drives run runs score scores yield yields"
+    "drives run runs leave leaves see count find score scores yield yields"
 ).split()
 _MEASURES = (
     "total sum average mean length area volume distance height width speed cost price perimeter radius angle "
@@ -73,7 +73,7 @@ _ADVERBS = (
     r"|in total|found to be)\b)*"
 )
 _STATED_FIRMLY = re.compile(
-    rf"(?:\b(?:{'|'.join(_STATING)}|(?:equal|comes?|amounts?|adds? up) to|(?<!not )[^\W\d_]+ed)"
+    rf"(?:\b(?:{'|'.join(_STATING)}|(?:equal|comes?|amounts?|adds? up) to|left with|(?<!not )[^\W\d_]+ed)"
     rf"|\ba total of|:){_ADVERBS}[ :]*$",
     re.IGNORECASE,
 )
@@ -84,6 +84,9 @@ _OPENS = re.compile(
 _IN_RELATIVE_CLAUSE = re.compile(
     r"\b(?:that|which|who|whose|where)(?: \w+){1,2}(?: [a-z]+){0,3} *$", re.IGNORECASE
 )
+_AT_A_VALUE = re.compile(r"\b(?:at|when|where|for|if) \$?[a-zA-Z] ?= ?-?[\d.]*\d\b(?![\d.]*[^\w\s,.])")
+"""Where something is said of a function; "at x = 3." at the end says where."""
+
 _THING = re.compile(r" (?:of (?:the |all |all the )?)?([a-z]{3,})(?:'s)? +(?!and\b|or\b)[^\W\d_]")
 _TAKES_AWAY = re.compile(
     r" ?(?:more|less|fewer|times|dozens?|hundreds?|thousands?|millions?|billions?|crore|lakh|out of"
@@ -95,7 +98,8 @@ _TAKES_AWAY = re.compile(
     re.IGNORECASE,
 )
 _TAKES_RESULT_ON = re.compile(
-    r"[^\w\s.,;:/$€)'-]|-\d|\.\.| ?(?:times(?!\W*$)|dozens?|hundreds?|thousands?|or|squared|cubed"
+    r"[^\w\s.,;:/$€)'\"-]|-\d|\.\.| ?(?:times(?!\W*$| (?:a|per|in|each|every|more)\b)|hundreds?"
+    r"|thousands?|or|squared|cubed"
     r"|[-+*/] ?[\d(]|x \d)(?!\w)",
     re.IGNORECASE,
 )
@@ -155,6 +159,7 @@ def stated_quantity(text: str) -> Quantity | None:
     """
     if len(text) > MAX_PROSE_CHARS or not text.isprintable():
         return None
+    text = _AT_A_VALUE.sub("there", text) if "=" in text else text
     return _result(text) if "=" in text else find_quantity(text) or _stated(text)
 
 

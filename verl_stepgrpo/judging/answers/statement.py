@@ -13,7 +13,8 @@ from verl_stepgrpo.judging.answers.normalise import LEAD, strip
 
 _EXPLANATION = re.compile(
     r"(?<=[\w)}\]%°*])(?<!\band)[,;:.]? \(?"
-    r"(?:because|since|as (?:the|it|there|a|an|we)|due to|given that|so that|for which|which)\b.*"
+    r"(?:because|since|as (?:the|it|there|a|an|we)|due to|given that|so that(?!')|for which|which)\b"
+    r"(?:(?!, (?:so|thus|hence|therefore)\b).)*"
     r"|(?<=[\w)}\]%°]), (?:not|rather than) (?!correct|right|sure|true|the answer|possible|quite).*",
     re.IGNORECASE | re.DOTALL,
 )
