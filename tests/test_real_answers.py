@@ -135,6 +135,7 @@ NO_SENTENCE = [
     ("12 = 12, 20 = 20", "20"),
     ("She has 3 red ones and 4 blue ones.", "3"),
     ("2 * y = 3", "3"),
+    ("a=7, b=5, c=3", "3"),
     ("The probability is 3/10 or 0.4.", "0.3"),
 ]
 FORMS = [
@@ -161,6 +162,9 @@ FORMS = [
     ("2:4:6", "1:2:3"),
     ("16 cm × 24 cm", "24 cm × 16 cm"),
     ("0.4166666666666667", "5/12"),
+    ("2.8284271247461903", r"2\sqrt{2}"),
+    ("1.0471975511965976", r"\frac{\pi}{3}"),
+    (r"\frac{m\hbar}{2}", r"\frac{\hbar m}{2}"),
     ("28 pct", "28%"),
     ("5$", "5"),
     (r"12\textnormal{ miles}", "12 miles"),
@@ -215,6 +219,8 @@ NO_FORMS = [
     ("a ray in the open first quadrant", "the open first quadrant"),
     ("3 : 4", "3:2"),
     ("0.42", "5/12"),
+    ("2.83", r"2\sqrt{2}"),
+    ("2.8284271247461913", r"2\sqrt{3}"),
     ("x+1 \\approx 4", "x+1"),
     (r"3 \approx 9", "9"),
 ]

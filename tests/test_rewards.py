@@ -276,5 +276,8 @@ def test_a_decimal_may_be_off_by_the_tolerance_and_nothing_else_may() -> None:
 
     assert [acc("0.33", "1/3", tolerance) for tolerance in (0.0, 0.005, 0.02)] == [0.0, 0.0, 1.0]
     assert [acc("3.1 m", "3.14 m", tolerance) for tolerance in (0.0, 0.02)] == [0.0, 1.0]
+    assert [acc("2.83", "2\\sqrt{2}", tolerance) for tolerance in (0.0, 0.02)] == [0.0, 1.0]
+    assert [acc("\\frac{3\\pi}{2}", "4.71", tolerance) for tolerance in (0.0, 0.02)] == [0.0, 1.0]
     assert acc("314", "315", 0.02) == 0.0
+    assert acc("0.5", "x", 0.5) == 0.0
     assert acc("3.1 m", "3.14 kg", 0.02) == 0.0

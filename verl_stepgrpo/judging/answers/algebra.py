@@ -35,7 +35,10 @@ MAX_DEPTH = 20
 _TOKEN = re.compile(
     r"\\[a-zA-Z]+|\d{1,24}(?:\.\d{1,24})?|[a-zA-Z](?:_\{\w{1,8}\}|_\w)?|[-+*/^(){}\[\]]|(\s+)|(.)", re.DOTALL
 )
-_NAMES = frozenset("alpha beta gamma delta theta lambda mu phi omega rho sigma tau pi".split())
+_NAMES = frozenset(
+    "alpha beta gamma delta epsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi chi psi omega "
+    "hbar ell pi".split()
+)
 _CALLED = frozenset("fghFGHPp")
 """Letters that are more often a function than a factor before a parenthesis."""
 

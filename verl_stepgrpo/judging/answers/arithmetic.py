@@ -1,16 +1,23 @@
 """Read and evaluate the arithmetic in a sentence: "50 friends + 70 friends" is 120.
 
-Pure: no I/O. Not covered: powers, functions, anything with a variable; they have no value here.
+Pure: no I/O. Not covered: functions, and anything with a variable; they have no value here.
 """
 
 from __future__ import annotations
 
 import ast
+import math
+import operator
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 MAX_CHARS = 160
 """Longer expressions have no value here."""
+
+MAX_NESTED = 4
+"""Fractions and roots in each other."""
 
 MAX_WORDS = 4
 """Words behind a number that may name what is counted, as in "75 years old"."""
@@ -82,17 +89,50 @@ def _evaluated(node: ast.expr) -> Fraction:
             return Fraction(repr(number))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return -_evaluated(operand)
-        case ast.BinOp(left=left, op=op, right=right):
-            one, other = _evaluated(left), _evaluated(right)
-            match op:
-                case ast.Add():
-                    return one + other
-                case ast.Sub():
-                    return one - other
-                case ast.Mult():
-                    return one * other
-                case ast.Div():
-                    return one / other
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+            return Fraction(_OPERATIONS[type(op)](_evaluated(left), _evaluated(right)))
+    raise ValueError("no arithmetic of plain numbers")
+
+
+_OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def approximately(tex: str) -> float | None:
+    r"""Return about what a TeX expression of numbers, ``\pi`` and square roots is worth, or None."""
+    if len(tex) > MAX_CHARS:
+        return None
+    text = re.sub(r"\^ ?\{ ?(-?\d{1,2}) ?\}|\^ ?(\d)", r"**(\1\2)", re.sub(r"\\pi ?", f"({math.pi!r})", tex))
+    for _ in range(MAX_NESTED):
+        text = re.sub(r"\\frac ?\{([^{}]*)\} ?\{([^{}]*)\}", r"((\1)/(\2))", text)
+        text = re.sub(r"\\sqrt ?\{([^{}]*)\}", r"((\1)**(0.5))", text)
+    text = re.sub(r"(?<=[\d)]) ?(?=\()|(?<=\)) ?(?=\d)", "*", text).strip()
+    if not re.fullmatch(r"[\d.+*/() -]+", text):
+        return None
+    try:
+        found = _about(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ArithmeticError, ValueError, RecursionError, MemoryError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _about(node: ast.expr) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return float(number)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_about(operand)
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            base, power = _about(left), _about(right)
+            if base < 0 and not power.is_integer():
+                raise ValueError("no real value")
+            return math.pow(base, power)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATIONS:
+            return float(_OPERATIONS[type(op)](_about(left), _about(right)))
     raise ValueError("no arithmetic of plain numbers")
 
 

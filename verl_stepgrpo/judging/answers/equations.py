@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from verl_stepgrpo.judging.answers import algebra, symbolic
-from verl_stepgrpo.judging.answers.numbers import NAME, compare_quantities
+from verl_stepgrpo.judging.answers.numbers import NAME, by_decimal, compare_quantities
 from verl_stepgrpo.judging.answers.symbolic import Equality
 from verl_stepgrpo.judging.answers.verdict import (
     Answer,
@@ -30,7 +30,8 @@ _PRODUCT = re.compile(r"[a-z](?: ?[a-z]){0,3}")
 RELATION = re.compile(r"<|>|\\le(?![a-z])|\\ge(?![a-z])|\\ne(?![a-z])|\\in(?![a-z])")
 _READ_COMMANDS = frozenset(
     "frac sqrt pi infty cup cap in le ge ne pm sin cos tan cot sec csc log ln exp arcsin arccos arctan binom theta "
-    "alpha beta gamma delta lambda mu phi omega rho sigma tau epsilon emptyset mathbb begin end cdot triangle "
+    "alpha beta gamma delta lambda mu phi omega rho sigma tau epsilon eta kappa nu xi "
+    "psi chi zeta hbar ell emptyset mathbb begin end cdot triangle "
     "angle".split()
 )
 """TeX commands that math-verify reads as what they are; of a text with another one it may read a part only."""
@@ -72,6 +73,9 @@ def by_symbols(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         )
     if not all(is_finite_work(side) for side in sides):
         return replace(decided(False, "symbolic", "too much work to evaluate"), unparseable=True)
+    near = by_decimal(*sides, judge.tolerance)
+    if near is not None:
+        return near
     exact = _by_algebra(*sides)
     if exact is not None:
         return decided(

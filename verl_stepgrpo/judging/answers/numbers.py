@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from verl_stepgrpo.judging.answers import arithmetic
 from verl_stepgrpo.judging.answers.prose import stated_quantity
 from verl_stepgrpo.judging.answers.statement import clause
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
@@ -80,6 +81,18 @@ def _spelling(quantity: Quantity) -> str:
     number = quantity.value
     spelled = str(number) if 1000 % number.denominator else f"{float(number):.12g}"
     return " ".join(filter(None, (spelled + "%" * quantity.percent, quantity.unit)))
+
+
+def by_decimal(given: str, wanted: str, tolerance: float) -> Verdict | None:
+    """Return the verdict on a decimal and an irrational number; None where they are not near enough to be one."""
+    decimal, other = (given, wanted) if re.fullmatch(r"-?\d*\.\d+", given) else (wanted, given)
+    near = tolerance if tolerance and re.fullmatch(r"-?\d*\.\d+", decimal) else 1e-12 * _is_printed(decimal)
+    if not near or re.search(r"[a-zA-Z]", re.sub(r"\\(?:frac|sqrt|pi)(?![a-zA-Z])", "", decimal + other)):
+        return None
+    one, two = arithmetic.approximately(given), arithmetic.approximately(wanted)
+    if one is None or two is None or abs(one - two) > near * abs(two):
+        return None
+    return decided(True, "number", f"{shown(given)} is about {shown(wanted)}")
 
 
 def _is_printed(text: str) -> bool:

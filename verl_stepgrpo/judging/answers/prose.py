@@ -103,6 +103,7 @@ _TAKES_RESULT_ON = re.compile(
     r"|[-+*/] ?[\d(]|x \d)(?!\w)",
     re.IGNORECASE,
 )
+_NEXT_NAME = re.compile(r"-?[\d.]+ ?[^\W\d_]*(?:[,;]| and)+ ?(?:and )?[a-zA-Z]\w?")
 _HAS_VARIABLE = re.compile(
     r"(?:[-+*/^]|\d)(?![gmlNJWVA]\b) ?[a-zA-Z](?![a-zA-Z])\W*$|(?<![a-zA-Z])[a-zA-Z] ?[-+*/^(](?! *\w+ *$)"
 )
@@ -251,6 +252,8 @@ def _is_derived(sides: list[str]) -> bool:
     What a sentence goes on with has to use the result before it: "12 + 5 = 17 and 17 + 3 = 20" does, and
     "12 = 12, 20 = 20" does not.
     """
+    if any(_NEXT_NAME.fullmatch(side) for side in sides[1:-1]):
+        return False  # "a = 7, b = 5"
     for side, behind in itertools.pairwise(sides):
         if _HAS_VARIABLE.search(re.sub(r"(?<=\d) ?x ?(?=[\d(])", "*", side.rpartition(", ")[2])):
             return False
