@@ -18,7 +18,7 @@ def matches(step: str, key_steps: list[tuple[str, ...]], *, indexed: bool) -> tu
     sections = parse_sections(f"### Step 1:\n{step.replace('###', '')}")
     with pytest.MonkeyPatch.context() as patch:
         if not indexed:
-            patch.setattr(SentenceIndex, "may_hold", lambda self, anchors: self._everywhere)
+            patch.setattr(SentenceIndex, "may_hold", lambda self, anchors: self.everywhere)
         return match_key_steps(sections, key_steps, threshold=0.8)
 
 

@@ -97,13 +97,16 @@ class _Near:
 
 
 def _explain(key_step: KeyStep, reasoning: Reasoning) -> Miss:
-    if not reasoning.segments:
+    if not reasoning.index.text:
         return Miss(NOTHING_NEAR, "the response has no steps")
     forms = [form for wording in forms_of(key_step) for form in wording if form.tokens]
     if not forms:
         return Miss(NOTHING_NEAR, "the key step has no word, number or sign")
     found = [
-        near for form in forms for segment in reasoning.segments for near in _places(form, segment, reasoning)
+        near
+        for form in forms
+        for segment in reasoning.index.segments()
+        for near in _places(form, segment, reasoning)
     ]
     stated = [near for near in found if near.depth == _STATED]
     if stated:
@@ -224,13 +227,11 @@ def _missing_word(form: Wording, tokens: Sequence[Token], window: range, thresho
 
 def _missing(form: Wording, reasoning: Reasoning) -> str:
     """Return which number or word of a wording no step has; "" where each has a place of its own."""
-    sentences = [segment.sentence for segment in reasoning.segments]
     for number in form.anchors.numbers:
-        if not any(sentence.may_hold_number(number) for sentence in sentences):
+        if not reasoning.index.with_number(number):
             return f"no step has {number}"
     for word in form.anchors.words:
-        texts = {token.text for sentence in sentences for token in sentence.tokens}
-        if not any(similarity_of(word, text) >= reasoning.threshold for text in texts):
+        if not reasoning.index.with_word(word):
             return f"no step has {word!r}"
     return ""
 

@@ -46,12 +46,21 @@ def form(items: Sequence[Item], *, number: Callable[[str], str] = str) -> str | 
     """
     if len(items) == 1 and items[0].kind in "nv":
         return number(items[0].text) if items[0].kind == "n" else items[0].text
+    if len(items) == 3 and items[0].kind == items[2].kind == "n" and items[1].kind in "+-*/":
+        return _of_two(number(items[0].text), items[1].kind, number(items[2].text))
     reader = _Reader(items, number)
     try:
         node = reader.sum_()
     except _UnreadableError:
         return None
     return _written(node) if reader.position == len(items) else None
+
+
+def _of_two(a: str, operator: str, b: str) -> str:
+    """Return the form of an operation with two numbers, as ``_written`` gives it."""
+    signed = operator + b if operator in "-/" else b
+    first, second = (a, signed) if a < signed else (signed, a)
+    return f"({first}+{second})" if operator in "+-" else f"[{first}*{second}]"
 
 
 class _UnreadableError(Exception):

@@ -14,15 +14,13 @@ Pure: no I/O, no torch, no verl. Not covered: whether a step is true; only its w
 
 from __future__ import annotations
 
-import functools
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.key_steps.relations import Chain
-from verl_stepgrpo.judging.key_steps.sentences import SentenceIndex, segments_of
+from verl_stepgrpo.judging.key_steps.sentences import Anchors, SentenceIndex
 from verl_stepgrpo.judging.key_steps.stretches import Stretch, relations_of, stretches_of
 from verl_stepgrpo.judging.key_steps.wordings import Wording, forms_of
 from verl_stepgrpo.judging.sections import Kind, Section
@@ -71,16 +69,17 @@ class Reasoning:
     def __init__(self, sections: Sequence[Section], threshold: float) -> None:
         steps = [section for section in sections if section.kind is Kind.STEP]
         self.threshold = threshold
-        self.segments = [
-            segment
-            for i, section in enumerate(steps)
-            for segment in segments_of(section.body[:MAX_STEP_CHARS], i, section.body_start)
-        ]
-        self.index = SentenceIndex([segment.sentence for segment in self.segments], threshold)
+        self.index = SentenceIndex(
+            [(step.body[:MAX_STEP_CHARS], step.body_start) for step in steps], threshold
+        )
 
     def stretches(self, wording: Wording) -> Iterator[Stretch]:
         """Yield all stretches that match."""
-        return self._stretches(wording, self.index.may_hold(wording.anchors), any_number=False)
+        for segment in self.index.segments(self.index.may_hold(wording.anchors)):
+            if wording.chain is not None:
+                yield from relations_of(wording, wording.chain, segment)
+            else:
+                yield from stretches_of(wording, segment, self.threshold, any_number=False)
 
     def lists_values(self, forms: Sequence[Wording]) -> bool:
         """Whether the response has the wording with so many other numbers that it lists instead of stating one."""
@@ -102,44 +101,40 @@ class Reasoning:
 
     def _stretches_with_others(self, wording: Wording) -> Iterator[Stretch]:
         """Yield all stretches that match whatever the wording's numbers are; none where few numbers could be one."""
-        bits = self.index.may_hold_others(wording.anchors, len(wording.numbers))
-        if self.index.distinct_numbers(bits) > MAX_VALUES:
-            yield from self._stretches(wording, bits, any_number=True)
-
-    @functools.cached_property
-    def _chains(self) -> list[Chain]:
-        return [chain for segment in self.segments for chain in segment.sentence.chains]
+        bits = self.index.may_hold(Anchors((), wording.anchors.words))
+        numbers = self.index.numbers(bits)
+        if len(set().union(*numbers)) <= MAX_VALUES and max(map(len, numbers), default=0) <= MAX_VALUES:
+            return
+        for segment, has in zip(self.index.segments(bits), numbers, strict=True):
+            if len(has) >= len(wording.numbers):
+                yield from stretches_of(wording, segment, self.threshold, any_number=True)
 
     def _lists_relations(self, wanted: Chain) -> bool:
         """Whether the relation ``wanted`` stands with so many other numbers that they are listed."""
-        if sum(len(_RELATION.findall(segment.sentence.text)) for segment in self.segments) <= MAX_VALUES:
+        numbers = wanted.numbers()
+        index, own = self.index, max(1, len(numbers) - 1)  # numbers that each link of a chain has of its own
+        most = min(index.relations, index.count_of_numbers // own)
+        if most <= MAX_VALUES:
             return False
-        shape, numbers = wanted.shape(), Counter(wanted.numbers())
-        other = {
-            tuple(sorted(link.numbers())): link
-            for chain in self._chains
+        bits = index.everywhere
+        if most <= MAX_SAME_SHAPE:
+            # Too few for a list of any shape: only such with one other number are counted.
+            bits = index.may_hold_all_but_one(numbers)
+            if index.relation_signs(bits) <= MAX_VALUES:
+                return False
+        shape = wanted.shape()
+        listed = {
+            tuple(sorted(link.numbers()))
+            for segment in self.index.segments(bits)
+            for chain in segment.sentence.chains
             for link in chain.links()
             if link.shape() in (shape, shape[::-1])
         }
-        if len(other) > MAX_SAME_SHAPE:
+        if len(listed) > MAX_SAME_SHAPE:
             return True
-        instead = Counter(
-            replaced.popitem()[0] for found in other if (replaced := numbers - Counter(found)).total() == 1
-        )
+        others = [Counter(numbers) - Counter(found) for found in listed]
+        instead = Counter(next(iter(other)) for other in others if other.total() == 1)
         return any(n > MAX_VALUES for n in instead.values())
-
-    def _stretches(self, wording: Wording, bits: int, *, any_number: bool) -> Iterator[Stretch]:
-        while bits:
-            lowest = bits & -bits
-            bits ^= lowest
-            segment = self.segments[lowest.bit_length() - 1]
-            if wording.chain is not None:
-                yield from relations_of(wording, wording.chain, segment)
-                continue
-            yield from stretches_of(wording, segment, self.threshold, any_number=any_number)
-
-
-_RELATION = re.compile(r"[=<>≤≥≠≈]|\\[lgn]e|\b(?:is|are|equals?|gives|makes|yields|leaves)\b")
 
 
 def match_key_steps(

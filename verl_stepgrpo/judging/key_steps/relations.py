@@ -134,19 +134,26 @@ def _kind(text: str) -> str:
 
 def chains(tokens: Sequence[Token]) -> list[Chain]:
     """Return the chains of relations of a sentence, in the order they stand."""
-    behind = 1 + max(
-        (i for i, t in enumerate(tokens) if t.text in FLIPPED or t.text in _SAYS_EQUAL), default=-1
-    )
+    kinds = [_kind(token.text) for token in tokens]
+    behind = len(tokens)
+    while behind and kinds[behind - 1] != "=" and tokens[behind - 1].text not in _SAYS_EQUAL:
+        behind -= 1
+    kinds += _BEHIND
     found: list[Chain] = []
     i = 0
     while i < behind:
-        if _kind(tokens[i].text) in ("n", "v", "f", "(", "-") and not _is_minutes(tokens, i):
-            run = _Run(tokens, i)
+        if kinds[i] in _BEGINS and not _is_minutes(tokens, i):
+            run = _Run(tokens, kinds, i)
             found += run.chains()
             i = max(run.end, i + 1)
         else:
             i += 1
     return found
+
+
+_BEGINS = frozenset("nvf(-")
+_BEHIND = [""] * 4
+"""Kinds of tokens behind the last."""
 
 
 def _is_minutes(tokens: Sequence[Token], i: int) -> bool:
@@ -165,8 +172,9 @@ class _Run:
         end: Index of the token at which it broke off.
     """
 
-    def __init__(self, tokens: Sequence[Token], start: int) -> None:
+    def __init__(self, tokens: Sequence[Token], kinds: Sequence[str], start: int) -> None:
         self.tokens = tokens
+        self.kinds = kinds
         self.items: list[Item] = []
         self.units: set[tuple[str, str]] = set()
         self.words = False
@@ -176,8 +184,9 @@ class _Run:
         self.end = self._read(start)
 
     def _read(self, i: int) -> int:
-        while i < len(self.tokens):
-            if self.items and (self.tokens[i].mark or self._opens_list(i)):
+        tokens = self.tokens
+        while i < len(tokens):
+            if self.items and (tokens[i].mark or (tokens[i].opens_line and self._opens_list(i))):
                 return i
             following = self._operand(i) if self.expects_operand else self._behind_operand(i)
             if following is None:
@@ -187,10 +196,7 @@ class _Run:
 
     def _opens_list(self, i: int) -> bool:
         """Whether a bullet stands at ``i``."""
-        return self.tokens[i].opens_line and self.tokens[i].text in ("-", "*", "+")
-
-    def _kind(self, i: int) -> str:
-        return _kind(self.tokens[i].text) if i < len(self.tokens) else ""
+        return self.tokens[i].text in ("-", "*", "+")
 
     def _text(self, i: int) -> str:
         return self.tokens[i].text if i < len(self.tokens) else ""
@@ -204,7 +210,7 @@ class _Run:
         return last + 1
 
     def _operand(self, i: int) -> int | None:
-        kind, text = self._kind(i), self.tokens[i].text
+        kind, text = self.kinds[i], self.tokens[i].text
         if kind == "v" and (self._is_possessive(i) or self._is_article(i)):
             return i + 1
         if kind in ("n", "v"):
@@ -213,12 +219,12 @@ class _Run:
             self._open += 1
             return self._add(kind, i)
         if kind == "f":
-            if self._kind(i + 1) in ("_", "^") and self._kind(i + 2) in ("n", "v"):  # log_2 8
+            if self.kinds[i + 1] in ("_", "^") and self.kinds[i + 2] in ("n", "v"):  # log_2 8
                 return self._add(
                     "f", i, last=i + 2, text=text + "".join(t.text for t in self.tokens[i + 1 : i + 3])
                 )
             return self._add(kind, i)
-        if kind == "-" and self._kind(i + 1) in ("n", "v", "f", "("):
+        if kind == "-" and self.kinds[i + 1] in ("n", "v", "f", "("):
             if self.items or self.tokens[i + 1].attached:
                 return self._add("~", i)
             return i + 1  # a dash
@@ -242,7 +248,7 @@ class _Run:
 
     def _is_article(self, i: int) -> bool:
         """Whether "a" at ``i`` belongs to words before a number: "= a total of 45"."""
-        return self.tokens[i].text == "a" and self._may_lead() and self._kind(i + 1) == "w"
+        return self.tokens[i].text == "a" and self._may_lead() and self.kinds[i + 1] == "w"
 
     def _said_times(self) -> bool:
         """Whether the last item is the noun "times"."""
@@ -257,7 +263,7 @@ class _Run:
         return bool(self.items) and self.items[-1].kind in ("+", "-", "*", "/", "=")
 
     def _behind_operand(self, i: int) -> int | None:
-        kind, text = self._kind(i), self.tokens[i].text
+        kind, text = self.kinds[i], self.tokens[i].text
         if kind == "=":
             return self._relation(i, text)
         if kind == "/" and self.items[-1].kind in ("n", "%", ")") and (end := self._tail(i)):
@@ -282,14 +288,14 @@ class _Run:
 
     def _is_times(self, i: int) -> bool:
         """Whether a letter "x" or a sign "@" at ``i`` multiplies: "6 toys x $5", but not "2 and x_1"."""
-        if self.tokens[i].text not in ("x", "X", "@") or self._kind(i + 1) not in ("n", "("):
+        if self.tokens[i].text not in ("x", "X", "@") or self.kinds[i + 1] not in ("n", "("):
             return False
         return self.tokens[i].attached or not self.tokens[i + 1].attached
 
     def _is_share(self, i: int) -> bool:
         """Whether "of" at ``i`` takes a part of a number: "40% of 60", "3/4 of 60"."""
         fraction = [item.kind for item in self.items[-3:]] == ["n", "/", "n"]
-        return self._kind(i + 1) in ("n", "(") and (self.items[-1].kind == "%" or fraction)
+        return self.kinds[i + 1] in ("n", "(") and (self.items[-1].kind == "%" or fraction)
 
     def _relation(self, i: int, sign: str) -> int:
         if self._open:  # what stands before an open parenthesis is no side: "he has 2 (3 + 5 = 8)"
@@ -304,7 +310,7 @@ class _Run:
         if before.kind == "v" and token.attached:
             self._add("_", i)
             return self._add("n", i)
-        if before.kind == "n" and self._kind(i + 1) == "/" and self._kind(i + 2) == "n":
+        if before.kind == "n" and self.kinds[i + 1] == "/" and self.kinds[i + 2] == "n":
             whole, top, bottom = before.text, token.text, self.tokens[i + 2].text
             if whole.isdecimal() and top.isdecimal() and bottom.isdecimal() and int(top) < int(bottom):
                 self.items.pop()
@@ -318,7 +324,7 @@ class _Run:
             return self._add("*", i)
         at_number = before.kind in ("n", "%") or (before.kind == ")" and token.text in UNITS)
         if at_number and token.text in UNITS:
-            following = self._kind(i + 1)
+            following = self.kinds[i + 1]
             if following in ("/", "^") or not (token.attached or following in ("v", "(", "f")):
                 return self._tail(i)
             self._add("·", i)
@@ -328,14 +334,14 @@ class _Run:
                 return end
             self._open += 1
         self._add("·", i)
-        return self._add(self._kind(i), i)
+        return self._add(self.kinds[i], i)
 
     def _aside(self, i: int) -> int | None:
         """Return the index behind parentheses that hold words alone: "8 (apples) + 3"."""
         end = i + 1
-        while end < len(self.tokens) and end <= i + MAX_TAIL_WORDS and self._kind(end) == "w":
+        while end < len(self.tokens) and end <= i + MAX_TAIL_WORDS and self.kinds[end] == "w":
             end += 1
-        if end == i + 1 or self._kind(end) != ")":
+        if end == i + 1 or self.kinds[end] != ")":
             return None
         self.words = True
         return end + 1
@@ -347,7 +353,7 @@ class _Run:
         at_number = self.items[-1].kind in ("n", "%", ")", "!")
         most = i + (MAX_TAIL_WORDS if at_number else MAX_LEAD_WORDS)
         while i < len(self.tokens) and i <= most:
-            token, kind = self.tokens[i], self._kind(i)
+            token, kind = self.tokens[i], self.kinds[i]
             if token.mark:
                 return None
             if self._states(i):
@@ -376,12 +382,12 @@ class _Run:
         if i >= len(self.tokens):
             return False
         text = self.tokens[i].text
-        return (self._kind(i) == "w" and text not in _OTHER_VALUE) or (text in UNITS and len(text) > 1)
+        return (self.kinds[i] == "w" and text not in _OTHER_VALUE) or (text in UNITS and len(text) > 1)
 
     def _ends_tail(self, i: int) -> bool:
         if i >= len(self.tokens) or self.tokens[i].mark:
             return False
-        kind = self._kind(i)
+        kind = self.kinds[i]
         if kind in ("+", "-", "*", "/", "="):
             return True
         if self._is_times(i):
@@ -396,7 +402,7 @@ class _Run:
             if text in UNITS or text == "°":
                 i += 1
             elif (text == "/" and self._text(i + 1) in UNITS) or (
-                text == "^" and i > start and self._kind(i + 1) == "n"
+                text == "^" and i > start and self.kinds[i + 1] == "n"
             ):
                 i += 2
             else:
@@ -407,6 +413,8 @@ class _Run:
 
     def chains(self) -> Iterator[Chain]:
         """Yield the chains of relations that it holds."""
+        if not any(item.kind == "=" for item in self.items):
+            return
         for piece in itertools.chain.from_iterable(map(_percent_spelled, self._pieces())):
             sides: list[tuple[Item, ...]] = []
             forms: list[str] = []

@@ -9,14 +9,16 @@ Pure: no I/O.
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 import re
-import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from verl_stepgrpo.judging.key_steps.relations import Chain, chains
+from verl_stepgrpo.judging.reading.lazy import lazy
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
 from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
 from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token, tokenize
@@ -24,9 +26,31 @@ from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
 
 _WORD = re.compile(r"[^\W\d_]+")
 _DIGITS = re.compile(r"\d+")
-_THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3})")
-_ODD_DIGITS = re.compile(r"[²³¹⁰⁴-⁹ⁿ₀-₉¼-¾⅐-⅞]|\\[dtc]?frac ?\d")
-_JOINERS = re.compile(r"[\s\-‑*_]+")
+_ODD_DIGITS = re.compile(r"(?![0-9])\d|[²³¹⁰⁴-⁹ⁿ₀-₉¼-¾⅐-⅞]|\\[dtc]?frac ?\d")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_JOINER = r"[\s\-‑*_]"
+_JOINERS = str.maketrans("", "", " \t\n\r\f\v\u00a0-‑*_")
+_MANY = 99
+_RELATION = re.compile(
+    r"[=<>≤≥≠≈]|\\(?:[lgn]eq?|[lg]t|approx)(?![a-z])|\b(?:is|are|equals?|gives|makes|yields|leaves|must be)\b"
+    r"|\b(?:equal|greater|less) t",
+    re.IGNORECASE,
+)
+"""What may be read as a relation."""
+_SIGNS_OF_RELATIONS = (
+    *"=<>≤≥≠≈\\",
+    "is ",
+    "are ",
+    "equal",
+    "gives",
+    "makes",
+    "yields",
+    "leaves",
+    "must be",
+    "er t",
+    "ss t",
+)
+"""One of them is in whatever may be read as a relation."""
 _WITHOUT_ANCHOR = (
     UNITS | set(TEMPERATURES) | set(ORDINALS.values()) | set(SPELLINGS) | set(SPELLINGS.values())
 )
@@ -58,74 +82,29 @@ class Anchors:
 
 
 class Sentence:
-    """A sentence of a reasoning step: its words and digits, and, when a wording may stand in it, its tokens.
+    """A sentence of a reasoning step, with its tokens and relations, read when they are first asked for.
 
     Made by ``sentence_of``, which remembers it: the responses of a group repeat each other.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._lower = text.casefold()
-        words = _WORD.findall(self._lower)
-        self._odd_digits = (not text.isascii() or "frac" in text) and _ODD_DIGITS.search(text) is not None
-        self._known: dict[tuple[str, float], bool] = {}
-        self.words = set(words)
-        plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
-        runs = _DIGITS.findall(plain)
-        if runs and "," in text:
-            runs += _DIGITS.findall(_THOUSANDS.sub("", plain))
-        self.digits = {digits.lstrip("0") or "0" for digits in runs}
-        self.number_words = self.words & _NUMBER_WORDS
-        self._numbers = len(runs) + (sum(map(_NUMBER_WORDS.__contains__, words)) if self.number_words else 0)
 
-    @functools.cached_property
-    def _by_letter(self) -> dict[str, list[str]]:
-        by_letter: dict[str, list[str]] = {}
-        for word in self.words:
-            by_letter.setdefault(word[0], []).append(word)
-        return by_letter
-
-    @functools.cached_property
-    def _compact(self) -> str:
-        return _JOINERS.sub("", self._lower)
-
-    def may_hold_numbers(self, count: int) -> bool:
-        """Return False only where the sentence has fewer than ``count`` numbers."""
-        return self._numbers >= count or self._odd_digits
-
-    def may_hold_number(self, number: str) -> bool:
-        """Return False only where the sentence has the number in no spelling."""
-        if number in self.digits or self._odd_digits:
-            return True
-        if "." in number and (
-            number[number.index(".") :] in self.text or "%" in self.text or "cent" in self._lower
-        ):
-            return True
-        return not self.words.isdisjoint(_in_words(number))
-
-    def may_hold_word(self, word: str, threshold: float) -> bool:
-        """Return False only where no word, and no compound written in one, is similar by ``threshold``."""
-        known = self._known.get((word, threshold))
-        if known is None:
-            others = self._by_letter.get(word[0], ())
-            known = word in self._compact or any(similarity_of(word, other) >= threshold for other in others)
-            self._known[word, threshold] = known
-        return known
-
-    @functools.cached_property
+    @lazy
     def tokens(self) -> list[Token]:
         return tokenize(self.text)
 
-    @functools.cached_property
+    @lazy
     def chains(self) -> list[Chain]:
+        """Its equations and inequalities."""
         return chains(self.tokens)
 
-    @functools.cached_property
+    @lazy
     def exact(self) -> list[int]:
         """Indices of the exact tokens."""
         return [i for i, token in enumerate(self.tokens) if token.exact]
 
-    @functools.cached_property
+    @lazy
     def exact_texts(self) -> tuple[str, ...]:
         return tuple(self.tokens[i].text for i in self.exact)
 
@@ -147,61 +126,245 @@ class Segment(NamedTuple):
 _REFERS_BACK = "|".join(
     f"[{word[0].upper()}{word[0]}]{word[1:]}" for word in sorted(LEXICON["REFERRING"].words)
 )
-
-_SENTENCE_END = re.compile(rf"(?:[.?]|(?<=[^\W\d_])!)\s+(?![=<>+*/×÷]|x\s|(?:{_REFERS_BACK})\b)")
+_SENTENCE_END = re.compile(rf"[.?!](?<![\W\d_]!)\s+(?![=<>+*/×÷]|x\s|(?:{_REFERS_BACK})\b)")
 """A sentence that speaks of the one before it ("That was a mistake") stays with it; none begins with an operator."""
 
 
-def segments_of(body: str, step: int, offset: int) -> Iterator[Segment]:
-    start = 0
-    for end in _SENTENCE_END.finditer(body):
-        yield Segment(sentence_of(body[start : end.start() + 1]), step, offset + start)
-        start = end.end()
-    yield Segment(sentence_of(body[start:]), step, offset + start)
-
-
 class SentenceIndex:
-    """In which of some sentences each number and each word may stand; sets of sentences are bits of an int."""
+    """Where in the reasoning steps each number and each word may stand; sets of sentences are bits of an int."""
 
-    def __init__(self, sentences: Sequence[Sentence], threshold: float) -> None:
-        self._sentences = sentences
+    def __init__(self, bodies: Sequence[tuple[str, int]], threshold: float) -> None:
+        """Make the index of ``bodies``, the text of each reasoning step and its offset in the response."""
+        self._bodies = bodies
         self._threshold = threshold
-        self._everywhere = (1 << len(sentences)) - 1
-        self._with_number: dict[str, int] = {}
-        self._with_word: dict[str, int] = {}
-        self._with_count: dict[int, int] = {}
+        self.text = "\n".join(body for body, _ in bodies)
+        self._places: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """Return the number of sentences."""
+        return len(self._starts) - 1
+
+    def __getitem__(self, i: int) -> Segment:
+        """Return sentence ``i``."""
+        step = bisect.bisect_right(self._body_starts, self._starts[i]) - 1
+        end = min(self._ends[i], self._body_starts[step] + len(self._bodies[step][0]))
+        offset = self._bodies[step][1] + self._starts[i] - self._body_starts[step]
+        return Segment(sentence_of(self.text[self._starts[i] : end]), step, offset)
+
+    def segments(self, bits: int | None = None) -> Iterator[Segment]:
+        """Yield the sentences of a set, by default all."""
+        bits = self.everywhere if bits is None else bits
+        while bits:
+            lowest = bits & -bits
+            bits ^= lowest
+            yield self[lowest.bit_length() - 1]
+
+    @property
+    def everywhere(self) -> int:
+        """The set of all sentences."""
+        return (1 << len(self)) - 1
 
     def may_hold(self, anchors: Anchors) -> int:
-        """Return the sentences in which a wording with ``anchors`` may stand, as bits."""
-        found = self._everywhere
+        """Return the sentences in which a wording with ``anchors`` may stand."""
         for number in anchors.numbers:
-            if number not in self._with_number:
-                holds = (sentence.may_hold_number(number) for sentence in self._sentences)
-                self._with_number[number] = _bits(holds)
-            found &= self._with_number[number]
-        for word in anchors.words:
+            if not self._has(number):
+                return 0
+        found = -1
+        for number in anchors.numbers:
+            found &= self.with_number(number)
             if not found:
-                break
-            if word not in self._with_word:
-                holds = (sentence.may_hold_word(word, self._threshold) for sentence in self._sentences)
-                self._with_word[word] = _bits(holds)
-            found &= self._with_word[word]
+                return 0
+        for word in anchors.words:
+            found &= self.with_word(word)
+            if not found:
+                return 0
+        return found & self.everywhere
+
+    def may_hold_all_but_one(self, numbers: Sequence[str]) -> int:
+        """Return the sentences that may have at least all but one of ``numbers``."""
+        found = 0
+        for i in range(len(numbers)):
+            others = self.everywhere
+            for number in (*numbers[:i], *numbers[i + 1 :]):
+                others &= self.with_number(number)
+            found |= others
         return found
 
-    def may_hold_others(self, anchors: Anchors, count: int) -> int:
-        """Return the sentences in which a wording with ``count`` numbers may stand with other ones, as bits."""
-        if count not in self._with_count:
-            self._with_count[count] = _bits(s.may_hold_numbers(count) for s in self._sentences)
-        return self._with_count[count] and self.may_hold(Anchors((), anchors.words)) & self._with_count[count]
+    def with_number(self, number: str) -> int:
+        """Return the sentences that may have a number, in any spelling."""
+        known = self._places.get(number)
+        if known is None:
+            known = self._places[number] = self._number(number)
+        return known
 
-    def distinct_numbers(self, bits: int) -> int:
-        """Return how many different numbers some of the sentences have at most, in digits or in words."""
-        chosen = (s for i, s in enumerate(self._sentences) if bits >> i & 1)
-        return len(set().union(*(s.digits | s.number_words for s in chosen)))
+    def with_word(self, word: str) -> int:
+        """Return the sentences that may have a word, inflected, with a typo, or written in two."""
+        known = self._places.get(word)
+        if known is None:
+            known = self._places[word] = self._word(word)
+        return known
+
+    def numbers(self, bits: int) -> list[list[str]]:
+        """Return the numbers of each sentence of a set, in digits or in words, as far as they can be told apart."""
+        found = []
+        for segment in self.segments(bits):
+            text = segment.sentence.text
+            has = [run.lstrip("0") or "0" for run in _DIGITS.findall(text)]
+            if self._number_words:
+                has += [word for word in _WORD.findall(text.casefold()) if word in _NUMBER_WORDS]
+            found.append(has + (_ODD_DIGITS.findall(text) * _MANY if self._has_odd_digits else []))
+        return found
+
+    def relation_signs(self, bits: int) -> int:
+        """Return how many relations the sentences of a set have at most."""
+        return sum(len(_RELATION.findall(segment.sentence.text)) for segment in self.segments(bits))
+
+    @lazy
+    def relations(self) -> int:
+        """How many relations all sentences have at most, counted roughly."""
+        return sum(map(self._lower.count, _SIGNS_OF_RELATIONS))
+
+    @lazy
+    def count_of_numbers(self) -> int:
+        """How many numbers all sentences have at most."""
+        count = len(_DIGITS.findall(self.text)) + sum(map(self._lower.count, self._number_words))
+        return count + (_MANY if self._has_odd_digits and "frac" not in self.text else 0)
+
+    @lazy
+    def _body_starts(self) -> list[int]:
+        lengths = (len(body) + 1 for body, _ in self._bodies)
+        return list(itertools.accumulate(lengths, initial=0))[:-1] or [0]
+
+    @lazy
+    def _bounds(self) -> tuple[list[int], list[int]]:
+        starts, ends = [], []
+        for (body, _), offset in zip(self._bodies, self._body_starts, strict=False):
+            starts.append(offset)
+            for end in _SENTENCE_END.finditer(body):
+                ends.append(offset + end.start() + 1)
+                starts.append(offset + end.end())
+            ends.append(offset + len(body))
+        return [*starts, len(self.text) + 1], ends
+
+    @lazy
+    def _starts(self) -> list[int]:
+        return self._bounds[0]
+
+    @lazy
+    def _ends(self) -> list[int]:
+        return self._bounds[1]
+
+    @lazy
+    def _lower(self) -> str:
+        return self.text.casefold()
+
+    @lazy
+    def _compact(self) -> str:
+        return self._lower.translate(_JOINERS)
+
+    @lazy
+    def _keeps_offsets(self) -> bool:
+        return len(self._lower) == len(self.text)
+
+    @lazy
+    def _words(self) -> set[str]:
+        return set(_WORD.findall(self._lower))
+
+    @lazy
+    def _by_letter(self) -> dict[str, list[str]]:
+        by_letter: dict[str, list[str]] = {}
+        for word in self._words:
+            by_letter.setdefault(word[0], []).append(word)
+        return by_letter
+
+    @lazy
+    def _has_odd_digits(self) -> bool:
+        if "frac" in self.text:
+            return True
+        if self.text.isascii():
+            return False
+        return any(c.isnumeric() or c == "ⁿ" for c in set(_NOT_ASCII.findall(self.text)))
+
+    @lazy
+    def _number_words(self) -> set[str]:
+        return self._words & _NUMBER_WORDS
+
+    @lazy
+    def _odd(self) -> int:
+        return self._sentences_at(m.start() for m in _ODD_DIGITS.finditer(self.text))
+
+    def _has(self, number: str) -> bool:
+        """Return False only where the number stands nowhere, in no spelling."""
+        if number in self.text or self._has_odd_digits:
+            return True
+        for spelling in _spellings(number):
+            if spelling in self.text:
+                return True
+        return any(word in self._lower for word in _in_words(number))
+
+    def _number(self, number: str) -> int:
+        found = self._odd if self._has_odd_digits else 0
+        for text in _spellings(number):
+            if text in self.text:
+                found |= self._sentences_at(self._occurrences(text))
+        for word in _in_words(number):
+            if word in self._lower:
+                found |= self._sentences_at(self._occurrences(word))
+        return found
+
+    def _word(self, word: str) -> int:
+        found = self._sentences_at(_finds(self._lower, word))
+        for other in self._by_letter.get(word[0], ()):
+            if word not in other and similarity_of(word, other) >= self._threshold:
+                found |= self._sentences_at(self._occurrences(other))
+        if self._compact.count(word) > self._lower.count(word):  # written in two somewhere
+            found |= self._sentences_at(m.start() for m in _in_pieces(word).finditer(self._lower))
+        return found
+
+    def _occurrences(self, text: str) -> Iterator[int]:
+        """Yield where a number or a word stands, as a whole."""
+        within = self.text if text[0].isdigit() or not text[0].isalpha() else self._lower
+        whole = str.isdigit if text[0].isdigit() else str.isalpha
+        for start in _finds(within, text):
+            end = start + len(text)
+            before, behind = within[start - 1 : start], within[end : end + 1]
+            # Leading zeros may stand before a number.
+            apart = not (whole(before) and before != "0") and not (whole(behind) and whole(text[-1]))
+            if apart or text[0] in ".%":
+                yield start
+
+    def _sentences_at(self, places: Iterable[int]) -> int:
+        if not self._keeps_offsets:
+            return self.everywhere
+        found = 0
+        for place in places:
+            found |= 1 << (bisect.bisect_right(self._starts, place) - 1)
+        return found
 
 
-def _bits(flags: Iterable[bool]) -> int:
-    return sum(1 << i for i, flag in enumerate(flags) if flag)
+def _finds(text: str, part: str) -> Iterator[int]:
+    """Yield where ``part`` stands in a text, within words too."""
+    start = text.find(part)
+    while start >= 0:
+        yield start
+        start = text.find(part, start + 1)
+
+
+@functools.lru_cache(maxsize=4096)
+def _spellings(number: str) -> tuple[str, ...]:
+    """Return texts of which one is in every spelling of a number in digits."""
+    if "." in number:
+        return (number[number.index(".") :], "%", "percent", "Percent", "per cent", "Per cent")
+    if len(number) <= 3:
+        return (number,)
+    groups = f"{int(number[:24]):,}"
+    return (number, groups, groups.replace(",", "{,}"))
+
+
+@functools.lru_cache(maxsize=4096)
+def _in_pieces(word: str) -> re.Pattern[str]:
+    """Return the pattern of a word that is written in two: "tri angle"."""
+    return re.compile(rf"{_JOINER}*".join(map(re.escape, word)))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -123,11 +123,14 @@ def fault_of_run(wording: Wording, tokens: list[Token], places: Sequence[int]) -
 
 def fault_of_relation(chain: Chain, tokens: list[Token], first: int, last: int) -> Fault | None:
     """Return why the sentence does not state the relation from ``first`` to ``last``, or None where it does."""
+    kind = chain.kind
     refusal = (
-        rules.begins_earlier(tokens, first, chain.kind)
-        or rules.ends_later(tokens, last, chain.kind)
-        or rules.refused(tokens, first, last, chain.kind)
+        rules.begins_earlier(tokens, first, kind)
+        or rules.ends_later(tokens, last, kind)
+        or rules.refused(tokens, first, last, kind)
     )
+    if refusal is None:
+        return None
     return _fault(range(first, last + 1), refusal)
 
 

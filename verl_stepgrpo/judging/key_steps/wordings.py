@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.key_steps.relations import FLIPPED, Chain, as_chain
 from verl_stepgrpo.judging.key_steps.sentences import Anchors
+from verl_stepgrpo.judging.reading.lazy import lazy
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.tokens import Token, tokenize, without_end
 
@@ -38,24 +39,24 @@ class Wording:
     shift: int = 0
     chain: Chain | None = None
 
-    @functools.cached_property
+    @lazy
     def content(self) -> tuple[int, ...]:
         """Indices of the words that have to be found: all but function words, unless there are no others."""
         words = [i for i, token in enumerate(self.tokens) if not token.exact]
         content = tuple(i for i in words if self.tokens[i].text not in FUNCTION_WORDS)
         return content or (() if self.exact else tuple(words))
 
-    @functools.cached_property
+    @lazy
     def anchors(self) -> Anchors:
         """What a sentence has if the wording stands in it."""
         return Anchors.of(self.tokens, self.content)
 
-    @functools.cached_property
+    @lazy
     def own(self) -> frozenset[str]:
         """The spellings of its tokens."""
         return frozenset(token.text for token in self.tokens)
 
-    @functools.cached_property
+    @lazy
     def numbers(self) -> tuple[str, ...]:
         """Its numbers, in the order of the wording as the dataset has it."""
         numbers = tuple(token.text for token in self.tokens if token.number)
@@ -92,8 +93,10 @@ def _wording(text: str, tokens: list[Token], shift: int = 0) -> Wording:
 
 @functools.lru_cache(maxsize=8192)
 def forms_of(key_step: KeyStep) -> tuple[tuple[Wording, ...], ...]:
-    """Return the forms of each wording, of wordings with the same tokens the first one's alone."""
-    by_tokens: dict[tuple[str, ...], tuple[Wording, ...]] = {}
+    """Return the forms of each wording, of wordings that say the same the first one's alone."""
+    by_content: dict[object, tuple[Wording, ...]] = {}
     for forms in map(analyse, key_step):
-        by_tokens.setdefault(tuple(token.text for token in forms[0].tokens), forms)
-    return tuple(by_tokens.values())
+        chain = forms[0].chain
+        tokens = tuple(token.text for token in forms[0].tokens)
+        by_content.setdefault((chain.forms, chain.signs, chain.units) if chain else tokens, forms)
+    return tuple(by_content.values())

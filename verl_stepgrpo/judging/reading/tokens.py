@@ -54,6 +54,12 @@ _TOKEN = re.compile(
     r"|<=|>=|!=|==|=>|->|\*\*"
     r"|\S"  # a symbol
 )
+_ASCII_TOKEN = re.compile(
+    r"[a-zA-Z]+(?:(?<=[a-zA-Z]{2}n)'t\b)?"
+    r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"
+    r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|=>|->|\*\*|\S"
+)
+"""The same for text in ASCII, in the order in which they are frequent."""
 _EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
 _STRUCK = re.compile(r"~~[^~\n]+~~")
@@ -167,6 +173,10 @@ class Token(NamedTuple):
         return _is_operand(self.text)
 
 
+_new_token: Callable[[tuple], Token] = functools.partial(tuple.__new__, Token)
+"""Make a token of all its fields, without the cost of the arguments' names."""
+
+
 @functools.lru_cache(maxsize=8192)
 def _is_exact(text: str) -> bool:
     is_word = len(text) > 1 and text.isalpha() and not text.isupper()
@@ -184,13 +194,21 @@ def tokenize(text: str) -> list[Token]:
     Case, articles, quotation marks, commas, hyphens between words, Markdown and TeX spacing go.
     """
     tokens = _raw_tokens(_blank(text))
-    texts = {token.text for token in tokens}
-    if any(text[0].isdigit() for text in texts) or texts & NUMBER_WORDS:
-        texts.add(_ANY_NUMBER)
-    for triggers, rewrite in _PASSES:
-        if not texts.isdisjoint(triggers):
+    wanted = 0
+    for token in tokens:
+        wanted |= _triggered(token.text)
+    for i, (_, rewrite) in enumerate(_PASSES):
+        if wanted >> i & 1:
             tokens = rewrite(tokens)
     return tokens
+
+
+@functools.lru_cache(maxsize=8192)
+def _triggered(text: str) -> int:
+    """Return the passes that a token triggers, as bits."""
+    names = {text, _ANY_NUMBER} if text[0].isdigit() or text in NUMBER_WORDS else {text}
+    names |= {_LETTERS} if _may_split(text) else set()
+    return sum(1 << i for i, (triggers, _) in enumerate(_PASSES) if not triggers.isdisjoint(names))
 
 
 def _blank(text: str) -> str:
@@ -221,22 +239,23 @@ def _raw_tokens(text: str) -> list[Token]:
     tokens: list[Token] = []
     has_lines = "\n" in text or "\r" in text
     behind, opens_line, mark, kept_end = 0, True, "", -1
-    for match in _TOKEN.finditer(text):
+    for match in (_ASCII_TOKEN if text.isascii() else _TOKEN).finditer(text):
         start, end = match.span()
         if has_lines and not opens_line:
             between = text[behind:start]
             opens_line = "\n" in between or "\r" in between
         attached, behind = kept_end == start, end
-        raw = match.group()
-        if raw in "'’" and attached and (_is_variable(tokens[-1]) or tokens[-1].text == "′"):
+        raw = match[0]
+        spellings = _normalised(raw)
+        if spellings:
+            for spelling in spellings:
+                tokens.append(_new_token((spelling, start, end, opens_line, mark, attached)))
+                opens_line, mark, attached, kept_end = False, "", True, end
+        elif raw in _CLAUSE_MARKS:
+            mark = raw
+        elif raw in "'’" and attached and (_is_variable(tokens[-1]) or tokens[-1].text == "′"):
             tokens.append(Token("′", start, end, attached=True))
             kept_end = end
-            continue
-        for spelling in _normalised(raw):
-            tokens.append(Token(spelling, start, end, opens_line, mark, attached))
-            opens_line, mark, attached, kept_end = False, "", True, end
-        if raw in _CLAUSE_MARKS:
-            mark = raw
         elif raw in ("\\left", "\\right") and attached:
             kept_end = end
     return tokens
@@ -507,31 +526,44 @@ def _spoken_operators(tokens: list[Token]) -> list[Token]:
     return out
 
 
-def _names_and_units(tokens: list[Token]) -> list[Token]:
-    """Write angles and triangles with their signs, and the units behind numbers with their symbols."""
-    out: list[Token] = []
-    for i, token in enumerate(tokens):
-        following = tokens[i + 1] if i + 1 < len(tokens) else None
-        before = out[-1] if out else None
-        if following is not None and following.text in _AXES and len(token.text) == 1:
-            token = token._replace(text=token.text.casefold())
-        elif token.text in ("angle", "triangle") and following is not None and _is_name(following):
-            token = token._replace(text="∠" if token.text == "angle" else "△")
-        elif before is not None and (before.number or before.text in UNITS or before.text == "/"):
-            token = _unit(token, before)
-        elif before is not None and before.text == "°" and token.text in TEMPERATURES:
-            token = token._replace(text=TEMPERATURES[token.text])
-        out.append(token)
-    return out
+def _names(tokens: list[Token]) -> list[Token]:
+    """Write angles and triangles with their signs, and axes in small letters: "angle ABC", "X-axis"."""
+    for i, token in enumerate(tokens[:-1]):
+        if len(token.text) == 1 and tokens[i + 1].text in _AXES:
+            tokens[i] = token._replace(text=token.text.casefold())
+        elif token.text in ("angle", "triangle") and _is_name(tokens[i + 1]):
+            tokens[i] = token._replace(text="∠" if token.text == "angle" else "△")
+    return tokens
 
 
-def _unit(token: Token, before: Token) -> Token:
-    if token.text == "per" and not before.number:
-        return token._replace(text="/")
-    symbol = UNIT_NAMES.get(token.text) or UNIT_NAMES.get(token.text.removesuffix("s"))
+def _units(tokens: list[Token]) -> list[Token]:
+    """Write the units behind numbers with their symbols: "5 kilometers per hour" is "5 km / h"."""
+    for i in range(1, len(tokens)):
+        token = tokens[i]
+        symbol = _unit_symbol(token.text)
+        if symbol is None:
+            continue
+        before = tokens[i - 1].text
+        if before == "°":
+            if token.text in TEMPERATURES:
+                tokens[i] = token._replace(text=TEMPERATURES[token.text])
+        elif token.text == "per":
+            if before in UNITS or before == "/":
+                tokens[i] = token._replace(text="/")
+        elif before[0].isdigit() or before in UNITS or before == "/":
+            tokens[i] = token._replace(text=symbol)
+    return tokens
+
+
+@functools.lru_cache(maxsize=8192)
+def _unit_symbol(text: str) -> str | None:
+    """Return the symbol of a unit by its name, "/" for "per", or None."""
+    if text == "per":
+        return "/"
+    symbol = UNIT_NAMES.get(text) or UNIT_NAMES.get(text.removesuffix("s"))
     if symbol is None or not symbol.isascii():
-        return token
-    return token._replace(text=symbol if len(symbol) == 1 else symbol.casefold())
+        return TEMPERATURES.get(text)
+    return symbol if len(symbol) == 1 else symbol.casefold()
 
 
 def _is_name(token: Token) -> bool:
@@ -597,22 +629,25 @@ def _actions(tokens: list[Token]) -> list[Token]:
 
 
 def _products(tokens: list[Token]) -> list[Token]:
-    """Split letters that stand side by side in a formula (``2xy``), and drop signs of multiplication by them."""
+    """Split letters that stand side by side in a formula: ``2xy``."""
     split: list[Token] = []
     for i, token in enumerate(tokens):
-        following = tokens[i + 1] if i + 1 < len(tokens) else None
-        before, earlier = split[-1] if split else None, split[-2] if len(split) > 1 else None
-        if _is_product(token, before, earlier, following):
-            split += _letters(token)
-        else:
-            split.append(token)
+        if _may_split(token.text):
+            following = tokens[i + 1] if i + 1 < len(tokens) else None
+            before, earlier = split[-1] if split else None, split[-2] if len(split) > 1 else None
+            if _is_product(token, before, earlier, following):
+                split += _letters(token)
+                continue
+        split.append(token)
+    return split
+
+
+def _silent_products(tokens: list[Token]) -> list[Token]:
+    """Drop the signs of multiplication by letters and parentheses: ``2 * x`` is ``2 x``."""
     out: list[Token] = []
-    for i, token in enumerate(split):
-        dropped = (
-            token.text == "*" and out and i + 1 < len(split) and _multiplies_silently(out[-1], split[i + 1])
-        )
-        if dropped:
-            split[i + 1] = split[i + 1]._replace(attached=True)
+    for i, token in enumerate(tokens):
+        if token.text == "*" and out and i + 1 < len(tokens) and _multiplies_silently(out[-1], tokens[i + 1]):
+            tokens[i + 1] = tokens[i + 1]._replace(attached=True)
         else:
             out.append(token)
     return out
@@ -634,13 +669,14 @@ def _counts(token: Token, before: Token | None, earlier: Token | None) -> bool:
     return times or not before.exact or (before.number and not token.attached)
 
 
+@functools.lru_cache(maxsize=8192)
+def _may_split(text: str) -> bool:
+    """Whether a token is letters that may be multiplied."""
+    letters = 2 <= len(text) <= 3 and text.isascii() and text.isalpha() and text.islower()
+    return letters and not (text in _NOT_VARIABLES or text in FUNCTIONS or text in _USUAL_UNITS)
+
+
 def _is_product(token: Token, before: Token | None, earlier: Token | None, behind: Token | None) -> bool:
-    if not (
-        token.text.isalpha() and token.text.islower() and token.text.isascii() and 2 <= len(token.text) <= 3
-    ):
-        return False
-    if token.text in _NOT_VARIABLES or token.text in FUNCTIONS or token.text in _USUAL_UNITS:
-        return False
     glued = token.attached and before is not None and (before.operand or before.text == ")")
     if len(token.text) == 3 and not _VOWELS.isdisjoint(token.text) and _counts(token, before, earlier):
         return False
@@ -659,10 +695,10 @@ def _multiplies_silently(before: Token, behind: Token) -> bool:
 
 def _equality_behind_words(tokens: list[Token]) -> list[Token]:
     """Read "=" behind a word as "is": "area = 24" and "the area is 24" are the same."""
-    return [
-        token._replace(text="is") if token.text == "=" and i and not tokens[i - 1].exact else token
-        for i, token in enumerate(tokens)
-    ]
+    for i, token in enumerate(tokens):
+        if token.text == "=" and i and not tokens[i - 1].exact:
+            tokens[i] = token._replace(text="is")
+    return tokens
 
 
 def _without_articles(tokens: list[Token]) -> list[Token]:
@@ -693,8 +729,9 @@ def _is_article(before: list[Token], following: Token | None) -> bool:
 UNITS = frozenset(symbol if len(symbol) == 1 else symbol.casefold() for symbol in UNIT_SYMBOLS)
 """Symbols of units as tokens have them."""
 
-_ANY_NUMBER = "#"
-"""Stands among the triggers of a pass for any number."""
+_ANY_NUMBER, _LETTERS = "#", "ab"
+"""Stand among the triggers of a pass for any number, and for letters that may be multiplied."""
+_SAYS_TIMES = frozenset("times x multiplied multiply multiplying product".split())
 
 _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...] = (
     # Each pass runs only on text that has one of its triggers: most sentences are plain prose.
@@ -703,10 +740,12 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (frozenset({"a", "A", "an", "the"}), _without_articles),
     (NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, _numbers),
     (frozenset(_SPOKEN_BY_FIRST), _spoken_operators),
-    (_AXES | {"angle", "triangle", "°", "/", _ANY_NUMBER}, _names_and_units),
+    (_AXES | {"angle", "triangle"}, _names),
+    (frozenset({"°", "/", _ANY_NUMBER}), _units),
     (frozenset({first for first, _ in _SAID_AS_ACTION} | set(_SAID_AS_RESULT)), _actions),
     (frozenset(_BETWEEN_BY_FIRST), _between_operands),
-    (OPERATORS | _RELATIONS | {_ANY_NUMBER, "equals", "is"}, _products),
+    (frozenset({_LETTERS}), _products),
+    (frozenset("*") | _SAYS_TIMES, _silent_products),
     (frozenset({"=", "equals", "equal", "is"}), _equality_behind_words),
 )
 
