@@ -1,8 +1,8 @@
 """Agreement of the judgements with real answers and with the labelled set in ``tests/data``, beside other ways.
 
-    python benchmarks/judging.py --answers PAIRS.jsonl > benchmarks/JUDGING.md
+    python benchmarks/judging.py --gsm8k SOLUTIONS.jsonl --answers PAIRS.jsonl > benchmarks/JUDGING.md
 
-Without ``--answers`` the labelled set alone; ``benchmarks/real_answers.py`` says what the file of pairs holds.
+Without the files the labelled set alone; ``real_key_steps.py`` and ``real_answers.py`` say what they hold.
 
 Beside ours: math-verify alone, the rules of the authors' code (``mode=reference``), and rapidfuzz's
 ``partial_ratio`` alone, with the threshold that agrees best with this very set.
@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import real_answers
+import real_key_steps
 from rapidfuzz import fuzz
 
 from verl_stepgrpo import compute_score
@@ -41,15 +42,16 @@ A reason.
 ### The final answer is: {answer}"""
 HEAD = """# How well answers, key steps and formats are judged
 
-Made with `python benchmarks/judging.py --answers PAIRS.jsonl > benchmarks/JUDGING.md` ({versions}).
+Made with `python benchmarks/judging.py --gsm8k SOLUTIONS.jsonl --answers PAIRS.jsonl > benchmarks/JUDGING.md`
+({versions}).
 """
 LABELLED = """## The labelled set
 
 Agreement with the labelled set in `tests/data`, written for this purpose. In each kind about half of the cases are
 to be refused, and those are hard: one digit off, another sign, order, unit or bracket, a hedge, a denial. Cases that
-one could argue about were left out. The development set was looked at while the rules were written; the withheld one,
-written from a description of the task alone, was not, and nothing was changed for it. Cases that stand in both count
-as development. `tests/data/attacks.jsonl` holds, besides, what was found by attacking the rules; a test has it
+one could argue about were left out. The development set was looked at while the rules were written; the withheld one
+was written from a description of the task alone. Its misses have been looked at since, so that it is blind no longer.
+Cases that stand in both count as development. `tests/data/attacks.jsonl` holds, besides, what was found by attacking the rules; a test has it
 refused.
 
 The columns: `ours` is `mode=paper`, `reference` is `mode=reference`, the rules of the authors' code.
@@ -233,9 +235,12 @@ def real_table(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--answers", type=Path, help="a JSONL file of pairs that models answered")
+    parser.add_argument("--gsm8k", type=Path, help="example_model_solutions.jsonl of grade-school-math")
     arguments = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("math-verify", "rapidfuzz"))
     print(HEAD.format(versions=versions))
+    if arguments.gsm8k:
+        print(real_key_steps.table(arguments.gsm8k), flush=True)
     if arguments.answers:
         print(real_table(arguments.answers), flush=True)
     print(LABELLED)

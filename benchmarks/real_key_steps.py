@@ -162,27 +162,50 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
+INTRODUCTION = """## Key steps in solutions that models wrote
+
+Solutions of four models to GSM8K's test problems, `example_model_solutions.jsonl` of OpenAI's grade-school-math
+repository: {n:,} of them, to {problems:,} problems. A key step is a calculation that the authors of the reference
+solution annotated (`<<48/2=24>>`). What a model computed is said by its own annotations, which it was trained to
+write; they are taken out before the solution is searched. So all labels are the source's: nobody of this project labelled a case.
+The problems of this table were looked at while the rules were written.
+
+"Another order" is the same calculation but for the order of terms and factors and for brackets that keep the value.
+"""
+
+
 def table(path: Path) -> str:
-    """Return the Markdown table: recall of the same and of commuted equations, and precision."""
+    """Return the section of the page: recall of the same and of commuted equations, and precision."""
     counts, n = measure(path)
     right = counts[SAME, True] + counts[COMMUTED, True]
-    rows = [
-        ("the same equation is found", counts[SAME, True], counts[SAME, True] + counts[SAME, False]),
+    rows = (
+        ("the same calculation is found", counts[SAME, True], counts[SAME, True] + counts[SAME, False]),
         (
-            "with operands in another order it is found",
+            "in another order it is found",
             counts[COMMUTED, True],
             counts[COMMUTED, True] + counts[COMMUTED, False],
         ),
-        ("what is found was computed (annotated)", right, right + counts[ABSENT, True]),
+        ("what is found was computed, by annotation", right, right + counts[ABSENT, True]),
+    )
+    lines = [
+        INTRODUCTION.format(n=n, problems=n // len(MODELS)),
+        "| | of | share | 95% interval |",
+        "|---|---|---|---|",
     ]
-    lines = [f"{n:,} solutions.\n", "| | of | share | 95% interval |", "|---|---|---|---|"]
     for name, k, of in rows:
         low, high = wilson(k, of)
         lines.append(
             f"| {name} | {of:,} | {100 * k / max(1, of):.1f}% | {100 * low:.1f} to {100 * high:.1f}% |"
         )
-    stated = counts[STATED, True]
     lines.append(
-        f"\n{stated} more that were found stand in the text in so many characters without an annotation."
+        f"\n{counts[STATED, True]} more that were found stand in so many characters, without an annotation.\n"
     )
+    lines.append(REST)
     return "\n".join(lines)
+
+
+REST = """What is not found: a number that is said as a measure ("4 dozen eggs * 12", "5 quarters"), an annotation of
+something that the text does not say, a result with a percent sign that the key step does not have, and a second key
+step with the same calculation that stands there once. What is found without an annotation of it: the same value with a
+percent written as a decimal (`50 * 20%` for `0.2 * 50`), or a calculation that the model wrote and did not annotate.
+"""
