@@ -167,8 +167,8 @@ INTRODUCTION = """## Key steps in solutions that models wrote
 Solutions of four models to GSM8K's test problems, `example_model_solutions.jsonl` of OpenAI's grade-school-math
 repository: {n:,} of them, to {problems:,} problems. A key step is a calculation that the authors of the reference
 solution annotated (`<<48/2=24>>`). What a model computed is said by its own annotations, which it was trained to
-write; they are taken out before the solution is searched. So all labels are the source's: nobody of this project labelled a case.
-The problems of this table were looked at while the rules were written.
+write; they are taken out before the solution is searched. So all labels are the source's:
+nobody of this project labelled a case. The problems of this table were looked at while the rules were written.
 
 "Another order" is the same calculation but for the order of terms and factors and for brackets that keep the value.
 """
