@@ -26,9 +26,9 @@ from verl_stepgrpo.judging import authors_rules as reference
 from verl_stepgrpo.judging.answers import symbolic
 from verl_stepgrpo.judging.answers.judge import judge_answer
 from verl_stepgrpo.judging.answers.symbolic import Equality
+from verl_stepgrpo.judging.formats import FORMATS
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.sections import parse_sections
-from verl_stepgrpo.rewards import is_complete, is_ordered
 from verl_stepgrpo.settings import RewardSettings
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
@@ -139,7 +139,8 @@ def _reference_format(case: dict) -> bool:
 
 def _format(case: dict) -> bool:
     sections = parse_sections(case["response"])
-    return is_complete(sections) and is_ordered(sections)
+    mulberry = FORMATS["mulberry"]
+    return not mulberry.missing(sections, needs_description=True) and not mulberry.disorder(sections)
 
 
 def _partial_ratio(cases: list[dict], label: str, texts: Callable[[dict], tuple[list[str], str]]) -> Judge:

@@ -324,7 +324,7 @@ class TestDatasetCheck:
         ],
     )
     def test_a_mistake_names_its_row_and_reason(self, changes: dict, said: str) -> None:
-        problems, _, n = dataset_check.check_rows(rows(3, **changes))
+        problems, _, _, n = dataset_check.check_rows(rows(3, **changes))
         assert n == 3
         assert said in problems[-1][1]
         assert problems[-1][0] == 2

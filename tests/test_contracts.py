@@ -38,7 +38,7 @@ ALLOWED = {
     "cli.py": PURE | {"typer", "rich"},
     "commands": PURE | {"typer", "rich"},
     "advantage": PURE | {"torch"},
-    "judging": PURE | {"sympy"},
+    "judging": PURE | {"sympy", "yaml"},
 }
 
 

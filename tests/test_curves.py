@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from verl_stepgrpo import SCORE_KEYS, compute_score, score_response
+from verl_stepgrpo import SCORE_KEYS, RewardSettings, compute_score, score_response
 from verl_stepgrpo.curves import Outcome, Reasoned, curves, decoy_rate
 from verl_stepgrpo.rewards import defined
 
@@ -66,7 +66,10 @@ class TestDecoys:
     A, B = [("3 + 5 = 8",), ("first digit is 3",)], [("2 + 2 = 4",), ("first digit is 2",)]
 
     def rate(self, *responses: tuple[str, str, list]) -> float | None:
-        return decoy_rate([Reasoned(u, f"### Step 1:\n{r}", k) for u, r, k in responses], 0.8)
+        return decoy_rate(
+            [Reasoned(u, f"### Step 1:\n{r}", k) for u, r, k in responses],
+            RewardSettings(match_threshold=0.8),
+        )
 
     def test_an_honest_response_has_none_and_a_pasting_one_all(self) -> None:
         honest = ("a", "The first digit is 3. So 3 + 5 = 8.", self.A)

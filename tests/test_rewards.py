@@ -19,8 +19,8 @@ from verl_stepgrpo import (
     parse_key_steps,
     score_response,
 )
+from verl_stepgrpo.judging.formats import FORMATS
 from verl_stepgrpo.judging.sections import parse_sections
-from verl_stepgrpo.rewards import faults_of_order, missing_parts
 
 KEY_STEPS = [["first digit is 3"], ["second digit is 5"], ["3 + 5 = 8"]]
 STEPS = ["The first digit is 3.", "The second digit is 5.", "3 + 5 = 8"]
@@ -136,7 +136,9 @@ def test_why_a_response_is_not_valid_is_said_in_words(
     written: str, missing: list[str], faults: list[str]
 ) -> None:
     sections = parse_sections(written)
-    assert (missing_parts(sections), faults_of_order(sections)) == (missing, faults)
+    mulberry = FORMATS["mulberry"]
+    found = mulberry.missing(sections, needs_description=True), mulberry.disorder(sections)
+    assert found == (missing, faults)
 
 
 def test_an_empty_reference_answer_is_a_mistake_in_the_data() -> None:

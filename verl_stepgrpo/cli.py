@@ -49,6 +49,9 @@ MOST_KEYS = 12
 """Of those that are not read, how many are named."""
 
 
+FORMAT_HELP = "Format of the responses, as algorithm.stepgrpo.format."
+
+
 class Platform(str, Enum):
     """What a run is meant for."""
 
@@ -92,6 +95,7 @@ def prepare(
     num_proc: Annotated[
         int, typer.Option(min=1, help="Processes.", show_default="one for each core")
     ] = os.cpu_count() or 1,
+    format_: Annotated[str, typer.Option("--format", help=FORMAT_HELP)] = "mulberry",
     strict: Annotated[bool, typer.Option("--strict", help="End with status 1 if a row was dropped.")] = False,
 ) -> None:
     """Make verl's files for RL and for the warm-up, and check every row.
@@ -101,6 +105,7 @@ def prepare(
     """
     from verl_stepgrpo.data import prepare as work
     from verl_stepgrpo.data.rows import RowOptions
+    from verl_stepgrpo.settings import RewardSettings
 
     rows = RowOptions(
         data_source=data_source or source.stem,
@@ -108,6 +113,7 @@ def prepare(
         embed_images=embed_images,
         max_pixels=max_pixels,
         max_prompt_length=max_prompt_length,
+        reward=RewardSettings(format=format_),
     )
     options = work.PrepareOptions(rows, val_share, seed, model)
     with _goes_on(lambda: work.kept(out), "row", f"prepared and kept in {out}"), _progress() as advance:
@@ -175,6 +181,7 @@ def lint(
     files: Annotated[list[Path], typer.Argument(help="verl's parquet for RL.")],
     model: Annotated[str | None, typer.Option(help="Model whose processor counts tokens.")] = None,
     max_prompt_length: Annotated[int | None, typer.Option(min=1, help="Longest prompt in tokens.")] = None,
+    format_: Annotated[str, typer.Option("--format", help=FORMAT_HELP)] = "mulberry",
     examples: Annotated[int, typer.Option(min=0, help="Findings of each kind to show.")] = 3,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a finding, and nothing else.")
@@ -190,7 +197,13 @@ def lint(
     found = False
     for file in files:
         findings = list(
-            work.lint(file, prompt_length=counts, max_prompt_length=max_prompt_length, tokens=tokens)
+            work.lint(
+                file,
+                prompt_length=counts,
+                max_prompt_length=max_prompt_length,
+                tokens=tokens,
+                format_=format_,
+            )
         )
         found = found or bool(findings)
         for finding in findings if as_json else ():
@@ -392,6 +405,7 @@ def doctor(
     data: Annotated[
         list[Path] | None, typer.Option(help="verl's parquet for RL; may be given several times.")
     ] = None,
+    format_: Annotated[str, typer.Option("--format", help=FORMAT_HELP)] = "mulberry",
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, as auto or host:port [a worker on this machine].")
     ] = None,
@@ -407,7 +421,15 @@ def doctor(
 
     lines = []
     chosen = platform.value if platform is not None else None
-    for found in examine(address=address, with_worker=worker, platform=chosen, model=model, data=data or []):
+    examined = examine(
+        address=address,
+        with_worker=worker,
+        platform=chosen,
+        model=model,
+        data=data or [],
+        format_=format_,
+    )
+    for found in examined:
         lines.append(found)
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))

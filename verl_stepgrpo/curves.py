@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from verl_stepgrpo.earned import COMPONENTS
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.sections import parse_sections
-from verl_stepgrpo.rewards import SCORE_KEYS
+from verl_stepgrpo.rewards import SCORE_KEYS, sections_of
+from verl_stepgrpo.settings import RewardSettings
 
 GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong")
 """What ``curves`` says of groups."""
@@ -143,7 +143,7 @@ def _group_curves(outcomes: Iterable[Outcome]) -> dict[str, float]:
     }
 
 
-def decoy_rate(responses: Sequence[Reasoned], threshold: float) -> float | None:
+def decoy_rate(responses: Sequence[Reasoned], settings: RewardSettings) -> float | None:
     """Return the share of another prompt's key steps that responses have, in [0, 1].
 
     Each response is held against the key steps of the next prompt of the batch, those left out that its own prompt
@@ -151,7 +151,7 @@ def decoy_rate(responses: Sequence[Reasoned], threshold: float) -> float | None:
 
     Args:
         responses: Responses of one training step.
-        threshold: As ``match_threshold``.
+        settings: Those of the rewards, of which the format and ``match_threshold`` matter.
 
     Returns:
         None where there is nothing to look for: one prompt alone, or no key steps.
@@ -164,7 +164,9 @@ def decoy_rate(responses: Sequence[Reasoned], threshold: float) -> float | None:
         decoys = (
             [k for k in prompts[following[r.uid]] if own.isdisjoint(k)] if following[r.uid] != r.uid else []
         )
-        matches = match_key_steps(parse_sections(r.response), decoys, threshold=threshold)
+        matches = match_key_steps(
+            sections_of(r.response, settings), decoys, threshold=settings.match_threshold
+        )
         found += sum(match.matched for match in matches)
         looked_for += len(decoys)
     return found / looked_for if looked_for else None

@@ -16,12 +16,14 @@ from typing import Any
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging import authors_rules as reference
+from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.answers.judge import judge_answer
 from verl_stepgrpo.judging.answers.last_answer import judge_last_answer
 from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
-from verl_stepgrpo.judging.sections import Kind, Section, final_answer, parse_sections
+from verl_stepgrpo.judging.marks import without_thoughts
+from verl_stepgrpo.judging.sections import Kind, Section, final_answer
 from verl_stepgrpo.settings import RewardSettings
 
 SCORE_KEYS = (
@@ -65,8 +67,10 @@ class ScoredResponse:
         key_steps: One entry for each key step of the reference, in its order.
         answer: The verdict on the final answer.
         last_answer: The verdict on the last answer given, in whatever format: a measurement, which is not paid.
-        complete: Image description, rationales, a step and a final answer are there, none empty.
-        ordered: Background before the first step, final answer last and once, steps numbered 1 to n.
+        complete: All parts of the format are there, none empty: in the paper's an image description, rationales, a step
+            and a final answer.
+        ordered: They are in order: in the paper's background before the first step, steps numbered 1 to n, and one
+            final answer behind them.
         step_rar: Step-wise accuracy reward, in [0, 1 + alpha].
         step_rvr: Step-wise validity reward, 0 or ``rvr_weight`` (1 in the paper).
         key_step_share: The part of ``step_rar`` that was paid for key steps, in [0, alpha].
@@ -147,7 +151,7 @@ def score_response(
         raise DataError(f"the response is {response!r:.60} ({type(response).__name__}); expected text")
     settings = settings or RewardSettings()
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
-    sections = parse_sections(response)
+    sections = sections_of(response, settings)
     tolerance = settings.answer_tolerance
     if settings.mode == "reference":
         answer = reference.judge_answer(response, ground_truth)
@@ -158,8 +162,8 @@ def score_response(
         answer = judge_answer(final_answer(sections), ground_truth, tolerance=tolerance)
         last_answer = judge_last_answer(response, sections, ground_truth, strict=answer, tolerance=tolerance)
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
-        complete = is_complete(sections, needs_description=settings.image_description == "required")
-        ordered = is_ordered(sections)
+        complete = not _missing(sections, settings)
+        ordered = not formats.find(settings.format).disorder(sections)
     judged = ScoredResponse(sections, matches, answer, last_answer, complete, ordered, 0.0, 0.0, 0.0)
     return paid(judged, settings)
 
@@ -250,55 +254,12 @@ def matched_share(matches: Sequence[KeyStepMatch]) -> float:
     return sum(match.matched for match in matches) / len(matches) if matches else 0.0
 
 
-def is_complete(sections: Sequence[Section], *, needs_description: bool = True) -> bool:
-    """Return whether background, at least one step and a final answer are there, each saying something.
-
-    Background is the image description and the rationales (section 3.2, reasoning completeness); the paper has no
-    data without images, where ``needs_description`` may be False.
-    """
-    return not missing_parts(sections, needs_description=needs_description)
-
-
-def missing_parts(sections: Sequence[Section], *, needs_description: bool = True) -> list[str]:
-    """Return, in words, what ``is_complete`` asks for and is not there."""
-    present = {section.kind for section in sections if section.says_something}
-    needed = {
-        Kind.DESCRIPTION: "no image description",
-        Kind.RATIONALES: "no rationales",
-        Kind.STEP: "no step",
-        Kind.FINAL_ANSWER: "no final answer",
-    }
-    if not needs_description:
-        del needed[Kind.DESCRIPTION]
-    return [said for kind, said in needed.items() if kind not in present]
-
-
-def is_ordered(sections: Sequence[Section]) -> bool:
-    """Return whether the sections stand in a logical order (section 3.2, reasoning logic).
-
-    Background before the first step, steps numbered 1 to n without gap or repetition, and one final
-    answer after the last step. A response without steps or without a final answer is not ordered, and a section
-    that says nothing counts as missing.
-    """
-    return not faults_of_order(sections)
-
-
-def faults_of_order(sections: Sequence[Section]) -> list[str]:
-    """Return, in words, what is not as ``is_ordered`` asks for."""
-    sections = [section for section in sections if section.says_something]
-    steps = [i for i, section in enumerate(sections) if section.kind is Kind.STEP]
-    finals = [i for i, section in enumerate(sections) if section.kind is Kind.FINAL_ANSWER]
-    background = [i for i, s in enumerate(sections) if s.kind in (Kind.DESCRIPTION, Kind.RATIONALES)]
-    numbers = [sections[i].number for i in steps]
-    faults = {
-        "no step": not steps,
-        "no final answer": not finals,
-        f"{len(finals)} final answers": len(finals) > 1,
-        f"steps numbered {_listed(numbers)}": numbers != list(range(1, len(steps) + 1)),
-        "a step behind the final answer": bool(steps and finals) and steps[-1] > finals[0],
-        "background behind a step": bool(steps) and any(i > steps[0] for i in background),
-    }
-    return [said for said, is_there in faults.items() if is_there]
+def sections_of(response: str, settings: RewardSettings) -> tuple[Section, ...]:
+    """Return the sections of ``response`` in the format of ``settings``; those of a draft that is free are left out."""
+    format_ = formats.find(settings.format)
+    # The authors' rules read all of a response.
+    leaves_out = settings.draft == "free" and not format_.thinks and settings.mode == "paper"
+    return format_.sections(without_thoughts(response) if leaves_out else response)
 
 
 def faults_of_form(
@@ -308,12 +269,11 @@ def faults_of_form(
 
     For the rules of the paper; the authors' (``mode=reference``) name nothing.
     """
-    needs_description = settings.image_description == "required"
-    missing = () if scored.complete else missing_parts(scored.sections, needs_description=needs_description)
-    disorder = () if scored.ordered else faults_of_order(scored.sections)
+    missing = () if scored.complete else _missing(scored.sections, settings)
+    disorder = () if scored.ordered else formats.find(settings.format).disorder(scored.sections)
     return tuple(missing), tuple(disorder)
 
 
-def _listed(numbers: Sequence[int | None], most: int = 12) -> str:
-    more = ", …" if len(numbers) > most else ""
-    return ", ".join(map(str, numbers[:most])) + more
+def _missing(sections: Sequence[Section], settings: RewardSettings) -> list[str]:
+    needs_description = settings.image_description == "required"
+    return formats.find(settings.format).missing(sections, needs_description=needs_description)

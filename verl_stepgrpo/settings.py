@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.judging import formats
 
 NAME = "stepgrpo"
 """Under which verl finds the estimator and the reward manager."""
@@ -26,6 +27,7 @@ STD_EPSILON = 1e-4
 
 MODES = ("paper", "reference")
 DESCRIPTIONS = ("required", "optional")
+DRAFTS = ("free", "judged")
 COMBINES = ("sum", "component", "answer_first")
 CREDITS = ("trajectory", "step", "value")
 
@@ -47,6 +49,10 @@ class RewardSettings:
             as a share of the reference. At 0 nothing is rounded.
         image_description: Whether a complete response has one: ``required`` (the paper) or ``optional``, for data
             without images.
+        format: How responses are written: ``mulberry`` (the paper), ``think``, ``markdown``, ``plain``, a YAML file of
+            patterns, or ``module:Class`` (``judging.formats``).
+        draft: What stands in ``<think>...</think>`` before a response of a format without thoughts: ``free`` leaves it
+            unread, ``judged`` reads it as a part of the response.
         mode: ``paper`` follows the paper's text; ``reference`` reproduces the rules of the authors' code.
 
     Raises:
@@ -58,6 +64,8 @@ class RewardSettings:
     match_threshold: float = 0.8
     answer_tolerance: float = 0.0
     image_description: str = "required"
+    format: str = "mulberry"
+    draft: str = "free"
     mode: str = "paper"
 
     def __post_init__(self) -> None:
@@ -74,9 +82,17 @@ class RewardSettings:
         _require_number("answer_tolerance", self.answer_tolerance, low=0.0, high=1.0, allowed=allowed)
         if self.answer_tolerance >= 1:
             raise _out_of_range("answer_tolerance", self.answer_tolerance, allowed)
-        for key, names in (("mode", MODES), ("image_description", DESCRIPTIONS)):
+        for key, names in (("mode", MODES), ("image_description", DESCRIPTIONS), ("draft", DRAFTS)):
             if getattr(self, key) not in names:
                 raise _out_of_range(key, getattr(self, key), f"one of {', '.join(names)}")
+        if not isinstance(self.format, str):
+            raise _out_of_range("format", self.format, "the name of a format")
+        formats.find(self.format)
+        if self.mode == "reference" and self.format != RewardSettings.format:
+            raise ConfigError(
+                f"{NODE}.mode=reference and {NODE}.format={self.format}: the authors' rules are about the format "
+                f"{RewardSettings.format} alone. Set one of them."
+            )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RewardSettings:

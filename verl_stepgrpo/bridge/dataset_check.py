@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from verl_stepgrpo.bridge.asked import files_of
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.index import check_index
 from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
-from verl_stepgrpo.data.prompts import IMAGE_MARK
+from verl_stepgrpo.data.prompts import IMAGE_MARK, other_format
 from verl_stepgrpo.data.rl_rows import reference_of
 from verl_stepgrpo.errors import DataError
 
@@ -29,19 +30,20 @@ SHOWN_ERRORS = 5
 logger = logging.getLogger("verl_stepgrpo")
 
 
-def check_files(files: Any, key: str) -> None:
-    """Check the files of one configuration key; warn once of rows without key steps.
+def check_files(files: Any, key: str, format_: str = "mulberry") -> None:
+    """Check the files of one configuration key; warn once of rows without key steps, and of other formats.
 
     Args:
         files: A path, a list of paths, or None.
         key: The configuration key that holds them, for messages.
+        format_: The format that is paid.
 
     Raises:
         DataError: A file cannot be read or has no rows, or rows cannot be scored or shown; says file, row and
             reason of the first few.
     """
     for path in files_of(files):
-        problems, without_key_steps, n = _check_file(path, key)
+        problems, without_key_steps, others, n = _check_file(path, key, format_)
         if problems:
             shown = "\n".join(f"  {path}, row {row}: {reason}" for row, reason in problems[:SHOWN_ERRORS])
             more = f"\n  and {len(problems) - SHOWN_ERRORS} more" if len(problems) > SHOWN_ERRORS else ""
@@ -56,13 +58,30 @@ def check_files(files: Any, key: str) -> None:
                 counted(n, "row"),
                 path,
             )
+        for other, count in others.items():
+            logger.warning(
+                "%s: %d of %s of %s ask for the format %s, and %s is paid: ask for the one that is paid (prepare "
+                "--format), or pay the one that is asked for (algorithm.stepgrpo.format).",
+                key,
+                count,
+                counted(n, "row"),
+                path,
+                other,
+                format_,
+            )
 
 
-def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]], int, int]:
-    """Return the problems (row number from 0, reason), the count of rows without key steps, and of all."""
+def check_rows(
+    rows: Iterable[Mapping[str, Any]], format_: str = "mulberry"
+) -> tuple[list[tuple[int, str]], int, Counter[str], int]:
+    """Return the problems (row number from 0, reason), and counts of rows.
+
+    Of those without key steps, of those that ask for another format than ``format_``, by its name, and of all.
+    """
     problems: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
     without_key_steps = 0
+    others: Counter[str] = Counter()
     n = 0
     for number, row in enumerate(rows):
         n += 1
@@ -70,29 +89,35 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[int, str]]
             reference = reference_of(row)
             without_key_steps += not reference.key_steps
             check_index(reference.index, number, seen)
-            _check_prompt(row)
+            text = _prompt_text(row)
+            _check_prompt(text)
+            others.update(filter(None, [other_format(text, format_)]))
         except DataError as error:
             problems.append((number, str(error)))
-    return problems, without_key_steps, n
+    return problems, without_key_steps, others, n
 
 
-def _check_prompt(row: Mapping[str, Any]) -> None:
-    """Raise DataError where verl or a processor fails on what a prompt has beside its images."""
+def _prompt_text(row: Mapping[str, Any]) -> str:
+    """Return the text of a row's prompt; nothing where it has other media, or is none."""
     messages = row.get("prompt")
     if not isinstance(messages, list) or any(row.get(column) for column in OTHER_MEDIA):
-        return
+        return ""
     contents = [message.get("content") for message in messages if isinstance(message, Mapping)]
-    text = "".join(content for content in contents if isinstance(content, str))
+    return "".join(content for content in contents if isinstance(content, str))
+
+
+def _check_prompt(text: str) -> None:
+    """Raise DataError where verl or a processor fails on what a prompt has beside its images."""
     n_images = text.count(IMAGE_MARK)
     if n_images and (wrong := list(wrong_in_prompt(text, n_images, PLACEHOLDERS))):
         raise DataError("; ".join(wrong))
 
 
-def _check_file(path: str, key: str) -> tuple[list[tuple[int, str]], int, int]:
+def _check_file(path: str, key: str, format_: str) -> tuple[list[tuple[int, str]], int, Counter[str], int]:
     from verl.utils.fs import copy_to_local
 
     try:
-        return check_rows(_rows(copy_to_local(path)))
+        return check_rows(_rows(copy_to_local(path)), format_)
     except (OSError, ValueError, AssertionError) as error:  # pyarrow's and json's errors are ValueErrors
         raise DataError(f"{key}: {path} cannot be read: {type(error).__name__}: {error}") from error
 

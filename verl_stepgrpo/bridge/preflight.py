@@ -60,7 +60,7 @@ def check(config: DictConfig) -> None:
     if settings.trace_dir is not None:
         _prepare_trace_dir(config, settings.trace_dir)
     if run.pays and OmegaConf.select(config, "data.custom_cls.path") is None:
-        _check_data(config)
+        _check_data(config, settings.reward.format)
     if run.pays:
         _check_verifier()
 
@@ -111,11 +111,11 @@ def _check_model(config: DictConfig) -> None:
     model_check.check(str(OmegaConf.select(config, model_check.KEY)))
 
 
-def _check_data(config: DictConfig) -> None:
+def _check_data(config: DictConfig, format_: str) -> None:
     from verl_stepgrpo.bridge import dataset_check
 
     for key in ("data.train_files", "data.val_files"):
-        dataset_check.check_files(OmegaConf.select(config, key), key)
+        dataset_check.check_files(OmegaConf.select(config, key), key, format_)
 
 
 @functools.cache

@@ -219,7 +219,7 @@ def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judg
         Reasoned(row.uid, Written.of(decoding, ids, written_spans(mask)).text, row.key_steps)
         for row, ids, mask in zip(chosen, data["responses"], data["loss_mask"], strict=True)
     ]
-    rate = decoy_rate(responses, state.settings.reward.match_threshold)
+    rate = decoy_rate(responses, state.settings.reward)
     return {} if rate is None else {curve_name("decoy_match"): rate}
 
 

@@ -18,11 +18,14 @@ from verl_stepgrpo.data.index import check_index, traced
 from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
+from verl_stepgrpo.data.prompts import other_format
 from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
+from verl_stepgrpo.judging import formats
+from verl_stepgrpo.judging.formats import Format
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.sections import parse_sections
+from verl_stepgrpo.judging.sections import Section, parse_sections
 from verl_stepgrpo.settings import RewardSettings
 
 MAX_ANSWER_WORDS = 8
@@ -47,6 +50,7 @@ CHECKS = {
     "answer_kind": f"the answer has more than {MAX_ANSWER_WORDS} words: only its exact text would be right",
     "duplicate": "question and images stand in an earlier row too",
     "overlong": "the prompt has more tokens than --max-prompt-length, image tokens included",
+    "other_format": "the prompt asks for another format than the one that is paid (--format)",
     "marks": "the prompt's marks do not fit its images, or it has the text of a special token",
     "image": "an image cannot be opened, or does not reach the model as a viewer shows it",
     "tiny_image": "the image has fewer than 4 visual tokens: verl enlarges it (min_pixels bounds that)",
@@ -54,8 +58,8 @@ CHECKS = {
 }
 """What is looked for."""
 
-_Sampled = tuple[int, tuple[KeyStep, ...], str]
-"""A row's place, its key steps, and the text that has them."""
+_Sampled = tuple[int, tuple[KeyStep, ...], tuple[Section, ...]]
+"""A row's place, its key steps, and the sections that have them."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def lint(
     prompt_length: PromptLength | None = None,
     max_prompt_length: int | None = None,
     tokens: Collection[str] = TOKENS,
+    format_: str = "mulberry",
 ) -> Iterator[Finding]:
     """Yield what is found in a parquet file of verl's RL rows.
 
@@ -98,12 +103,13 @@ def lint(
         prompt_length: Counts a prompt's tokens.
         max_prompt_length: Above how many it is found; None for none.
         tokens: Texts that a processor takes for an image or the end of a turn.
+        format_: The format that will be paid.
 
     Raises:
         DataError: The file cannot be read, has no rows, is the warm-up's or lacks a column that is needed.
         ConfigError: The model reads no images.
     """
-    look = _Look(prompt_length, max_prompt_length, tokens)
+    look = _Look(prompt_length, max_prompt_length, tokens, formats.find(format_))
     sampled: list[_Sampled] = []
     every = max(1, open_rl_parquet(path).metadata.num_rows // DECOY_ROWS)
     names: dict[int, dict[str, Any]] = {}
@@ -117,8 +123,8 @@ def lint(
             found = [Finding(number, "failed", f"{type(error).__name__}: {error}")]
         yield from (replace(finding, **named) for finding in found)
         if number % every == 0 and look.reference is not None:
-            key_steps = look.reference.key_steps
-            sampled.append((number, key_steps, look.reference.solution or _pasted(key_steps)))
+            reference = look.reference
+            sampled.append((number, reference.key_steps, _shown(reference, look.format)))
             names[number] = named
     yield from (replace(finding, **names[finding.row]) for finding in _of_decoys(sampled))
 
@@ -142,6 +148,7 @@ class _Look:
     prompt_length: PromptLength | None
     max_prompt_length: int | None
     tokens: Collection[str]
+    format: Format
     reference: Reference | None = None
     seen: dict[bytes, int] = field(default_factory=dict)
     indices: dict[str, int] = field(default_factory=dict)
@@ -155,7 +162,7 @@ class _Look:
             yield Finding(number, "unreadable", str(error))
         else:
             yield from _of_index(number, self.reference.index, self.indices)
-            yield from _of_reference(number, self.reference, row.get("extra_info") or {})
+            yield from _of_reference(number, self.reference, row.get("extra_info") or {}, self.format)
         try:
             messages, images = prompt_of(row)
         except DataError as error:
@@ -169,6 +176,8 @@ class _Look:
             *_of_images(number, images),
         ]
         yield from wrong
+        if other := other_format(text_of(messages), self.format.name):
+            yield Finding(number, "other_format", f"it asks for {other}, and {self.format.name} is paid")
         yield from _of_duplicates(number, messages, images, self.seen)
         if not any(finding.check in ("marks", "image") for finding in wrong):
             yield from self._of_length(number, messages, images)
@@ -181,25 +190,31 @@ class _Look:
             yield Finding(number, "overlong", f"{length} tokens")
 
 
-def _of_reference(number: int, reference: Reference, extra_info: Mapping[str, Any]) -> Iterator[Finding]:
+def _of_reference(
+    number: int, reference: Reference, extra_info: Mapping[str, Any], format_: Format
+) -> Iterator[Finding]:
     raw, key_steps = extra_info.get("key_steps"), reference.key_steps
     if not key_steps:
         has = f"has {', '.join(extra_info) or 'nothing'}"
         said = f".key_steps is {raw!r:.60}" if "key_steps" in extra_info else f" {has}"
         yield Finding(number, "no_key_steps", f"extra_info{said}")
-    yield from _of_key_steps(number, raw, key_steps, reference.solution or _pasted(key_steps))
+    yield from _of_key_steps(number, raw, key_steps, _shown(reference, format_))
     yield from _of_answer(number, reference.ground_truth)
 
 
-def _pasted(key_steps: Sequence[KeyStep]) -> str:
-    """Return a response that states each key step in its first wording, where a row has no solution of its own."""
-    return "".join(f"### Step {i}:\n{wordings[0]}\n" for i, wordings in enumerate(key_steps, start=1))
+def _shown(reference: Reference, format_: Format) -> tuple[Section, ...]:
+    """Return the sections of a row's solution, or of a response that states each key step, where it has none."""
+    if reference.solution:
+        return format_.sections(reference.solution)
+    steps = enumerate(reference.key_steps, start=1)
+    return parse_sections("".join(f"### Step {i}:\n{wordings[0]}\n" for i, wordings in steps))
 
 
-def _of_key_steps(number: int, raw: Any, key_steps: Sequence[KeyStep], solution: str) -> Iterator[Finding]:
+def _of_key_steps(
+    number: int, raw: Any, key_steps: Sequence[KeyStep], sections: Sequence[Section]
+) -> Iterator[Finding]:
     if _has_blank(raw):
         yield Finding(number, "empty_key_step", json.dumps(raw, default=str, ensure_ascii=False)[:200])
-    sections = parse_sections(solution)
     for match in match_key_steps(sections, key_steps, threshold=RewardSettings.match_threshold):
         if not match.matched:
             yield Finding(number, "never_matched", match.wordings[0])
@@ -266,8 +281,7 @@ def _of_decoys(sampled: Sequence[_Sampled]) -> Iterator[Finding]:
     """Yield key steps that stand in many other rows' solutions, those left out that these rows have too."""
     step = max(1, len(sampled) // DECOY_SOLUTIONS)
     others = [
-        (number, set(_wordings(key_steps)), parse_sections(text))
-        for number, key_steps, text in sampled[::step]
+        (number, set(_wordings(key_steps)), sections) for number, key_steps, sections in sampled[::step]
     ]
     for number, key_steps, _ in sampled:
         for key_step in key_steps:

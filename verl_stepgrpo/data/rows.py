@@ -21,8 +21,8 @@ from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
-from verl_stepgrpo.judging.sections import final_answer, parse_sections
-from verl_stepgrpo.rewards import faults_of_form, score_response
+from verl_stepgrpo.judging.sections import final_answer
+from verl_stepgrpo.rewards import faults_of_form, score_response, sections_of
 from verl_stepgrpo.settings import RewardSettings
 
 
@@ -101,13 +101,18 @@ def rl_row(
     _check_marks(item, tokens)
     counts = Counter() if counts is None else counts
     images = [_image(path, options, counts) for path in item.images]
-    answer = reference_answer(item)
+    answer = reference_answer(item, options.reward)
     try:
         key_steps = [list(wordings) for wordings in parse_key_steps(item.key_steps)]
     except DataError as error:
         raise DroppedError("key_steps", str(error)) from None
     key_steps = _key_steps_of_solution(item, answer, key_steps, options.reward)
-    messages = [{"role": "user", "content": prompt(item.question, n_images=len(images))}]
+    messages = [
+        {
+            "role": "user",
+            "content": prompt(item.question, n_images=len(images), format_=options.reward.format),
+        }
+    ]
     if prompt_length is not None and options.max_prompt_length is not None:
         length = prompt_length(messages, images)
         if length > options.max_prompt_length:
@@ -146,15 +151,15 @@ def sft_row(item: Item, row: dict[str, Any], *, tokens: Collection[str] = TOKENS
     }
 
 
-def reference_answer(item: Item) -> str:
-    """Return the dataset's answer, or the final answer of its solution.
+def reference_answer(item: Item, reward: RewardSettings) -> str:
+    """Return the dataset's answer, or the final answer of its solution, in the format of ``reward``.
 
     Raises:
         DroppedError: It has neither.
     """
     answer = item.answer
     if answer is None and item.solution is not None:
-        answer = final_answer(parse_sections(item.solution))
+        answer = final_answer(sections_of(item.solution, reward))
     if answer is None or not answer.strip():
         raise DroppedError("answer", f"no answer, and no final answer in the solution{said_of(item.unread)}")
     return answer.strip()

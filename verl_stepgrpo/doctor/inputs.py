@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from verl_stepgrpo.data.images import is_url, mended, name_of, opened, scaled
 from verl_stepgrpo.data.pretrained import load
+from verl_stepgrpo.data.prompts import other_format
 from verl_stepgrpo.data.rl_rows import RLRow, read_rows
 from verl_stepgrpo.doctor.checks import Line, line
 from verl_stepgrpo.errors import ConfigError, DataError
@@ -40,8 +42,11 @@ def model_lines(model: str) -> Iterator[Line]:
         yield line(model, what, found, "can be loaded", is_well, remedy)
 
 
-def data_lines(file: Path) -> Iterator[Line]:
-    """Yield lines on a parquet file: its first rows are read, their images opened, ideal responses scored."""
+def data_lines(file: Path, format_: str = "mulberry") -> Iterator[Line]:
+    """Yield lines on a parquet file: its first rows are read, their images opened, ideal responses scored.
+
+    ``format_`` is the one that will be paid, which the prompts should ask for.
+    """
     where = str(file)
     try:
         rows = list(itertools.islice(read_rows(file), SAMPLE))
@@ -63,6 +68,11 @@ def data_lines(file: Path) -> Iterator[Line]:
         f"Rows {wanting[:5]}: no response could earn all of the reward; verl-stepgrpo lint says why.",
         bad="warn",
     )
+    others = Counter(filter(None, (other_format(row.text, format_) for row in rows)))
+    for name, count in others.items():
+        remedy = "Ask for the one that is paid (prepare --format), or pay the one that is asked for (format)."
+        asked = f"{count} of {len(rows)} prompts ask for {name}"
+        yield line(where, "format", asked, format_, False, remedy, bad="warn")
     broken = next((look.broken for look in looks if look.broken), None)
     yield line(where, "images", broken or "can be opened", "can be opened", broken is None, "Mend the image.")
     other = next((look.other for look in looks if look.other), None)

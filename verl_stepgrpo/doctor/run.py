@@ -13,7 +13,13 @@ from verl_stepgrpo.doctor.probe import probe
 
 
 def examine(
-    *, address: str | None, with_worker: bool, platform: str | None, model: str | None, data: Sequence[Path]
+    *,
+    address: str | None,
+    with_worker: bool,
+    platform: str | None,
+    model: str | None,
+    data: Sequence[Path],
+    format_: str = "mulberry",
 ) -> Iterator[Line]:
     """Yield a line for each thing that was looked at, as soon as it was.
 
@@ -23,6 +29,7 @@ def examine(
         platform: ``cpu`` or ``gpu``, or None for either.
         model: A model's folder or name, or None.
         data: verl's parquet files for RL.
+        format_: The format of responses that will be paid.
 
     Raises:
         ConfigError: There is no cluster at ``address``.
@@ -34,7 +41,7 @@ def examine(
     if model is not None:
         yield from model_lines(model)
     for file in data:
-        yield from data_lines(file)
+        yield from data_lines(file, format_)
 
 
 def _worker_lines(

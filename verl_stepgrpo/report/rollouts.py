@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from verl_stepgrpo.curves import GroupState, group_states
+from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
-from verl_stepgrpo.judging.sections import Kind, Section, parse_sections
+from verl_stepgrpo.judging.sections import Kind, Section
 from verl_stepgrpo.report.collect import rollout_of
-from verl_stepgrpo.rewards import faults_of_order, missing_parts
 from verl_stepgrpo.traces.rows import Faults, TraceRow
 
 Span = tuple[int, int, int]
@@ -59,7 +59,9 @@ def rollout_view(row: TraceRow) -> dict[str, Any]:
         "lastAnswer": _another_answer(row),
         "found": [_found(match) for match in row.key_steps],
         "faults": vars(row.faults or _guessed_faults(response, row.components)),
-        "sections": sections_view(response, spans, credit.spans if credit and credit.is_by_step else ()),
+        "sections": sections_view(
+            response, row.format, spans, credit.spans if credit and credit.is_by_step else ()
+        ),
     }
 
 
@@ -76,24 +78,26 @@ def _guessed_faults(response: str, components: Mapping[str, float]) -> Faults:
     That is schema 1, where a run asked for an image description if nothing else is missing, and the rules of
     ``mode=reference``, which may be others.
     """
-    sections = parse_sections(response)
-    missing = [] if components["complete"] else missing_parts(sections, needs_description=False)
+    mulberry = formats.find("mulberry")
+    sections = mulberry.sections(response)
+    missing = [] if components["complete"] else mulberry.missing(sections, needs_description=False)
     if not components["complete"] and not missing:
-        missing = missing_parts(sections)
-    return Faults(tuple(missing), () if components["ordered"] else tuple(faults_of_order(sections)))
+        missing = mulberry.missing(sections, needs_description=True)
+    return Faults(tuple(missing), () if components["ordered"] else tuple(mulberry.disorder(sections)))
 
 
 def sections_view(
-    response: str, spans: Sequence[Span], credit: Sequence[float | None] = ()
+    response: str, format_: str, spans: Sequence[Span], credit: Sequence[float | None] = ()
 ) -> list[dict[str, Any]]:
     """Return a response in its sections, which together hold all of its text.
 
     Args:
         response: What the model wrote.
+        format_: How it is read.
         spans: The key steps that were found.
         credit: The advantage of each step and of what follows the steps; or nothing.
     """
-    sections = parse_sections(response)
+    sections = formats.find(format_).sections(response)
     n_steps = sum(section.kind is Kind.STEP for section in sections)
     # Of another length they are not this text's, as in a session with several outputs.
     credits = list(credit) if len(credit) == n_steps + 1 else [None] * (n_steps + 1)

@@ -101,6 +101,7 @@ class Judgement:
         steps: The response's steps, in their order.
         last_answer: What was decided on the last answer given, in whatever format; None where that is not known.
         faults: Why it is not valid; None where that is not known (schema 1, and ``mode=reference``).
+        format: How it was read (``RewardSettings.format``).
         index, id, data_source: The row of the data.
         ground_truth: Its reference answer.
         prompt, response: What was asked and what the model wrote; None where a run leaves no traces.
@@ -113,6 +114,7 @@ class Judgement:
     steps: tuple[StepSpan, ...]
     last_answer: Decision | None = None
     faults: Faults | None = None
+    format: str = "mulberry"
     index: Any = None
     id: str | None = None
     data_source: str | None = None
@@ -151,6 +153,7 @@ class Judgement:
             "key_steps": [_match_json(match) for match in self.key_steps],
             "steps": [vars(step) for step in self.steps],
             "faults": None if self.faults is None else vars(self.faults),
+            "format": self.format,
             "index": self.index,
             "id": self.id,
             "data_source": self.data_source,
@@ -228,6 +231,7 @@ def judgement_of(
         steps=tuple(StepSpan(step.number, step.start, step.end, end, share) for step, end, share in spans),
         # The authors' rules ask for other things, and say nothing of what they miss.
         faults=None if settings.mode == "reference" else Faults(*faults_of_form(result, settings)),
+        format=settings.format,
         **question,
     )
 
@@ -281,6 +285,7 @@ def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
         "key_steps": tuple(map(_match, facts["key_steps"])),
         "steps": tuple(map(_span, facts["steps"])),
         "faults": faults and Faults(tuple(faults["complete"]), tuple(faults["ordered"])),
+        "format": str(facts.get("format", "mulberry")),
         "index": facts.get("index"),
         **{key: _text(facts.get(key)) for key in ("id", "data_source", "ground_truth", "prompt", "response")},
     }

@@ -44,6 +44,8 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "match_threshold": (_MANAGER,),
     "answer_tolerance": (_MANAGER,),
     "image_description": (_MANAGER,),
+    "format": (_MANAGER,),
+    "draft": (_MANAGER,),
     "combine": (_ESTIMATOR, _MANAGER, _V1),
     "process_weight": (_ANSWER_FIRST,),
     "credit": (_ESTIMATOR, _MANAGER, _V1),

@@ -1,0 +1,86 @@
+r"""A format of one's own as a YAML file of patterns.
+
+    name: qa
+    request: "Write lines that begin with 'Thought:', and then 'Answer:'."
+    step: '^Thought( \d+)?:'     # where a step begins; its first group, if it has one, is the step's number
+    answer: '^Answer:'           # where the answer begins; it goes on to the next of either, or to the end
+    asks: 'Thought:'             # found in a prompt that asks for the format; the request itself where it is left out
+
+Patterns are Python's, multi-line and without regard to case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.judging.formats import pieces
+from verl_stepgrpo.judging.formats.format import Format, section
+from verl_stepgrpo.judging.sections import Kind, Section
+
+NEEDED, ALLOWED = ("name", "request", "step", "answer"), ("name", "request", "step", "answer", "asks")
+
+
+class Patterns(Format):
+    """The format that a YAML file describes.
+
+    Raises:
+        ConfigError: The file cannot be read, or lacks a key, or has another, or one of its patterns is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        facts = _read(path)
+        self.name, self._request = facts["name"], facts["request"]  # type: ignore[misc]
+        self._step, self._answer = (_pattern(path, key, facts[key]) for key in ("step", "answer"))
+        self.asks = _pattern(path, "asks", facts.get("asks", re.escape(facts["request"])))  # type: ignore[misc]
+
+    def request(self, *, has_image: bool) -> str:
+        return self._request
+
+    def sections(self, response: str) -> tuple[Section, ...]:
+        found = pieces.headed(response, 0, len(response), self._step)
+        answers = [
+            section(response, Kind.FINAL_ANSWER, mark.start(), len(response), mark.end())
+            for mark in self._answer.finditer(response)
+        ]
+        found = sorted([*found, *answers], key=lambda one: one.start)
+        ends = [*(one.start for one in found[1:]), len(response)]
+        return tuple(
+            section(response, one.kind, one.start, max(end, one.body_start), one.body_start, one.number)
+            for one, end in zip(found, ends, strict=True)
+        )
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"format={path}: it cannot be read: {error}") from error
+    keys = set(facts) if isinstance(facts, dict) else set()
+    if (
+        not keys >= set(NEEDED)
+        or not keys <= set(ALLOWED)
+        or not all(isinstance(v, str) for v in facts.values())
+    ):
+        raise ConfigError(
+            f"format={path}: it has to have the keys {', '.join(NEEDED)}, all text, and may have asks; it has "
+            f"{', '.join(sorted(map(str, keys))) or 'none'}."
+        )
+    return facts
+
+
+def _pattern(path: Path, key: str, text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text, re.IGNORECASE | re.MULTILINE)
+    except re.error as error:
+        raise ConfigError(f"format={path}: {key}={text!r} is no pattern of Python's: {error}.") from error
+    if pattern.match(""):
+        raise ConfigError(
+            f"format={path}: {key}={text!r} is found in nothing at all; name what a line opens with."
+        )
+    return pattern
