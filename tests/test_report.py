@@ -571,7 +571,7 @@ class TestNumbers:
     def test_sections_hold_all_of_a_response(self, text: str, spans: list[tuple[int, int, int]]) -> None:
         shown = "".join(
             section["header"] + "".join(piece[0] for piece in section["pieces"])
-            for section in sections_view(text, spans)
+            for section in sections_view(text, "mulberry", spans)
         )
         assert "".join(shown.split()) == "".join(text.split())
 
@@ -812,7 +812,7 @@ class TestFaults:
         (tmp_path / "step-000001.jsonl").write_text("{}\nx\n")
         done = command(tmp_path, "--out", tmp_path / "report.html")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert "none of the 2 lines of" in done.stderr
+        assert "(2 in all) is a row of a trace" in done.stderr
         assert not (tmp_path / "report.html").exists()
 
     def test_traces_of_two_runs_are_a_mistake(self, run: Path, tmp_path: Path) -> None:
