@@ -20,6 +20,9 @@ MAX_NESTED_LISTS = 6
 _LABEL = re.compile(r"[a-z]{1,3}_?\{?\d+\}?|\(?\d+\)|\(?[a-z]\)?")
 """An element that names something: "v1", "(2)", "b"."""
 
+MAX_SOLUTIONS = 3
+"""Longest bare list of plain numbers that may be solutions; longer ones are more often put into an order."""
+
 MAX_ELEMENTS = 64
 """Longest list that is compared element by element."""
 
@@ -105,13 +108,15 @@ def _difference_as_sets(items: Sequence[str], golds: Sequence[str], judge: Judge
 def _is_solution_set(gold: Elements, ours: Elements, items: Sequence[str]) -> bool:
     """Whether the order of a bare list means nothing: "-1, 2" may be solutions, "2, 1, 3" and "V2, V1" are in an order.
 
-    Numbers in ascending order, two numbers of which one is negative, points, expressions, and words that "and" joins.
+    At most ``MAX_SOLUTIONS`` numbers in ascending order, two numbers of which one is negative, points, expressions,
+    and words that "and" joins.
     """
     quantities = [parse_quantity(item) for item in items]
     numbers = [quantity.plain for quantity in quantities if quantity is not None]
     if len(numbers) == len(items):
         roots = len(numbers) == 2 and min(numbers) < 0
-        return gold.joined or roots or numbers == sorted(numbers)
+        few = len(numbers) <= MAX_SOLUTIONS and numbers == sorted(numbers)
+        return gold.joined or roots or few
     if any(_LABEL.fullmatch(item) for item in items):
         return False
     if all(is_symbolic(item) for item in items):
