@@ -51,8 +51,8 @@ Agreement with the labelled set in `tests/data`, written for this purpose. In ea
 to be refused, and those are hard: one digit off, another sign, order, unit or bracket, a hedge, a denial. Cases that
 one could argue about were left out. The development set was looked at while the rules were written; the withheld one
 was written from a description of the task alone. Its misses have been looked at since, so that it is blind no longer.
-Cases that stand in both count as development. `tests/data/attacks.jsonl` holds, besides, what was found by attacking the rules; a test has it
-refused.
+Cases that stand in both count as development. `tests/data/attacks.jsonl` holds, besides, what was found by attacking
+the rules; a test has it refused.
 
 The columns: `ours` is `mode=paper`, `reference` is `mode=reference`, the rules of the authors' code.
 Each cell is the agreement in percent, and behind it how many cases were wrongly accepted and wrongly refused.

@@ -61,6 +61,9 @@ _LISTS_LETTERS = re.compile(r"(?:both|neither|either|all|none|only|statements?|o
 _NAMES_A_THING = re.compile(r"(?:^|\W)[A-Z][a-z]+ $")
 """What makes of a letter behind it a name, as in "Project A: 3 years"."""
 
+_SET_ASIDE = re.compile(r"\b(?:not|than|unlike|instead of|over)\W*(?:option |choice )?$")
+"""What says of a letter behind it that it is not the answer."""
+
 _CONFIRMED = re.compile(
     r"(?: ?(?:\(?[a-j]\)?|(?:option|choice|answer)))? ?(?:is|as|would be|seems|是)"
     r"(?: ?(?:the|my|最|most|probably))* ?(?:only|correct|right|best|answer|true|option|choice|正确|答案|likely)",
@@ -195,6 +198,7 @@ def _takes_back(choice: Choice, gold: str) -> bool:
     begins = "" if choice.mark in (".", "()") else r"(?!^)"
     return any(
         not _NAMES_A_THING.search(text[: match.start() + 1])
+        and not _SET_ASIDE.search(folded[: match.start() + 1])
         for match in re.finditer(rf"{begins}(?:^|[\s,;/])" + mark.format(f"[{others}]"), text)
     )
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from verl_stepgrpo.judging.answers import algebra, symbolic
+from verl_stepgrpo.judging.answers.doubts import DENIALS
 from verl_stepgrpo.judging.answers.numbers import NAME, by_decimal, compare_quantities
 from verl_stepgrpo.judging.answers.symbolic import Equality
 from verl_stepgrpo.judging.answers.verdict import (
@@ -36,7 +37,7 @@ _READ_COMMANDS = frozenset(
 )
 """TeX commands that math-verify reads as what they are; of a text with another one it may read a part only."""
 _NO_EXPRESSION = re.compile(
-    r"\d-\d+-\d|\d \d|\d_|\.\.|\.(?!\d)|\) ?\d|%.|°.|->|\d ?/ ?\d+ ?/ ?\d|(?:^|[\d,({]) ?\{"
+    r"\d-\d+-\d|\d \d|\d_|\.\.|\.(?!\d)|\) ?\d|%.|°.|->|\d ?/ ?\d+ ?/ ?\d|(?:^|[\d,({]) ?\{[^{}]*,|\}, ?\{"
     r"|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]"
 )
 """What no expression has: dates, numbers side by side, sentences, a list's number "(1) 20", arrows, sets in sets."""
@@ -183,7 +184,7 @@ def _value_of_chain(sides: list[str], wanted: str) -> tuple[str, str] | Verdict:
         if (
             quantity is None
             and not (i == 0 and NAME.fullmatch(side))
-            and (_free_letters(side) - _free_letters(wanted) or _has_words(side))
+            and (_free_letters(side) - _free_letters(wanted) or DENIALS.search(side))
         ):
             return decided(False, "symbolic", "an equation is not a value")
     if not _consistent(sides):
@@ -192,10 +193,6 @@ def _value_of_chain(sides: list[str], wanted: str) -> tuple[str, str] | Verdict:
     if value is not None and gold is not None:
         return compare_quantities(value, gold, sides[-1], wanted)
     return sides[-1], wanted
-
-
-def _has_words(side: str) -> bool:
-    return bool(set(re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", side)) - _FUNCTIONS)
 
 
 def _free_letters(text: str) -> set[str]:
