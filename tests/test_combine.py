@@ -179,3 +179,16 @@ def test_rows_that_only_fill_the_batch_do_not_count_in_the_whitening() -> None:
         return made.total_B.tolist()
 
     assert total([*earned, filling], [0, 0, 0, 1])[:3] == pytest.approx(total(earned, [0, 0, 0]))
+
+
+def test_what_a_manager_of_ones_own_pays_counts_among_right_answers_too() -> None:
+    earned = [Earned(a, 0.0, 1.0, (), ()) for a in (True, True, False, False)]
+    scores, _ = as_tensors(earned)
+    rewards_B = torch.tensor(
+        [2.5, 2.0, 1.5, 1.0], dtype=torch.float64
+    )  # half a point for the first and the third
+    groups_B = torch.zeros(4, dtype=torch.int64)
+    made = advantage.combined(rewards_B, groups_B, run(combine="answer_first"), advantage.Scale(), scores)
+    answer = z([1.0, 1.0, 0.0, 0.0])
+    own = [0.5 * v for v in z([0.5, 0.0])]
+    assert made.total_B.tolist() == pytest.approx([answer[0] + own[0], answer[1] + own[1], *answer[2:]])

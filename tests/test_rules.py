@@ -170,6 +170,11 @@ CASES = {
         (PAPER, "algorithm.use_kl_in_reward=True", node("combine=answer_first"), node("std_floor=0.1")),
         refused=(f"{node('combine=answer_first')} and algorithm.use_kl_in_reward=True",),
     ),
+    "components without a part of one's own": Case(
+        (PAPER, IMPORTLIB, MODULE, "reward.reward_manager.name=Own", node("combine=component")),
+        refused=(f"{node('combine=component')} and reward.reward_manager.name=Own",),
+        files=(("manager.py", SUBCLASS),),
+    ),
     "states in groups of two": Case(
         (PAPER, "actor_rollout_ref.rollout.n=2", node("credit=value")),
         refused=(f"{node('credit=value')} and actor_rollout_ref.rollout.n=2",),

@@ -64,7 +64,7 @@ def combined(
     ``outcome_gate`` is in it: it multiplies the advantages of groups without a right answer.
 
     Args:
-        rewards_B: The whole reward of each response, (B,), finite; what ``combine=sum`` goes by.
+        rewards_B: The whole reward of each response, (B,), finite; ``combine=component`` goes by ``scores`` alone.
         groups_B: Group of each response, (B,) of int64.
         settings: Those of the run.
         scale: What centred rewards are divided by.
@@ -83,7 +83,7 @@ def combined(
     elif own.combine == "component":
         found = _by_component(groups_B, settings, scale, scores)
     else:
-        found = _answer_first(groups_B, settings, scale, scores)
+        found = _answer_first(rewards_B, groups_B, settings, scale, scores)
     if own.outcome_gate < 1:
         found = _scaled(found, 1 - (1 - own.outcome_gate) * all_wrong(scores.correct_B, groups_B).double())
     return _whitened(found, scores.real_B) if own.combine == "component" else found
@@ -129,8 +129,10 @@ def _by_component(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, s
     return Combined(_total(parts), parts, per_answer_B, per_key_step_B, groups_B)
 
 
-def _answer_first(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, scores: Scores) -> Combined:
-    """The answer held against the group's; key steps and validity among the group's right answers alone.
+def _answer_first(
+    rewards_B: torch.Tensor, groups_B: torch.Tensor, settings: RunSettings, scale: Scale, scores: Scores
+) -> Combined:
+    """The answer held against the group's; all else that is paid among the group's right answers alone.
 
     In a group without a right answer the key steps are held against each other's. After PAPO (arXiv 2603.26535), which
     adds its process reward among right answers and has no such groups. Not there either: where the weight would push a
@@ -138,7 +140,8 @@ def _answer_first(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, s
     """
     among_B = 2 * groups_B + scores.correct_B
     answer_B, per_answer_B = _relative(scores.correct_B, groups_B, scale)
-    process_B = scores.key_steps_B + scores.validity_B
+    # What a manager of the user's pays beside counts with validity.
+    process_B = rewards_B.double() - scores.correct_B.double()
     relative_B, per_process_B = _relative(process_B, among_B, scale)
     # Between a right and a wrong answer of one group lies one unit of the answer's reward.
     lowest_B = _lowest(relative_B * scores.correct_B, groups_B)
@@ -150,7 +153,7 @@ def _answer_first(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, s
     sparse_B, per_sparse_B = _relative(scores.key_steps_B, groups_B, scale)
     hopeless_B = all_wrong(scores.correct_B, groups_B)
     key_steps_B = weight_B * centred(scores.key_steps_B, among_B) * per_process_B + hopeless_B * sparse_B
-    validity_B = weight_B * centred(scores.validity_B, among_B) * per_process_B
+    validity_B = weight_B * centred(process_B - scores.key_steps_B, among_B) * per_process_B
     parts = _named((answer_B, key_steps_B, validity_B))
     per_key_step_B = weight_B * per_process_B + hopeless_B * per_sparse_B
     return Combined(_total(parts), parts, per_answer_B, per_key_step_B, among_B)

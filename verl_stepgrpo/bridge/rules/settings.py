@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.bridge.asked import DEFAULTS, ESTIMATOR, MANAGER, Run
+from verl_stepgrpo.bridge.asked import DEFAULTS, ESTIMATOR, MANAGER, Manager, Run
 from verl_stepgrpo.bridge.rules.rule import Rule, clash
 from verl_stepgrpo.settings import MIN_GROUP, NAME, NODE
 
@@ -89,6 +89,11 @@ def _leaves_kl_out(run: Run) -> bool:
     return run.estimates and run.setting("combine") != "sum" and bool(run.value("algorithm.use_kl_in_reward"))
 
 
+def _leaves_own_part_out(run: Run) -> bool:
+    own = run.manager in (Manager.SUBCLASS, Manager.WRAPPER)
+    return run.estimates and own and run.setting("combine") == "component"
+
+
 def _too_few_to_compare_states(run: Run) -> bool:
     n = run.value(RESPONSES)
     return run.estimates and run.setting("credit") == "value" and isinstance(n, int) and n < MIN_GROUP
@@ -101,6 +106,12 @@ _COMPONENTS = (
         remedy="Put the penalty into the loss, as the paper (actor_rollout_ref.actor.use_kl_loss=True), or set "
         f"{NODE}.combine=sum",
         facts=clash(_leaves_kl_out, f"{NODE}.combine", "algorithm.use_kl_in_reward"),
+    ),
+    Rule(
+        when=f"`{NODE}.combine=component` with a subclass of the manager `{NAME}`, or one that calls it",
+        why="advantages would be made of StepGRPO's components, without what that manager pays beside",
+        remedy=f"Set {NODE}.combine to sum or answer_first, or {MANAGER}={NAME} of this package",
+        facts=clash(_leaves_own_part_out, f"{NODE}.combine", MANAGER),
     ),
     Rule(
         when=f"`{NODE}.credit=value` with `{RESPONSES}` below {MIN_GROUP}",
