@@ -138,6 +138,16 @@ CASES = {
         refused=(f"{node('answer_tolerance=0.01')} and {NAIVE}",),
         files=(("own.py", WRAPPER),),
     ),
+    "format": Case(
+        (PAPER, NAIVE, FUNCTION, node("format=think")),
+        refused=(f"{node('format=think')} and {NAIVE}",),
+        files=(("own.py", WRAPPER),),
+    ),
+    "draft": Case(
+        (PAPER, NAIVE, FUNCTION, node("draft=judged")),
+        refused=(f"{node('draft=judged')} and {NAIVE}",),
+        files=(("own.py", WRAPPER),),
+    ),
     "image_description": Case(
         (PAPER, NAIVE, FUNCTION, node("image_description=optional")),
         refused=(f"{node('image_description=optional')} and {NAIVE}",),
