@@ -16,7 +16,7 @@ from pathlib import Path
 
 from verl_stepgrpo.data.key_step_rules import MAX_WORDS, rule_key_steps
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
-from verl_stepgrpo.judging.reading.tokens import tokenize
+from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.settings import RewardSettings
 

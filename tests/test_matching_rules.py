@@ -9,7 +9,7 @@ import pytest
 from verl_stepgrpo.judging.key_steps import rules
 from verl_stepgrpo.judging.key_steps.rules import RULES, Refusal, Rule
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
-from verl_stepgrpo.judging.reading.tokens import tokenize
+from verl_stepgrpo.judging.reading.reader import tokenize
 
 KINDS = (rules.WORDS, rules.RELATION, rules.COMPUTATION)
 

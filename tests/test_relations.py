@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.relations import as_chain, chains
-from verl_stepgrpo.judging.reading.tokens import tokenize, without_end
+from verl_stepgrpo.judging.reading.reader import tokenize
+from verl_stepgrpo.judging.reading.tokens import without_end
 from verl_stepgrpo.judging.sections import parse_sections
 
 SAME = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_stepgrpo.judging.reading.tokens import tokenize
+from verl_stepgrpo.judging.reading.reader import tokenize
 
 SAME = {
     "fraction": [

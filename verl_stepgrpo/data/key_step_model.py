@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, ValidationError
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.reading.tokens import tokenize
+from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.serving.client import ChatServer, FailedError
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
-from verl_stepgrpo.judging.reading.tokens import UNITS, Token, tokenize
+from verl_stepgrpo.judging.reading.reader import tokenize
+from verl_stepgrpo.judging.reading.tokens import UNITS, Token
 from verl_stepgrpo.judging.sections import Kind, parse_sections
 
 MAX_WORDS = 3

@@ -15,25 +15,21 @@ import unicodedata
 
 from verl_stepgrpo.judging.answers.doubts import DENIED_BOX, TAKEN_BACK
 from verl_stepgrpo.judging.reading.quantities import ORDINALS
+from verl_stepgrpo.judging.reading.spellings import TEX_ALIASES, TEX_OF
 
 MAX_CHARS = 2048
 """Characters of an answer that are looked at."""
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ", "0123456789+-nx")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_CHARACTERS = str.maketrans({
-    "−": "-", "‒": "-", "–": "-", "‑": "-", "⁄": "/", "∕": "/", "÷": "/", "×": "*", "·": "*", "⋅": "*", "∙": "*",
-    "∗": "*", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∪": r"\cup ",
-    "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "≈": r"\approx ", "ℝ": r"\mathbb{R}", "θ": r"\theta ",
-    "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "ε": r"\epsilon ", "ζ": r"\zeta ",
-    "η": r"\eta ", "κ": r"\kappa ", "λ": r"\lambda ", "ν": r"\nu ", "ξ": r"\xi ", "ρ": r"\rho ", "σ": r"\sigma ",
-    "τ": r"\tau ", "φ": r"\phi ", "χ": r"\chi ", "ψ": r"\psi ", "ω": r"\omega ", "Δ": r"\Delta ", "ℏ": r"\hbar ",
-    "△": r"\triangle ", "∠": r"\angle ", "∥": r"\parallel ", "⊥": r"\perp ", "≅": r"\cong ", "∼": r"\sim ",
-    "⊆": r"\subseteq ", "⊂": r"\subset ", "∉": r"\notin ", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}",
-    "⟨": "(", "⟩": ")", "→": "->",
-    "。": ".", "或": " or ", "、": ", ", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents",
-})  # fmt: skip
+_READ_AS_THEY_ARE = frozenset("°º√Ωμ⇒⟹")
+_CHARACTERS = str.maketrans(
+    {character: tex for character, tex in TEX_OF.items() if character not in _READ_AS_THEY_ARE}
+    | {"ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "⟨": "(", "⟩": ")"}
+    | {"。": ".", "或": " or ", "、": ", ", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents"}
+)
 _DOLLAR = "\ue000"
 """Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
+_ALIAS = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(TEX_ALIASES, reverse=True)))})(?![a-zA-Z])")
 # A row is looked for where its sign stands, which is cheaper than to search.
 _TEX_SPELLINGS = (
     ("\\", re.compile(r"\\\\(?=(?:[dt]?frac|sqrt|text|pi)(?![a-zA-Z]))"), r"\\"),
@@ -42,15 +38,9 @@ _TEX_SPELLINGS = (
     ("\\", re.compile(r"\\frac ?(\d) ?(?=\{)"), r"\\frac{\1}"),
     ("\\", re.compile(r"(\\frac ?\{[^{}]*\}) ?(\d)"), r"\1{\2}"),
     ("\\", re.compile(r"\\(?:left|right|displaystyle|limits|bigl?|bigr|Bigl?|Bigr)(?![a-zA-Z])"), ""),
-    ("\\", re.compile(r"\\(?:times|cdot|ast)(?![a-zA-Z])"), "*"),
-    ("\\", re.compile(r"\\div(?![a-zA-Z])"), "/"),
-    ("\\", re.compile(r"\\(?:leq|leqslant)(?![a-zA-Z])"), r"\\le"),
-    ("\\", re.compile(r"\\(?:geq|geqslant)(?![a-zA-Z])"), r"\\ge"),
-    ("\\", re.compile(r"\\neq(?![a-zA-Z])"), r"\\ne"),
-    ("\\", re.compile(r"\\(?:varnothing|O)(?![a-zA-Z])"), r"\\emptyset "),
-    ("\\", re.compile(r"\\(?:lt|gt)(?![a-zA-Z])"), lambda m: "<" if m.group() == r"\lt" else ">"),
+    ("\\", _ALIAS, lambda m: TEX_ALIASES[m[0]]),
+    ("\\", re.compile(r"\\O(?![a-zA-Z])"), r"\\emptyset "),
     ("\\", re.compile(r"\^ ?\{? ?\\circ ?\}?|\\degree|\\circ(?![a-zA-Z])"), "°"),
-    ("\\", re.compile(r"\\(?:to|rightarrow|longrightarrow)(?![a-zA-Z])"), "->"),
     ("\\", re.compile(r"\\[lr]angle(?![a-zA-Z])"), lambda m: "(" if m.group() == r"\langle" else ")"),
     ("matrix", re.compile(r"\{[bB]matrix\}"), "{pmatrix}"),
     ("!=", re.compile(r"!="), r"\\ne "),

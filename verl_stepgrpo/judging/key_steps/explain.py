@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, Reasoning
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.key_steps.relations import Chain
 from verl_stepgrpo.judging.key_steps.sentences import Segment
 from verl_stepgrpo.judging.key_steps.stretches import (
     Fault,

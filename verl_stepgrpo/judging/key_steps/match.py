@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.key_steps.relations import Chain
 from verl_stepgrpo.judging.key_steps.sentences import Anchors, SentenceIndex
 from verl_stepgrpo.judging.key_steps.stretches import Stretch, relations_of, stretches_of
 from verl_stepgrpo.judging.key_steps.wordings import Wording, forms_of

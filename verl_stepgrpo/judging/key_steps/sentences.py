@@ -17,11 +17,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from verl_stepgrpo.judging.key_steps.relations import Chain, chains
+from verl_stepgrpo.judging.key_steps.chains import Chain
+from verl_stepgrpo.judging.key_steps.relations import chains
 from verl_stepgrpo.judging.reading.lazy import lazy
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
 from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
-from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token, tokenize
+from verl_stepgrpo.judging.reading.reader import tokenize
+from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token
 from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
 
 _WORD = re.compile(r"[^\W\d_]+")

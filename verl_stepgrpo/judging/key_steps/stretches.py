@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from verl_stepgrpo.judging.key_steps import rules
-from verl_stepgrpo.judging.key_steps.relations import Chain
+from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.sentences import Segment, Sentence
 from verl_stepgrpo.judging.key_steps.wordings import Wording
 from verl_stepgrpo.judging.reading.lexicon import COPULAS, FUNCTION_WORDS

@@ -8,12 +8,14 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 
+from verl_stepgrpo.judging.key_steps.chains import FLIPPED, Chain
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.key_steps.relations import FLIPPED, Chain, as_chain
+from verl_stepgrpo.judging.key_steps.relations import as_chain
 from verl_stepgrpo.judging.key_steps.sentences import Anchors
 from verl_stepgrpo.judging.reading.lazy import lazy
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
-from verl_stepgrpo.judging.reading.tokens import Token, tokenize, without_end
+from verl_stepgrpo.judging.reading.reader import tokenize
+from verl_stepgrpo.judging.reading.tokens import Token, without_end
 
 MAX_WORDING_CHARS = 2_000
 """Longer wordings are no key step, and never match."""

@@ -1,0 +1,92 @@
+"""A chain of relations, as it stands in a text: its sides, and what it says.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from verl_stepgrpo.judging.key_steps.expressions import Item, form
+from verl_stepgrpo.judging.key_steps.rules import COMPUTATION, RELATION
+
+FLIPPED = {"=": "=", "<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠", "≈": "≈"}
+"""The relations, and what each is when its sides change places."""
+
+
+class Chain(NamedTuple):
+    """Expressions with relations between them, as they stand in a text.
+
+    Attributes:
+        sides: The items of each expression.
+        forms: The form of each expression.
+        signs: The relation between each two neighbours.
+        units: The units that stand at numbers, as (number, unit).
+        words: Whether other words were left aside.
+    """
+
+    sides: tuple[tuple[Item, ...], ...]
+    forms: tuple[str, ...]
+    signs: tuple[str, ...]
+    units: frozenset[tuple[str, str]]
+    words: bool
+
+    @property
+    def first(self) -> int:
+        """Index of its first token."""
+        return self.sides[0][0].first
+
+    @property
+    def last(self) -> int:
+        """Index of its last token, units left out."""
+        return self.sides[-1][-1].last
+
+    @property
+    def kind(self) -> str:
+        """``rules.COMPUTATION`` where it states the result of an operation with numbers, else ``rules.RELATION``."""
+        kinds = {item.kind for side in self.sides for item in side}
+        return RELATION if kinds & {"v", "f"} or not kinds & {"+", "-", "*", "/", "^", "·"} else COMPUTATION
+
+    def numbers(self) -> list[str]:
+        """Return its numbers, in the order they stand."""
+        return [item.text for side in self.sides for item in side if item.kind == "n"]
+
+    def shape(self) -> tuple[str | None, ...]:
+        """Return its forms with ``#`` for each number."""
+        return tuple(form(side, number=lambda _: "#") for side in self.sides)
+
+    def links(self) -> Iterator[Chain]:
+        """Yield each two neighbouring sides."""
+        for k, sign in enumerate(self.signs):
+            yield Chain(self.sides[k : k + 2], self.forms[k : k + 2], (sign,), self.units, self.words)
+
+    def occurrences(self, wanted: Chain) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last token of each stretch that says what the chain ``wanted`` says.
+
+        Sides may be swapped, and between equal signs further sides may stand. A unit that ``wanted`` has must stand
+        at that number here, too.
+        """
+        if not wanted.units <= self.units:
+            return
+        flipped = tuple(FLIPPED[sign] for sign in reversed(wanted.signs))
+        for forms, signs in dict.fromkeys(((wanted.forms, wanted.signs), (wanted.forms[::-1], flipped))):
+            for start, form_ in enumerate(self.forms):
+                end = self._follow(start, forms, signs) if form_ == forms[0] else None
+                if end is not None:
+                    yield self.sides[start][0].first, self.sides[end][-1].last
+
+    def _follow(self, start: int, forms: Sequence[str], signs: Sequence[str]) -> int | None:
+        """Return the side at which ``forms`` end if they begin at side ``start``."""
+        at = start
+        for wanted, sign in zip(forms[1:], signs, strict=True):
+            for k in range(at + 1, len(self.forms)):
+                between = self.signs[at:k]
+                if any(s != sign for s in between) or (len(between) > 1 and sign != "="):
+                    return None
+                if self.forms[k] == wanted:
+                    at = k
+                    break
+            else:
+                return None
+        return at

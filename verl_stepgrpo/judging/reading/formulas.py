@@ -1,0 +1,131 @@
+"""Letters as products of variables, names and units: ``2xy``, "angle ABC", "5 kilometers".
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from verl_stepgrpo.judging.reading.quantities import UNIT_NAMES
+from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, TEMPERATURES, UNITS, Token
+
+_NOT_VARIABLES = frozenset(
+    "is so we it to of in as at by or if an be the and has for sum but are get was can not now let all one two six "
+    "ten no he she us do go my on up per its our out you odd how who why any yes ok area ways way".split()
+)
+_VOWELS = frozenset("aeiou")
+_USUAL_UNITS = frozenset(
+    "kgs kms lbs hrs yrs wks mos mph kph sec pcs pts doz gal qt pt yr wk pm am cm mm km nm kg mg ml dm ft in yd mi "
+    "lb oz hr min ms hz khz kj kw pa".split()
+)
+AXES = frozenset("axis axes intercept intercepts coordinate coordinates".split())
+
+
+def names(tokens: list[Token]) -> list[Token]:
+    """Write angles and triangles with their signs, and axes in small letters: "angle ABC", "X-axis"."""
+    for i, token in enumerate(tokens[:-1]):
+        if len(token.text) == 1 and tokens[i + 1].text in AXES:
+            tokens[i] = token._replace(text=token.text.casefold())
+        elif token.text in ("angle", "triangle") and _is_name(tokens[i + 1]):
+            tokens[i] = token._replace(text="∠" if token.text == "angle" else "△")
+    return tokens
+
+
+def units(tokens: list[Token]) -> list[Token]:
+    """Write the units behind numbers with their symbols: "5 kilometers per hour" is "5 km / h"."""
+    for i in range(1, len(tokens)):
+        token = tokens[i]
+        symbol = _unit_symbol(token.text)
+        if symbol is None:
+            continue
+        before = tokens[i - 1].text
+        if before == "°":
+            if token.text in TEMPERATURES:
+                tokens[i] = token._replace(text=TEMPERATURES[token.text])
+        elif token.text == "per":
+            if before in UNITS or before == "/":
+                tokens[i] = token._replace(text="/")
+        elif before[0].isdigit() or before in UNITS or before == "/":
+            tokens[i] = token._replace(text=symbol)
+    return tokens
+
+
+@functools.lru_cache(maxsize=8192)
+def _unit_symbol(text: str) -> str | None:
+    """Return the symbol of a unit by its name, "/" for "per", or None."""
+    if text == "per":
+        return "/"
+    symbol = UNIT_NAMES.get(text) or UNIT_NAMES.get(text.removesuffix("s"))
+    if symbol is None or not symbol.isascii():
+        return TEMPERATURES.get(text)
+    return symbol if len(symbol) == 1 else symbol.casefold()
+
+
+def _is_name(token: Token) -> bool:
+    return token.text.isupper() or (len(token.text) == 1 and token.text.isalpha() and token.text != "a")
+
+
+def products(tokens: list[Token]) -> list[Token]:
+    """Split letters that stand side by side in a formula: ``2xy``."""
+    split: list[Token] = []
+    for i, token in enumerate(tokens):
+        if may_split(token.text):
+            following = tokens[i + 1] if i + 1 < len(tokens) else None
+            before, earlier = split[-1] if split else None, split[-2] if len(split) > 1 else None
+            if _is_product(token, before, earlier, following):
+                split += _letters(token)
+                continue
+        split.append(token)
+    return split
+
+
+def silent_products(tokens: list[Token]) -> list[Token]:
+    """Drop the signs of multiplication by letters and parentheses: ``2 * x`` is ``2 x``."""
+    out: list[Token] = []
+    for i, token in enumerate(tokens):
+        if token.text == "*" and out and i + 1 < len(tokens) and _multiplies_silently(out[-1], tokens[i + 1]):
+            tokens[i + 1] = tokens[i + 1]._replace(attached=True)
+        else:
+            out.append(token)
+    return out
+
+
+def _letters(token: Token) -> list[Token]:
+    first = token._replace(text=token.text[0], end=token.start + 1)
+    places = enumerate(token.text[1:], start=token.start + 1)
+    return [first, *(Token(letter, i, i + 1, attached=True) for i, letter in places)]
+
+
+def _counts(token: Token, before: Token | None, earlier: Token | None) -> bool:
+    """Whether a short word is a noun by what stands before it: "1 cup * 4", "15 years old + 2", "5 pens/box"."""
+    if before is None:
+        return False
+    if before.text == "/":
+        return earlier is not None and (earlier.number or not earlier.exact or earlier.text in UNITS)
+    times = before.text == "*" and before.end - before.start > 4
+    return times or not before.exact or (before.number and not token.attached)
+
+
+@functools.lru_cache(maxsize=8192)
+def may_split(text: str) -> bool:
+    """Whether a token is letters that may be multiplied."""
+    letters = 2 <= len(text) <= 3 and text.isascii() and text.isalpha() and text.islower()
+    return letters and not (text in _NOT_VARIABLES or text in FUNCTIONS or text in _USUAL_UNITS)
+
+
+def _is_product(token: Token, before: Token | None, earlier: Token | None, behind: Token | None) -> bool:
+    glued = token.attached and before is not None and (before.operand or before.text == ")")
+    if len(token.text) == 3 and not _VOWELS.isdisjoint(token.text) and _counts(token, before, earlier):
+        return False
+    in_formula = OPERATORS | RELATIONS
+    return (
+        glued
+        or (before is not None and before.text in in_formula)
+        or (behind is not None and behind.text in in_formula)
+    )
+
+
+def _multiplies_silently(before: Token, behind: Token) -> bool:
+    factor = behind.text in "(√∛" or (behind.operand and not behind.number)
+    return factor and (before.operand or before.text == ")")

@@ -1,0 +1,222 @@
+"""What is said in words as signs and numbers: "6 divided by 3 is two" is ``6 / 3 = 2``.
+
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, number_words
+from verl_stepgrpo.judging.reading.tokens import OPERATORS, RELATIONS, Token, is_variable
+
+_SPOKEN = {
+    "is at least": "≥", "is at most": "≤", "is more than": ">",
+    "is greater than or equal to": "≥", "greater than or equal to": "≥", "is less than or equal to": "≤",
+    "less than or equal to": "≤", "is not equal to": "≠", "not equal to": "≠", "is equal to": "=", "equal to": "=",
+    "equals": "=", "is greater than": ">", "greater than": ">", "is less than": "<", "less than": "<",
+    "divided by": "/", "multiplied by": "*", "plus": "+", "minus": "-", "times": "*", "to power of": "^",
+    "raised to power": "^", "squared": "^ 2", "cubed": "^ 3", "square root of": "√", "cube root of": "∛",
+    "per cent": "%", "percent": "%", "degrees": "°", "degree": "°", "pi": "π",
+}  # fmt: skip
+SPOKEN_BY_FIRST: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
+for _phrase, _symbols in _SPOKEN.items():
+    _words = tuple(_phrase.split())
+    SPOKEN_BY_FIRST.setdefault(_words[0], []).append((_words, tuple(_symbols.split())))
+_BETWEEN_OPERANDS = {
+    ("is", "parallel", "to"): "∥", ("parallel", "to"): "∥", ("is", "perpendicular", "to"): "⊥",
+    ("perpendicular", "to"): "⊥", ("is", "similar", "to"): "∼", ("is", "congruent", "to"): "≅",
+    ("must", "be"): "=", ("is",): "=", ("gives", "us"): "=",
+    ("gives",): "=", ("makes",): "=", ("yields",): "=", ("over",): "/", ("x",): "*",
+}  # fmt: skip
+BETWEEN_BY_FIRST: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+for _between, _symbol in _BETWEEN_OPERANDS.items():
+    BETWEEN_BY_FIRST.setdefault(_between[0], []).append((_between, _symbol))
+SAID_AS_ACTION = {
+    ("divide", "by"): "/", ("dividing", "by"): "/", ("multiply", "by"): "*", ("multiplying", "by"): "*",
+    ("add", "and"): "+", ("adding", "and"): "+", ("add", "to"): "+", ("adding", "to"): "+",
+    ("subtract", "from"): "-", ("subtracting", "from"): "-",
+}  # fmt: skip
+SAID_AS_RESULT = {"sum": "+", "product": "*", "difference": "-", "quotient": "/"}
+_NOT_A_NUMBER_BEHIND = frozenset(
+    "the this that which each no any every second first another other last".split()
+)
+_VERBS = frozenset("is are be was and or equals has divides squared cubed plus minus times divided".split())
+
+
+def without_hyphens(tokens: list[Token]) -> list[Token]:
+    """Drop hyphens that join words ("right-angled", "x-axis", "3-digit"); between operands they are minus."""
+    out: list[Token] = []
+    for i, token in enumerate(tokens):
+        if token.text == "-" and token.attached and 0 < i < len(tokens) - 1 and tokens[i + 1].attached:
+            before, behind = tokens[i - 1], tokens[i + 1]
+            both = before.text.isalpha() or before.number, behind.text.isalpha() or behind.number
+            if all(both) and not (before.operand and behind.operand):
+                continue
+        out.append(token)
+    return out
+
+
+def numbers(tokens: list[Token]) -> list[Token]:
+    """Turn number words into numbers ("twenty-five", "negative 3"), and "3rd" into "third"."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        if token.number and tokens[i + 1 : i + 2] and tokens[i + 1].attached:
+            ordinal = ORDINALS.get(token.text + tokens[i + 1].text)
+            if ordinal:
+                out.append(token._replace(text=ordinal, end=tokens[i + 1].end))
+                i += 2
+                continue
+        if (
+            token.text == "negative"
+            and i + 1 < len(tokens)
+            and (tokens[i + 1].number or _number_words_at(tokens, i + 1, []))
+        ):
+            out.append(token._replace(text="-"))
+            tokens[i + 1] = tokens[i + 1]._replace(attached=True)
+            i += 1
+            continue
+        length = _number_words_at(tokens, i, out)
+        if length:
+            value = number_words(" ".join(t.text for t in tokens[i : i + length]))
+            last = tokens[i + length - 1]
+            out += [token._replace(text=part, end=last.end) for part in _written(value)]
+            i += length
+        else:
+            out.append(token)
+            i += 1
+    return out
+
+
+def _number_words_at(tokens: list[Token], i: int, before: list[Token]) -> int:
+    """Return how many tokens from ``i`` on are one number in words; 0 where none is."""
+    if tokens[i].text not in NUMBER_WORDS:
+        return 0
+    if tokens[i].text == "one" and before and before[-1].text in _NOT_A_NUMBER_BEHIND:
+        return 0
+    end, longest = i + 1, 0
+    while end <= min(len(tokens), i + 9):
+        texts = [token.text for token in tokens[i:end]]
+        if texts[-1] in NUMBER_WORDS or (len(texts) > 1 and texts[-1].removesuffix("s") in PARTS):
+            if number_words(" ".join(texts)) is None:
+                break
+            longest = end - i
+        elif not (texts[-1] == "and" and texts[-2] in ("hundred", "thousand")):
+            break
+        end += 1
+    return longest
+
+
+def _written(value: Fraction | None) -> tuple[str, ...]:
+    assert value is not None
+    whole = str(value.numerator)
+    return (whole,) if value.denominator == 1 else (whole, "/", str(value.denominator))
+
+
+def spoken_operators(tokens: list[Token]) -> list[Token]:
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        for phrase, symbols in SPOKEN_BY_FIRST.get(tokens[i].text, ()):
+            stretch = tokens[i : i + len(phrase)]
+            if tuple(t.text for t in stretch) == phrase:
+                out += [stretch[0]._replace(text=symbol, end=stretch[-1].end) for symbol in symbols]
+                i += len(phrase)
+                break
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def between_operands(tokens: list[Token]) -> list[Token]:
+    """Read words that are an operator between operands only: "x is 3", "12 x 4", "AB is parallel to CD"."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        for phrase, symbol in BETWEEN_BY_FIRST.get(tokens[i].text, ()):
+            behind = i + len(phrase)
+            if (
+                out
+                and tuple(token.text for token in tokens[i:behind]) == phrase
+                and _ends_operand(out[-1], phrase)
+                and behind < len(tokens)
+                and _begins_operand(tokens[behind], phrase, symbol)
+            ):
+                out.append(tokens[i]._replace(text=symbol, end=tokens[behind - 1].end))
+                i = behind
+                break
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _ends_operand(token: Token, phrase: tuple[str, ...]) -> bool:
+    if phrase == ("x",):
+        return token.number
+    return token.operand or token.text in (")", "°", "%", "′", "!")
+
+
+def _begins_operand(token: Token, phrase: tuple[str, ...], symbol: str) -> bool:
+    if phrase == ("x",):
+        return token.number
+    if symbol != "=":
+        return token.operand or token.text in "∠△"
+    return token.operand or token.text in "√∛(-∠"
+
+
+def actions(tokens: list[Token]) -> list[Token]:
+    """Turn "dividing 6 by 3" into ``6 / 3`` and "the sum of 3 and 5" into ``3 + 5``; operands are one token."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        texts = [token.text for token in tokens[i : i + 5]]
+        symbol, a, b, length = None, i + 1, i + 3, 4
+        if len(texts) > 3:
+            symbol = SAID_AS_ACTION.get((texts[0], texts[2]))
+        if symbol is None and len(texts) == 5 and texts[1] in ("of", "between") and texts[3] == "and":
+            symbol, a, b, length = SAID_AS_RESULT.get(texts[0]), i + 2, i + 4, 5
+        if symbol and tokens[a].operand and tokens[b].operand:
+            first, second = (tokens[b], tokens[a]) if "from" in texts[:4] else (tokens[a], tokens[b])
+            out += [first, tokens[i]._replace(text=symbol), second]
+            i += length
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def equality_behind_words(tokens: list[Token]) -> list[Token]:
+    """Read "=" behind a word as "is": "area = 24" and "the area is 24" are the same."""
+    for i, token in enumerate(tokens):
+        if token.text == "=" and i and not tokens[i - 1].exact:
+            tokens[i] = token._replace(text="is")
+    return tokens
+
+
+def without_articles(tokens: list[Token]) -> list[Token]:
+    """Drop "the", "an", and "a" before a word (elsewhere it is a variable)."""
+    kept: list[Token] = []
+    for i, token in enumerate(tokens):
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        if token.text not in ("the", "an") and not (token.text in "aA" and _is_article(kept, following)):
+            kept.append(token)
+    return kept
+
+
+def _is_article(before: list[Token], following: Token | None) -> bool:
+    """Whether "a" between these tokens is the article: before a word, and in no formula such as ``F = m a``."""
+    if following is None or following.mark:
+        return False
+    if following.number:
+        # "is a 3", "a 30-60-90 triangle", but not a_1
+        return not following.attached and not (before and before[-1].exact)
+    if following.exact or following.text in _VERBS:
+        return False
+    if not before:
+        return True
+    in_formula = before[-1].text in OPERATORS | RELATIONS
+    return not (in_formula or (before[-1].attached and is_variable(before[-1])))

@@ -1,0 +1,180 @@
+"""Turn text into tokens in which every spelling of one expression is the same.
+
+TeX (``\\frac{6}{3}``, ``\\times``), Unicode (``×``, ``x²``, ``√16``), Markdown (``**3**``) and spoken forms ("6
+divided by 3 equals 2", "ninety degrees") become one sequence of phrases.numbers, variables, operators and words, each
+with its place in the text.
+
+Pure: no I/O, no torch, no verl. Nothing here raises on text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+
+from verl_stepgrpo.judging.reading import formulas, phrases, tex
+from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS
+from verl_stepgrpo.judging.reading.spellings import SIGN_OF
+from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, Token, is_variable, new_token
+
+_SPELLINGS = SIGN_OF | {"\\" + name: name for name in FUNCTIONS}
+MAX_NAME_CHARS = 4
+"""Longest run of capitals that is taken for a name, as of a line or a triangle."""
+_TOKEN = re.compile(
+    r"\\(?:[a-zA-Z]+|[%$])"  # a TeX command
+    r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"  # a number
+    r"|[a-zA-Z]{2,8}n['’]t\b"  # a denied verb
+    r"|[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻]+|[₀-₉]+|[¼-¾⅐-⅞]"  # superscripts, subscripts, fractions in one character
+    r"|[α-ωΑ-Ω]"  # Greek letters stand alone
+    r"|(?:(?![α-ωΑ-Ω⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ₀-₉])[^\W\d_])+"  # a word
+    r"|<=|>=|!=|==|=>|->|\*\*"
+    r"|\S"  # a symbol
+)
+_ASCII_TOKEN = re.compile(
+    r"[a-zA-Z]+(?:(?<=[a-zA-Z]{2}n)'t\b)?"
+    r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"
+    r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|=>|->|\*\*|\S"
+)
+"""The same for text in ASCII, in the order in which they are frequent."""
+_EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
+_SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
+_STRUCK = re.compile(r"~~[^~\n]+~~")
+_OVERLINE = re.compile(r"\\(?:overline|vec|widehat|hat|bar)(?=\s*\{\s*[A-Za-z])")
+_MATH_DELIMITER = re.compile(r"\\[()\[\]]")
+_SILENT = frozenset("&$`,;:\"“”’'\\") | {
+    "\\$", "\\left", "\\right", "\\text", "\\mathrm", "\\mathbf", "\\textbf", "\\quad", "\\qquad", "\\boxed",
+    "\\displaystyle", "\\operatorname", "\\mathit", "\\textit", "\\big", "\\Big", "\\ ",
+}  # fmt: skip
+_CLAUSE_MARKS = frozenset(",;:—")
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻", "0123456789n-")
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of ``text`` with spellings of one expression made the same.
+
+    Case, articles, quotation marks, commas, hyphens between words, Markdown and TeX spacing go.
+    """
+    tokens = _raw_tokens(_blank(text))
+    wanted = 0
+    for token in tokens:
+        wanted |= _triggered(token.text)
+    for i, (_, rewrite) in enumerate(_PASSES):
+        if wanted >> i & 1:
+            tokens = rewrite(tokens)
+    return tokens
+
+
+@functools.lru_cache(maxsize=8192)
+def _triggered(text: str) -> int:
+    """Return the passes that a token triggers, as bits."""
+    kinds = {text, _ANY_NUMBER} if text[0].isdigit() or text in NUMBER_WORDS else {text}
+    kinds |= {_LETTERS} if formulas.may_split(text) else set()
+    return sum(1 << i for i, (triggers, _) in enumerate(_PASSES) if not triggers.isdisjoint(kinds))
+
+
+def _blank(text: str) -> str:
+    """Return ``text`` with Markdown emphasis and TeX delimiters blanked out, every offset kept."""
+    text = _SHOUTED.sub(_lower_words, text)
+    if "~~" in text:
+        text = _STRUCK.sub(lambda m: " " * len(m[0]), text)
+    for _ in range(2):  # emphasis in emphasis
+        if "*" not in text and "_" not in text:
+            break
+        text = _EMPHASIS.sub(lambda m: " " * len(m[1]) + m[2] + " " * len(m[1]), text)
+    if "\\" not in text:
+        return text
+    text = _OVERLINE.sub(lambda m: " " * len(m[0]), text)
+    return _MATH_DELIMITER.sub("  ", text)
+
+
+def _lower_words(shouted: re.Match[str]) -> str:
+    """Return a run of words in capitals in small letters; a run of short ones may be names ("AB BC CA")."""
+    return (
+        shouted.group().lower()
+        if any(len(w) > MAX_NAME_CHARS for w in shouted.group().split())
+        else shouted.group()
+    )
+
+
+def _raw_tokens(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    has_lines = "\n" in text or "\r" in text
+    behind, opens_line, mark, kept_end = 0, True, "", -1
+    for match in (_ASCII_TOKEN if text.isascii() else _TOKEN).finditer(text):
+        start, end = match.span()
+        if has_lines and not opens_line:
+            between = text[behind:start]
+            opens_line = "\n" in between or "\r" in between
+        attached, behind = kept_end == start, end
+        raw = match[0]
+        spellings = _normalised(raw)
+        if spellings:
+            for spelling in spellings:
+                tokens.append(new_token((spelling, start, end, opens_line, mark, attached)))
+                opens_line, mark, attached, kept_end = False, "", True, end
+        elif raw in _CLAUSE_MARKS:
+            mark = raw
+        elif raw in "'’" and attached and (is_variable(tokens[-1]) or tokens[-1].text == "′"):
+            tokens.append(Token("′", start, end, attached=True))
+            kept_end = end
+        elif raw in ("\\left", "\\right") and attached:
+            kept_end = end
+    return tokens
+
+
+@functools.lru_cache(maxsize=8192)
+def _normalised(spelling: str) -> tuple[str, ...]:
+    """Return the normalised tokens of one raw token, none for a silent one."""
+    if spelling in _SILENT:
+        return ()
+    if spelling[0] in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻":
+        return ("^", *_normalised_run(spelling.translate(_SUPERSCRIPTS)))
+    if "₀" <= spelling[0] <= "₉":
+        return ("_", unicodedata.normalize("NFKC", spelling))
+    if spelling.endswith(("n't", "n’t")):
+        return ("not",)
+    plain = unicodedata.normalize("NFKC", _SPELLINGS.get(spelling, spelling))
+    if "⁄" in plain:
+        return tuple(part for part in plain.replace("⁄", "\n/\n").split("\n") if part)
+    if plain[0].isdigit() or (plain[0] == "." and len(plain) > 1):
+        return (_canonical_number(plain),)
+    if plain.casefold() in FUNCTIONS or not (plain.isupper() and len(plain) <= MAX_NAME_CHARS):
+        plain = plain.casefold()
+    plain = _SPELLINGS.get(plain, plain)
+    return (plain,) if plain.strip() else ()
+
+
+def _normalised_run(text: str) -> Iterable[str]:
+    return re.findall(r"\d+|\D", text)
+
+
+def _canonical_number(text: str) -> str:
+    text = re.sub(r"[,{}]", "", text)
+    whole, point, decimals = text.partition(".")
+    decimals = decimals.rstrip("0")
+    return (whole.lstrip("0") or "0") + (point + decimals if decimals else "")
+
+
+_ANY_NUMBER, _LETTERS = "#", "ab"
+"""Stand among the triggers of a pass for any number, and for letters that may be multiplied."""
+_SAYS_TIMES = frozenset("times x multiplied multiply multiplying product".split())
+_PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...] = (
+    # Each pass runs only on text that has one of its triggers: most sentences are plain prose.
+    (frozenset({"{", "}", "\\frac", "√", "(", "^", "_"}), tex.groups),
+    (frozenset("-"), phrases.without_hyphens),
+    (frozenset({"a", "A", "an", "the"}), phrases.without_articles),
+    (NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, phrases.numbers),
+    (frozenset(phrases.SPOKEN_BY_FIRST), phrases.spoken_operators),
+    (formulas.AXES | {"angle", "triangle"}, formulas.names),
+    (frozenset({"°", "/", _ANY_NUMBER}), formulas.units),
+    (
+        frozenset({first for first, _ in phrases.SAID_AS_ACTION} | set(phrases.SAID_AS_RESULT)),
+        phrases.actions,
+    ),
+    (frozenset(phrases.BETWEEN_BY_FIRST), phrases.between_operands),
+    (frozenset({_LETTERS}), formulas.products),
+    (frozenset("*") | _SAYS_TIMES, formulas.silent_products),
+    (frozenset({"=", "equals", "equal", "is"}), phrases.equality_behind_words),
+)
