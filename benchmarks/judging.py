@@ -1,6 +1,6 @@
 """Agreement of the judgements with real answers and with the labelled set in ``tests/data``, beside other ways.
 
-    python benchmarks/judging.py --gsm8k SOLUTIONS.jsonl --answers PAIRS.jsonl > benchmarks/JUDGING.md
+    python benchmarks/judging.py --answers PAIRS.jsonl --gsm8k SOLUTIONS.jsonl > benchmarks/JUDGING.md
 
 Without the files the labelled set alone; ``real_key_steps.py`` and ``real_answers.py`` say what they hold.
 
@@ -42,7 +42,7 @@ A reason.
 ### The final answer is: {answer}"""
 HEAD = """# How well answers, key steps and formats are judged
 
-Made with `python benchmarks/judging.py --gsm8k SOLUTIONS.jsonl --answers PAIRS.jsonl > benchmarks/JUDGING.md`
+Made with `python benchmarks/judging.py --answers PAIRS.jsonl --gsm8k SOLUTIONS.jsonl > benchmarks/JUDGING.md`
 ({versions}).
 """
 LABELLED = """## The labelled set
@@ -240,10 +240,10 @@ def main() -> None:
     arguments = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("math-verify", "rapidfuzz"))
     print(HEAD.format(versions=versions))
-    if arguments.gsm8k:
-        print(real_key_steps.table(arguments.gsm8k), flush=True)
     if arguments.answers:
         print(real_table(arguments.answers), flush=True)
+    if arguments.gsm8k:
+        print(real_key_steps.table(arguments.gsm8k), flush=True)
     print(LABELLED)
     for task in tasks():
         print(f"### {task.title}\n\n{table(task)}\n", flush=True)

@@ -17,14 +17,15 @@ INTRODUCTION = """## Answers that models wrote
 {n:,} pairs of a reference and an answer, by source. The answers are of models, the labels of the sources: MathVista's
 published results (extractions, and the last sentence of the response), MATH-V's published outputs, GPT-4o's outputs on
 MMMU-Pro, the samples that Qwen2.5-Math publishes on MATH, OpenAI's solutions to GSM8K, and the assertions of eleven
-test suites of other judges. Where a source's grader was plainly wrong (a missing answer counted as right, a unit on one
-side as wrong) its label was corrected by hand. Two sources were made: the options of real questions, of which another
-one is wrong and the right one is right in any usual dress, and references in another spelling. Nobody of this project
-labelled an answer by how it is judged here.
+test suites of other judges. Where a source's label differed from this judge or from math-verify it was looked at, and
+corrected by hand where it was plainly wrong (a missing answer counted as right, a unit on one side as wrong); errors of
+a source with which the judge happens to agree are still in. Some sources were made: the options of real questions, of
+which another one is wrong and the right one is right in any usual dress, references in another spelling, references of
+other questions, and the coefficient alone where the reference is a monomial.
 
 The pairs are drawn from 66,000; those on which an earlier version of this judge erred are over-represented, so that on
-all of them the agreement is higher. Half of the pairs of each source were looked at while the rules were mended, and
-are not in this table.
+all of them the agreement is higher. As many pairs of each source were looked at while the rules were mended, and are
+not in this table; of those in it only the totals were.
 
 Each cell is the agreement in percent with its 95% interval (Wilson's), and behind it how many were wrongly accepted and
 wrongly refused. math-verify sees the answer as it stands and as one TeX expression, and either counts; a substring is a

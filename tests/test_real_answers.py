@@ -139,6 +139,13 @@ NO_SENTENCE = [
     ("She has 3 red ones and 4 blue ones.", "3"),
     ("2 * y = 3", "3"),
     ("a=7, b=5, c=3", "3"),
+    ("It is 5-6.", "5"),
+    ("It is 5 x 3.", "5"),
+    ("There are 5 apples. There are 6 apples.", "5"),
+    ("There are 5 apples and there are 6 pears.", "5"),
+    ("4 + 1 = 5, 3 + 3 = 6", "5"),
+    ("3 + 3 = 6, 4 + 1 = 5", "5"),
+    ("The total is 5 if it is not 6.", "5"),
     ("The probability is 3/10 or 0.4.", "0.3"),
 ]
 FORMS = [

@@ -89,12 +89,10 @@ _AT_A_VALUE = re.compile(r"\b(?:at|when|where|for|if) \$?[a-zA-Z] ?= ?-?[\d.]*\d
 
 _THING = re.compile(r" (?:of (?:the |all |all the )?)?([a-z]{3,})(?:'s)? +(?!and\b|or\b)[^\W\d_]")
 _TAKES_AWAY = re.compile(
-    r" ?(?:more|less|fewer|times|dozens?|hundreds?|thousands?|millions?|billions?|crore|lakh|out of"
-    r"|of the way|squared|cubed|"
-    r"percent(?:age)? points?|halves|thirds|quarters|tenths|tens|plus|minus|over|divided|multiplied"
-    r"|factorial|and \w+ (?:half|halves|"
-    r"thirds?|quarters?)|and a half|or|to|too|short|higher|lower|larger|smaller|greater|bigger|th|st"
-    r"|nd|rd|[-/*!:]|\.\d)(?!\w)",
+    r" ?(?:[-/*!:]|\.\d|x ?\d|(?:more|less|fewer|times|dozens?|hundreds?|thousands?|millions?|billions?|crore|lakh"
+    r"|out of|of the way|squared|cubed|percent(?:age)? points?|halves|thirds|quarters|tenths|tens|plus|minus|over"
+    r"|divided|multiplied|factorial|and \w+ (?:half|halves|thirds?|quarters?)|and a half|or|to|too|short|higher|lower"
+    r"|larger|smaller|greater|bigger|th|st|nd|rd)(?!\w))",
     re.IGNORECASE,
 )
 _TAKES_RESULT_ON = re.compile(
