@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from fractions import Fraction
 
 from verl_stepgrpo.judging.answers import arithmetic
 from verl_stepgrpo.judging.answers.doubts import GOES_ON, RESULT_DENIED, RESULT_GOES_ON, SUBJECT_DENIES
 from verl_stepgrpo.judging.reading.quantities import (
     KNOWN_UNITS,
     MAGNITUDE,
-    MAX_CHARS,
     SCALE,
     SCALES,
     SMALL_NUMBERS,
@@ -40,43 +38,23 @@ _STATING = (
     "reads travel travels become becomes eat eats ate save saves cover covers hold holds last lasts walk walks drive "
     "drives run runs leave leaves see count find score scores yield yields"
 ).split()
-_MEASURES = (
-    "total sum average mean length area volume distance height width speed cost price perimeter radius angle "
-    "probability value number count maximum minimum age mass weight increase decrease"
-).split()
 _FILLERS = "about approximately exactly precisely only just now still also the".split()
-_STATED = re.compile(
-    rf"(?:^|[:$€£¥₹]|\b(?:{'|'.join(_STATING)}|[^\W\d_]+ed|(?:equal|comes?|amounts?|adds? up) to"
-    rf"|(?:{'|'.join(_MEASURES)}) of|year))"
-    rf"(?: ?\b(?:{'|'.join(_FILLERS)}|a total of|in total|found to be)\b)*[ :]*$",
-    re.IGNORECASE,
-)
-"""What stands before a number that a sentence states; "the successor of 17" and "some say 17" state none."""
-_NO_PROSE = frozenset(
-    "not no never than between least most maybe minus negative step option question figure part divided times plus "
-    "squared cubed root square sqrt over to from if until neither nor except without wrong incorrect impossible cannot "
-    "but more less fewer up power factorial wait actually or and versus vs unless log sin cos tan problem choice page "
-    "twice thrice reciprocal cube cubes ln above below before after excluded rejected half double triple out third "
-    "quarter fifth under exp hundred hundreds thousands millions billions dozen dozens crore lakh halves thirds "
-    "quarters opposite inverse hardly multiple multiples loss factor factors debt expects around beyond guess doubt "
-    "might may could false refuted tens gross too short some higher lower larger smaller greater bigger exceeded "
-    "guessed ignored doubted expected missed wanted".split()
-)
 
 MAX_PROSE_CHARS = 320
 """Longer sentences state no quantity."""
 
-_FIRMLY = "is are was were be equal equals becomes become makes make has have had contains contain needs need".split()
 _ANY_NUMBER = re.compile(rf"{_IN_PROSE.pattern}|{_WORD_NUMBER.pattern}|\bone\b", re.IGNORECASE)
 _ADVERBS = (
     rf"(?: ?\b(?:{'|'.join(_FILLERS)}|around|roughly|currently|then|therefore|a total of"
     r"|in total|found to be)\b)*"
 )
-_STATED_FIRMLY = re.compile(
+_STATED = re.compile(
     rf"(?:\b(?:{'|'.join(_STATING)}|(?:equal|comes?|amounts?|adds? up) to|left with|(?<!not )[^\W\d_]+ed)"
-    rf"|\ba total of|:){_ADVERBS}[ :]*$",
+    rf"|\ba total of|\byear|:){_ADVERBS}[ :]*$",
     re.IGNORECASE,
 )
+"""What stands before a number that a sentence states; "the successor of 17" and "some say 17" state none."""
+
 _OPENS = re.compile(
     rf"(?:(?:after|in|on|at|for|based on|according to|from|with|when|since|as) [^,=]*, )?{_ADVERBS} ?",
     re.IGNORECASE,
@@ -87,7 +65,11 @@ _IN_RELATIVE_CLAUSE = re.compile(
 _AT_A_VALUE = re.compile(r"\b(?:at|when|where|for|if) \$?[a-zA-Z] ?= ?-?[\d.]*\d\b(?![\d.]*[^\w\s,.])")
 """Where something is said of a function; "at x = 3." at the end says where."""
 
-_THING = re.compile(r" (?:of (?:the |all |all the )?)?([a-z]{3,})(?:'s)? +(?!and\b|or\b)[^\W\d_]")
+_ALONE = re.compile(r"[\s.,;]*| ?\([^\W\d_]+\)[\s.]*")
+_SHARE_OF = re.compile(r" of (?:the )?([a-z]{3,})\W*")
+_THING = re.compile(
+    r" (?:of (?:the |all |all the )?)?(?!the\b|all\b)([a-z]{3,})(?:'s)? +(?!and\b|or\b)[^\W\d_]"
+)
 _TAKES_AWAY = re.compile(
     r" ?(?:[-/*!:]|\.\d|x ?\d|(?:more|less|fewer|times|dozens?|hundreds?|thousands?|millions?|billions?|crore|lakh"
     r"|out of|of the way|squared|cubed|percent(?:age)? points?|halves|thirds|quarters|tenths|tens|plus|minus|over"
@@ -108,48 +90,6 @@ _HAS_VARIABLE = re.compile(
 _LEADING = re.compile(r"[$€£¥₹ ]*-?(?:\d[\d,]*\d|\d)(?:\.\d+)?(?: ?[-+*/] ?\d[\d.,]*)*%?|[$ ]*\.\d+")
 
 
-def find_quantity(text: str) -> Quantity | None:
-    """Return the only quantity in a sentence ("There are 27 such integers"), or None.
-
-    None where there is another number, an operator, a comparison or a negation: what the sentence then says
-    of the number is not clear.
-    """
-    if len(text) > MAX_CHARS or re.search(
-        r"[=<>+*^\\_|?]|\d[A-Za-z!]", text.replace("\\%", "").replace("\\frac", "")
-    ):
-        return None
-    if re.search(r" [A-Za-z]$", text):
-        return None
-    words = set(re.findall(r"[^\W\d_]+", text.casefold()))
-    numbers = list(_IN_PROSE.finditer(text))
-    spoken = _WORD_NUMBER.findall(text)
-    if words & _NO_PROSE or len(numbers) + len(spoken) != 1 or "n't" in text:
-        return None
-    place = numbers[0].start() if numbers else re.search(rf"\b{spoken[0]}\b", text).start()  # type: ignore[union-attr]
-    if SUBJECT_DENIES.search(text[:place]):
-        return None
-    is_year = re.match(r"(?:1\d|20)\d\d(?!\d)", text[place:]) and re.search(
-        r"\b(?:in|by|since) $", text[:place]
-    )
-    if not (is_year or _STATED.search(text[:place])) or re.match(r"one of\b", text[place:]):
-        return None
-    if spoken:
-        return Quantity(Fraction(number_words(spoken[0].casefold()) or 0))
-    number = numbers[0]
-    rest = text[: number.start()] + text[number.end() :]
-    if (
-        re.search(r"\d|^!|[^\w\s.,;:!'\"()%°-]|(?<!\w)[b-hj-zB-HJ-Z](?!\w)", rest)
-        or number.end() == len(text) == number.end() - number.start()
-    ):
-        return None
-    quantity = parse_quantity(number.group().strip())
-    behind = _UNIT_BEHIND.match(text, number.end())
-    unit = parse_unit(behind[1]) if behind else None
-    if quantity is None or unit is None or unit not in KNOWN_UNITS:
-        return quantity
-    return Quantity(quantity.value, quantity.percent, quantity.unit or unit)
-
-
 def stated_quantity(text: str) -> Quantity | None:
     """Return the quantity that a longer sentence states by its verb, or as the result of its arithmetic, or None.
 
@@ -159,14 +99,14 @@ def stated_quantity(text: str) -> Quantity | None:
     if len(text) > MAX_PROSE_CHARS or not text.isprintable():
         return None
     text = _AT_A_VALUE.sub("there", text) if "=" in text else text
-    return _result(text) if "=" in text else find_quantity(text) or _stated(text)
+    return _result(text) if "=" in text else _stated(text)
 
 
 def _stated(text: str) -> Quantity | None:
     if re.search(r"[<>+*^\\_|?{}]|\d[A-Za-z!]|n't", text.replace("\\%", "")):
         return None
     numbers = [match for match in _ANY_NUMBER.finditer(text) if not _is_noun(match)]
-    stated = [number for number in numbers if _STATED_FIRMLY.search(text[: number.start()])]
+    stated = [number for number in numbers if _STATED.search(text[: number.start()])]
     if len(stated) > 1:
         stated = [n for n in stated if not _IN_RELATIVE_CLAUSE.search(text[: n.start()])] or stated
     if not stated and numbers and _opens(text, numbers[0]):
@@ -184,14 +124,19 @@ def _stated(text: str) -> Quantity | None:
 
 def _opens(text: str, number: re.Match[str]) -> bool:
     """Whether a sentence opens with ``number`` and what is counted: "2 balls are left", but not "2 is excluded"."""
-    opening, thing = _OPENS.match(text), _THING.match(text, number.end())
-    return bool(
-        opening
-        and opening.end() == number.end() - len(number.group().lstrip())
-        and thing
-        and parse_unit(thing[1]) not in (None, "")
-        and not SUBJECT_DENIES.search(text[number.end() :])
-    )
+    opening = _OPENS.match(text)
+    if not opening or opening.end() != number.end() - len(number.group().lstrip()):
+        return False
+    behind = text[number.end() :]
+    if SUBJECT_DENIES.search(behind):
+        return False
+    thing = _THING.match(behind) or ("%" in number.group() and _SHARE_OF.fullmatch(behind))
+    if thing:
+        return parse_unit(thing[1]) not in (None, "")
+    unit = _UNIT_BEHIND.match(behind)
+    if unit and re.match(r"[,;.]|$", behind[unit.end() :]) and parse_unit(unit[1]) in KNOWN_UNITS:
+        return True
+    return _ALONE.fullmatch(behind) is not None and text.strip() != number.group().strip()
 
 
 def _is_noun(number: re.Match[str]) -> bool:
