@@ -162,7 +162,8 @@ def read_choice(text: str) -> Choice | None:
     if not marked and len(behind) < 2 and not (behind.isdigit() and "-" not in text):
         return None  # "a - b" is a difference
     letter = marked or match["bare"] or match["dash"] or match["a"] or match["upper"] or match["i"]
-    mark = "()" if match["inside"] else (match["mark"] or "")
+    # "D (7.5)" marks its letter; "F(2)" is a value of F.
+    mark = "()" if match["inside"] else match["mark"] or "(" * match["text"].startswith(" (")
     separated = match["text"][:1] in (",", ";", "/", "&")
     return Choice(letter.upper(), (match["text"][0] + " " if separated else "") + behind, mark or "")
 

@@ -95,7 +95,8 @@ RESULT_GOES_ON = re.compile(
 
 RESULT_DENIED = re.compile(
     rf"(?:\b(?:not|never|cannot|hardly|nobody|unlikely|{_RETRACTION}|{_MAYBE}|(?:{_POSSIBLY}) be)\b|n't)"
-    r"(?: (?!is\b|are\b|was\b|were\b)\w+){0,2}[ $(]*(?:[\d.,]+[^=\d]{0,12})*$"
+    r"(?: (?!is\b|are\b|was\b|were\b)\w+){0,2}[ $(]*"
+    r"(?:[\d.,]+(?:(?!is\b|are\b|was\b|were\b)[^=\d]){0,12})*$"
     rf"|^(?:nobody|{_MAYBE})\b|\b(?:wrong|incorrect|false)\b",
     re.IGNORECASE,
 )

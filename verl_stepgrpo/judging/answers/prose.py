@@ -38,6 +38,10 @@ _STATING = (
     "reads travel travels become becomes eat eats ate save saves cover covers hold holds last lasts walk walks drive "
     "drives run runs leave leaves see count find score scores yield yields"
 ).split()
+_MEASURES = (
+    "total sum average mean length area volume distance height width speed cost price perimeter radius angle "
+    "probability value number count maximum minimum age mass weight increase decrease"
+).split()
 _FILLERS = "about approximately exactly precisely only just now still also the".split()
 
 MAX_PROSE_CHARS = 320
@@ -50,7 +54,7 @@ _ADVERBS = (
 )
 _STATED = re.compile(
     rf"(?:\b(?:{'|'.join(_STATING)}|(?:equal|comes?|amounts?|adds? up) to|left with|(?<!not )[^\W\d_]+ed)"
-    rf"|\ba total of|\byear|:){_ADVERBS}[ :]*$",
+    rf"|\ba total of|\b(?:{'|'.join(_MEASURES)}) of|\byear|:){_ADVERBS}[ :]*$",
     re.IGNORECASE,
 )
 """What stands before a number that a sentence states; "the successor of 17" and "some say 17" state none."""
