@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers import python
 
@@ -230,16 +232,26 @@ def small_job(folder: Path, *overrides: str) -> list[str]:
     return [*command, f"trainer.default_local_dir={folder}/rl", *overrides]
 
 
+REWARD_WORKER = ("ray::RewardLoopWorker", "reward worker 0 died")
+ENGINE = ("VLLM::EngineCore", "has lost its engine")
+
+
 @pytest.mark.engine
-def test_a_killed_reward_worker_ends_the_job_with_the_cause(tmp_path: Path) -> None:
-    """verl alone would poll for ever; the job has to end within a minute and name the worker."""
-    import time
-
-    import psutil
-
+@pytest.mark.parametrize(
+    ("killed", "said", "mode"),
+    [
+        pytest.param(*REWARD_WORKER, "sync", id="reward worker"),
+        pytest.param(*ENGINE, "sync", id="engine"),
+        pytest.param(*ENGINE, "colocate_async", id="engine, async", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_process_ends_the_job_with_the_cause(
+    tmp_path: Path, killed: str, said: str, mode: str
+) -> None:
+    """verl alone would poll, send weights, or ask for other prompts for ever; the job has to end within a minute."""
     # Credit by step and the gate run for real too.
     command = small_job(tmp_path, "algorithm.stepgrpo.credit=step", "algorithm.stepgrpo.outcome_gate=0.5")
-    command += ["trainer.total_training_steps=60"]
+    command += ["trainer.total_training_steps=60", f"trainer.v1.trainer_mode={mode}"]
     log = tmp_path / "log"
     with log.open("w") as out:
         job = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=CPU, start_new_session=True)
@@ -250,17 +262,16 @@ def test_a_killed_reward_worker_ends_the_job_with_the_cause(tmp_path: Path) -> N
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(1)
         children = psutil.Process(job.pid).children(recursive=True)
-        workers = [p for p in children if " ".join(p.cmdline()).startswith("ray::RewardLoopWorker")]
-        assert len(workers) == 1
-        workers[0].kill()
-        killed = time.monotonic()
+        (process,) = [p for p in children if " ".join(p.cmdline()).startswith(killed)]
+        process.kill()
+        begun = time.monotonic()
         assert job.wait(timeout=90) != 0
-        assert time.monotonic() - killed < 60
+        assert time.monotonic() - begun < 60
     finally:
         for process in psutil.Process(job.pid).children(recursive=True) if job.poll() is None else ():
             process.kill()
         job.kill()
-    assert "reward worker 0 died" in log.read_text()
+    assert said in log.read_text()
 
 
 USERS_OWN = """

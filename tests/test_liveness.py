@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from omegaconf import OmegaConf
 
 from verl_stepgrpo.bridge import liveness
 
@@ -154,3 +157,122 @@ def test_rounds_are_spaced(actor_class: Any) -> None:
 
 def test_a_job_without_such_workers_is_not_watched() -> None:
     liveness.Watch({}).check(now=True)
+
+
+class Health(BaseHTTPRequestHandler):
+    """A server's ``/health``, with the status that the test says, after as long as it says."""
+
+    status, seconds = 200, 0.0
+
+    def do_GET(self) -> None:
+        time.sleep(self.seconds)
+        with contextlib.suppress(OSError):
+            self.send_response(self.status if self.path == "/health" else 404)
+            self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    monkeypatch.setattr(Health, "status", 200)
+    monkeypatch.setattr(Health, "seconds", 0.0)
+    # A proxy of the environment's would answer for a server that is dead.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    serving = ThreadingHTTPServer(("127.0.0.1", 0), Health)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    yield serving
+    serving.shutdown()
+    serving.server_close()
+
+
+def address_of(server: ThreadingHTTPServer) -> str:
+    return f"127.0.0.1:{server.server_port}"
+
+
+class TestServers:
+    def test_a_server_that_has_lost_its_engine_is_named(self, server: ThreadingHTTPServer) -> None:
+        watch = liveness.Watch({}, [address_of(server)])
+        watch.check(now=True)
+        Health.status = 503
+        with pytest.raises(
+            liveness.WorkerDiedError, match=rf"{address_of(server)} has lost its engine .*503"
+        ):
+            watch.check(now=True)
+        Health.status = 200
+        with pytest.raises(liveness.WorkerDiedError):
+            watch.check(now=True)  # dead is dead
+
+    def test_a_server_that_is_gone_is_dead_after_three_rounds(self, server: ThreadingHTTPServer) -> None:
+        watch = liveness.Watch({}, [address_of(server)])
+        server.shutdown()
+        server.server_close()
+        watch.check(now=True)
+        watch.check(now=True)
+        with pytest.raises(liveness.WorkerDiedError, match="takes no connection"):
+            watch.check(now=True)
+
+    def test_a_server_that_is_late_is_busy(
+        self, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(liveness, "HEALTH_TIMEOUT", 0.1)
+        Health.seconds = 0.5
+        watch = liveness.Watch({}, [address_of(server)])
+        for _ in range(liveness.MAX_REFUSALS + 1):
+            watch.check(now=True)
+
+
+class TestThread:
+    def test_a_trainer_that_is_blocked_on_an_actor_is_ended_with_the_cause(
+        self, actor_class: Any, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(liveness, "PING_INTERVAL", 0.2)
+        actor = actor_class.options(max_concurrency=1).remote()
+        ray.get(actor.work.remote())
+        watch = liveness.Watch({}, [address_of(server)], blocking=[actor])
+        Health.status = 503
+        with pytest.raises(liveness.WorkerDiedError, match="has lost its engine") as raised, watch.running():
+            ray.get(actor.sleep.remote(60), timeout=30)
+        assert isinstance(raised.value.__cause__, ray.exceptions.RayActorError)
+
+    def test_an_error_of_the_trainers_own_stays_what_it_is(self, actor_class: Any) -> None:
+        watch = liveness.Watch({"reward worker 0": actor_class.remote()})
+        with pytest.raises(KeyError), watch.running():
+            raise KeyError("own")
+
+    def test_it_ends_with_the_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(liveness, "PING_INTERVAL", 0.05)
+        with liveness.Watch({}).running():
+            assert any(thread.name == "stepgrpo-watch" for thread in threading.enumerate())
+        time.sleep(0.3)
+        assert not any(thread.name == "stepgrpo-watch" for thread in threading.enumerate())
+
+    def test_a_busy_actor_has_one_ping_waiting(self, busy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(liveness, "PING_TIMEOUT", 0.05)
+        watch = liveness.Watch({"training worker 0": busy})
+        watch.check(now=True)
+        first = dict(watch._pings)
+        watch.check(now=True)
+        assert watch._pings == first != {}
+
+
+def test_all_that_a_trainer_depends_on_is_watched() -> None:
+    config = OmegaConf.create({"actor_rollout_ref": {"rollout": {"name": "vllm"}}})
+    trainer = SimpleNamespace(
+        config=config,
+        get_reward_handles=lambda: ["r"],
+        replay_buffer=Buffer(),
+        actor_rollout_wg=SimpleNamespace(workers=["w0", "w1"]),
+        _rollout_server_managers=lambda: [SimpleNamespace(server_addresses=["a:1", "b:2"])],
+    )
+    watch = liveness.watch_workers(trainer, SimpleNamespace(agent_loop_workers=["l"]))
+    assert list(watch.workers) == [
+        "reward worker 0",
+        "agent-loop worker 0",
+        "training worker 0",
+        "training worker 1",
+    ]
+    assert watch.servers == ["a:1", "b:2"]
+    config.actor_rollout_ref.rollout.name = "sglang"
+    assert liveness.watch_workers(trainer, SimpleNamespace(agent_loop_workers=["l"])).servers == []

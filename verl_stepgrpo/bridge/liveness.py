@@ -1,17 +1,28 @@
-"""End a job whose reward workers or agent-loop workers have died, instead of waiting for ever.
+"""End a job whose workers, actors or engines have died, instead of waiting for ever.
 
-verl 0.9.1's sampler polls until enough groups are finished. Groups of a dead worker never finish, and
-nothing else looks. So the workers are pinged from within the polling loop, in the trainer's process.
+verl 0.9.1's sampler polls until enough groups are finished. Groups of a dead worker never finish, and nothing else
+looks. Of a dead vLLM engine (its process ``EngineCore``) the server lives on: in ``sync`` the trainer then sends the
+weights to a receiver that is gone, and in ``colocate_async`` verl throws failed groups away and asks for others, both
+without end. So, from the start of training to its last save, a thread of the trainer's process pings the actors and
+asks each vLLM server for its ``/health``; on a death it ends what the trainer may be blocked on, and ``fit`` raises the
+cause. The polling loop looks as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable, Mapping
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
+from omegaconf import OmegaConf
 from ray.exceptions import ActorUnavailableError, RayActorError
 
 PING_INTERVAL = 10.0
@@ -19,6 +30,15 @@ PING_INTERVAL = 10.0
 
 PING_TIMEOUT = 5.0
 """Seconds that a round waits for answers. A busy worker may take longer; only a dead one ends the job."""
+
+HEALTH_TIMEOUT = 3.0
+"""Seconds that a server has to answer. One that is late is busy."""
+
+MAX_REFUSALS = 3
+"""Rounds in a row in which a server's address takes no connection, from which on the server is dead."""
+
+ENGINE_IS_DEAD = 503
+"""What vLLM's ``/health`` says once its engine has died (EngineDeadError); 200 before, asleep or busy."""
 
 logger = logging.getLogger("verl_stepgrpo")
 
@@ -28,37 +48,129 @@ class WorkerDiedError(RuntimeError):
 
 
 class Watch:
-    """Pings a set of Ray actors, at most once in ``PING_INTERVAL`` seconds.
+    """Pings a set of Ray actors and asks a set of vLLM servers, at most once in ``PING_INTERVAL`` seconds.
 
     Args:
         workers: Actor handles by a name for messages.
+        servers: Addresses of vLLM servers, ``host:port``.
+        blocking: Actors that the trainer may be waiting for, which are killed once another part is found dead.
+
+    Attributes:
+        cause: The death that was found, or None.
     """
 
-    def __init__(self, workers: Mapping[str, Any]) -> None:
+    def __init__(
+        self, workers: Mapping[str, Any], servers: Sequence[str] = (), blocking: Sequence[Any] = ()
+    ) -> None:
         self.workers = dict(workers)
+        self.servers = list(servers)
+        self.cause: WorkerDiedError | None = None
+        self._blocking = list(blocking)
+        self._pings: dict[str, Any] = {}
+        self._refusals: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._next_round = time.monotonic() + PING_INTERVAL
 
     def check(self, *, now: bool = False) -> None:
-        """Ping the workers if a round is due, or in any case with ``now``.
+        """Look at everything if a round is due, or in any case with ``now``.
 
         Raises:
-            WorkerDiedError: A worker is dead; says which, and Ray's cause.
+            WorkerDiedError: A part is dead; says which, and the cause. It stays dead: every later call says so.
         """
-        if not self.workers or (not now and time.monotonic() < self._next_round):
+        with self._lock:
+            if self.cause is not None:
+                raise self.cause
+            if not now and time.monotonic() < self._next_round:
+                return
+            try:
+                self._ping_workers()
+                self._ask_servers()
+            except WorkerDiedError as error:
+                self.cause = error
+                raise
+            finally:
+                self._next_round = time.monotonic() + PING_INTERVAL
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Look meanwhile from a thread, and raise the death that was found in place of what it led to."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._look, args=(stop,), name="stepgrpo-watch", daemon=True)
+        thread.start()
+        try:
+            yield
+        except Exception as error:
+            if self.cause is None or error is self.cause:
+                raise
+            raise self.cause from error
+        finally:
+            stop.set()
+
+    def _look(self, stop: threading.Event) -> None:
+        while not stop.wait(PING_INTERVAL):
+            try:
+                self.check()
+            except WorkerDiedError as error:
+                logger.error("%s The job ends.", error)
+                for actor in self._blocking:
+                    ray.kill(actor)
+                return
+            except Exception:
+                # Where Ray itself is ending there is nobody left to look at.
+                logger.warning("The watch on workers and engines could not look this time.", exc_info=True)
+
+    def _ping_workers(self) -> None:
+        # A busy actor has its ping waiting; another one behind it would tell nothing new.
+        self._pings |= {
+            name: worker.__ray_ready__.remote()
+            for name, worker in self.workers.items()
+            if name not in self._pings
+        }
+        if not self._pings:
             return
-        pings = {worker.__ray_ready__.remote(): name for name, worker in self.workers.items()}
-        answered, _ = ray.wait(list(pings), num_returns=len(pings), timeout=PING_TIMEOUT)
+        names = {ping: name for name, ping in self._pings.items()}
+        answered, _ = ray.wait(list(names), num_returns=len(names), timeout=PING_TIMEOUT)
         for ping in answered:
+            del self._pings[names[ping]]
             try:
                 ray.get(ping)
             except ActorUnavailableError:
                 continue  # the network, for now; a death is told as one
             except RayActorError as error:
                 raise WorkerDiedError(
-                    f"{pings[ping]} died, and the groups it was working on will never finish: {error} "
+                    f"{names[ping]} died, and the groups it was working on will never finish: {error} "
                     "Look for its error above; out of memory (the kernel's log says so) is the usual cause."
                 ) from error
-        self._next_round = time.monotonic() + PING_INTERVAL
+
+    def _ask_servers(self) -> None:
+        if not self.servers:
+            return
+        with ThreadPoolExecutor(min(16, len(self.servers))) as pool:
+            statuses = dict(zip(self.servers, pool.map(_health, self.servers), strict=True))
+        for address, status in statuses.items():
+            self._refusals[address] = self._refusals[address] + 1 if status is None else 0
+            if status == ENGINE_IS_DEAD or self._refusals[address] >= MAX_REFUSALS:
+                said = f"/health says {status}" if status else "it takes no connection"
+                raise WorkerDiedError(
+                    f"the vLLM server at {address} has lost its engine ({said}): no response will come from it any "
+                    "more, and no weights can be sent to it. Look for EngineDeadError, or for what killed EngineCore, "
+                    "above; out of memory (the kernel's log says so) is the usual cause."
+                )
+
+
+def _health(address: str) -> int | None:
+    """Return the status that a server's ``/health`` has; 0 where it is late, and None where nothing is there."""
+    # A proxy of the environment's is for the world outside.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{address}/health", timeout=HEALTH_TIMEOUT) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except urllib.error.URLError as error:
+        return None if isinstance(error.reason, ConnectionError) else 0
+    except OSError as error:
+        return None if isinstance(error, ConnectionError) else 0
 
 
 def guard_sampling(replay_buffer: Any, watch: Watch) -> None:
@@ -112,15 +224,32 @@ def _may_have_failures(replay_buffer: Any, sampled: Any) -> bool:
 
 
 def watch_workers(trainer: Any, agent_loop_manager: Any) -> Watch:
-    """Return a watch on the trainer's reward workers and agent-loop workers, which guards its sampling."""
+    """Return a watch on all that the trainer's sampling and training depend on, which guards its sampling."""
     workers: dict[str, Any] = {}
+    training = _training_actors(trainer)
     for kind, handles in (
         ("reward worker", trainer.get_reward_handles()),
         ("agent-loop worker", getattr(agent_loop_manager, "agent_loop_workers", None)),
+        ("training worker", training),
     ):
         workers.update({f"{kind} {i}": handle for i, handle in enumerate(handles or ())})
     if not getattr(agent_loop_manager, "agent_loop_workers", None):
         logger.warning("%s has no agent_loop_workers to watch.", type(agent_loop_manager).__name__)
-    watch = Watch(workers)
+    watch = Watch(workers, _vllm_servers(trainer), blocking=training)
     guard_sampling(trainer.replay_buffer, watch)
     return watch
+
+
+def _training_actors(trainer: Any) -> list[Any]:
+    group = getattr(trainer, "actor_rollout_wg", None)
+    return list(getattr(group, "workers", None) or ())
+
+
+def _vllm_servers(trainer: Any) -> list[str]:
+    """Return the addresses of the trainer's vLLM servers; other engines' ``/health`` means other things."""
+    config, managers = getattr(trainer, "config", None), getattr(trainer, "_rollout_server_managers", None)
+    if config is None or managers is None:
+        return []
+    if OmegaConf.select(config, "actor_rollout_ref.rollout.name") != "vllm":
+        return []
+    return [address for manager in managers() for address in getattr(manager, "server_addresses", None) or ()]

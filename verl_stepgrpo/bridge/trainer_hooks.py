@@ -91,14 +91,16 @@ class RunState:
 def _fit(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def fit(self: Any, agent_loop_manager: Any) -> None:
-        if uses_estimator(self.config):
-            state = RunState.of(self)
-            watch_sampling(self.replay_buffer, state.sessions, functools.partial(_write_uncredited, state))
-            watch_workers(self, agent_loop_manager)
-            settings = state.settings
-            if settings.trace_dir is not None:
-                begin_traces(Path(settings.trace_dir), settings, self.config, self.global_steps)
-        original(self, agent_loop_manager)
+        if not uses_estimator(self.config):
+            original(self, agent_loop_manager)
+            return
+        state = RunState.of(self)
+        watch_sampling(self.replay_buffer, state.sessions, functools.partial(_write_uncredited, state))
+        settings = state.settings
+        if settings.trace_dir is not None:
+            begin_traces(Path(settings.trace_dir), settings, self.config, self.global_steps)
+        with watch_workers(self, agent_loop_manager).running():
+            original(self, agent_loop_manager)
 
     return fit
 
