@@ -7,7 +7,7 @@
 #   - signals at 300 random moments of eval, key-steps and prepare (tests/signals.json), 15 minutes
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
-#   - two runs of the engine in an asynchronous mode whose rewards fail, 4 minutes, each time
+#   - three runs of the engine in an asynchronous mode whose rewards fail or whose engine is killed, 7 minutes, each time
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"
 cd "$ROOT"
