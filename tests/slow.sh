@@ -6,6 +6,7 @@
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
 #   - signals at 300 random moments of eval, key-steps and prepare (tests/signals.json), 15 minutes
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
+#   - every word and every rule of the matching of key steps taken out in turn (tests/unpinned.json), 1 minute, each time
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
 #   - three runs of the engine in an asynchronous mode whose rewards fail or whose engine is killed, 7 minutes, each time
 set -euo pipefail
@@ -37,4 +38,4 @@ for command in eval key-steps prepare; do
     done
 done
 
-"$PYTHON_BIN" -m pytest -m slow tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py
+"$PYTHON_BIN" -m pytest -m slow tests/test_dead_words.py tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py

@@ -66,7 +66,6 @@ KINDS: dict[str, Callable[[Token], bool]] = {
     "ENDS": lambda token: token.operand or token.text in ")°%′",
     "EXACT": lambda token: token.exact,
     "WORD": lambda token: not token.exact,
-    "LETTER": lambda token: len(token.text) == 1 and token.text.isalpha(),
     "INFIX": lambda token: token.text in OPERATORS and not token.opens_line,
     "JOINS": lambda token: token.text in "+*/^" and not token.opens_line,
     "UNIT": lambda token: token.text in UNITS,
@@ -86,7 +85,6 @@ RULES = (
     ),
     Rule("begins earlier", "OPERAND|)|_ [·INSIDE_LINE", "2[x = 3]", "2 and [x = 3]", group=EXTENT),
     Rule("begins earlier", "NUMBER [NUMBER /", "1 [3/4 cups]", "in 1 day [3 cups]", group=EXTENT),
-    Rule("begins earlier", "NUMBER [LETTER", "2 [x = 3]", "2 [x-intercepts]", "[LETTER WORD", group=EXTENT),
     Rule("begins earlier", "- [·INSIDE_LINE", "so -[3 apples]", "- [3 apples]", group=EXTENT),
     Rule("begins earlier", "EXACT INFIX [INSIDE_LINE", "x + [3 = y]", "sum - [3 = y]", group=EXTENT),
     Rule(
@@ -95,7 +93,6 @@ RULES = (
     # The expression ends later.
     Rule("ends later", "UNIT] ·^|/", "[5 cm]^2", "[5 cm] / day", group=EXTENT),
     Rule("ends later", "ENDS] %|^|√|_|′", "[x = 3]%", "[x = 3] and 5%", "%] %|^|√|_|′", group=EXTENT),
-    Rule("ends later", "ENDS] ·OPERAND|(|!", "[1 + 2 = 3]y", "[1 + 2 = 3]m", "] UNIT", EXTENT, _COMPUTED),
     Rule("ends later", "ENDS] ·OPERAND|(|!", "[x = 3]y", "[x = 3] metres", group=EXTENT, of=_STATED),
     Rule("ends later", "NUMBER] x|y|z|MULTIPLE", "[x = 3] dozen", "[x = 3] apples", group=EXTENT),
     Rule("ends later", "NUMBER] DIFFERENCE", "[x = 3] more than y", "[x = 3] and more", group=EXTENT, of=_STATED),
@@ -139,7 +136,7 @@ RULES = (
         "[6/3 = 2]. Next, 4 + 1 = 6 is wrong.", across=True,
     ),
     Rule(
-        "taken back", "] . CORRECTION", "[3 children]. Actually, there are 4.",
+        "taken back", "] ..1 . CORRECTION", "[3 children]. Actually, there are 4.",
         "[3 children]. There are 4 adults.", across=True,
     ),
     Rule("taken back", "] ..1 not|cannot", "[x = 3] is not so.", "[x = 3], and it is not odd.", of=_STATED),
@@ -386,7 +383,7 @@ def _wall_before(tokens: Sequence[Token], i: int) -> bool:
 
 def _wall_behind(tokens: Sequence[Token], i: int) -> bool:
     """Whether nothing that stands behind token ``i`` reaches the stretch, unless it refers back: "That is wrong"."""
-    if tokens[i].operand:
+    if tokens[i].operand and tokens[i].text not in UNITS:
         return True
     refers = i + 1 < len(tokens) and tokens[i + 1].text in LEXICON["REFERRING"].words
     return tokens[i].text in SENTENCE_ENDS and not refers

@@ -21,14 +21,12 @@ MAX_LEAD_WORDS = 2
 MAX_TAIL_WORDS = 9
 """Words that may stand between a number and the operator behind it: "240 of the trees in the park + 3"."""
 
-_OTHER_VALUE = frozenset(
-    "or thirds halves quarters maybe perhaps possibly might unless nearly almost".split()
-)
+_OTHER_VALUE = frozenset("thirds halves quarters maybe perhaps".split())
 """Words behind a number with which it is another number, or is not certain."""
-_NO_LEAD = _OTHER_VALUE | frozenset("over above below under less more fewer than least most step per".split())
+_NO_LEAD = frozenset(
+    "maybe perhaps possibly might nearly almost over above below under than least most".split()
+)
 """Words between an operator and a number with which the number is not the operand: "= at least 8"."""
-
-
 SAYS_EQUAL = frozenset("is are gives makes leaves".split())
 """Words that state a result behind an operation with units: "5 apples + 3 apples is 8 apples"."""
 

@@ -126,7 +126,8 @@ class Segment(NamedTuple):
 
 
 _REFERS_BACK = "|".join(
-    f"[{word[0].upper()}{word[0]}]{word[1:]}" for word in sorted(LEXICON["REFERRING"].words)
+    f"[{word[0].upper()}{word[0]}]{word[1:]}"
+    for word in sorted(LEXICON["REFERRING"].words | LEXICON["CORRECTION"].words)
 )
 _SENTENCE_END = re.compile(rf"[.?!](?<![\W\d_]!)\s+(?![=<>+*/×÷]|x\s|(?:{_REFERS_BACK})\b)")
 """A sentence that speaks of the one before it ("That was a mistake") stays with it; none begins with an operator."""

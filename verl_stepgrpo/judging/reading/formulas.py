@@ -11,13 +11,13 @@ from verl_stepgrpo.judging.reading.quantities import UNIT_NAMES
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, TEMPERATURES, UNITS, Token
 
 _NOT_VARIABLES = frozenset(
-    "is so we it to of in as at by or if an be the and has for sum but are get was can not now let all one two six "
-    "ten no he she us do go my on up per its our out you odd how who why any yes ok area ways way".split()
+    "is so we it to of as at by be and has for sum are get was can now let all odd any he she us do my on up its our "
+    "out you who how why but yes go".split()
 )
 _VOWELS = frozenset("aeiou")
 _USUAL_UNITS = frozenset(
-    "kgs kms lbs hrs yrs wks mos mph kph sec pcs pts doz gal qt pt yr wk pm am cm mm km nm kg mg ml dm ft in yd mi "
-    "lb oz hr min ms hz khz kj kw pa".split()
+    "kgs kms lbs hrs yrs wks mos mph kph pcs pts gal qt pt yr wk pm am cm mm km nm kg mg ml dm ft in yd mi "
+    "lb oz hr ms hz khz kj kw pa".split()
 )
 AXES = frozenset("axis axes intercept intercepts coordinate coordinates".split())
 

@@ -37,9 +37,7 @@ LEXICON = {
         "6/3 = 2 is clearly wrong.",
     ),
     "CORRECTION": _class("actually sorry wait oops", "There are 3 children. Actually, there are 4."),
-    "REFERRING": _class(
-        "that this sorry wait oops actually wrong incorrect false no", "x = 3. That is wrong."
-    ),
+    "REFERRING": _class("that this wrong incorrect false no", "x = 3. That is wrong."),
     "COMPARISON": _class(
         "anything differs differ exceeds exceed divisible than over above below under nearly almost fewer less more "
         "half twice double least most step",
@@ -50,15 +48,15 @@ LEXICON = {
         "reciprocal half third quarter square cube root inverse double twice opposite negative",
         "The reciprocal of x is 3.",
     ),
-    "MULTIPLE": _class("thirds halves quarters dozen π or", "x = 3 dozen"),
+    "MULTIPLE": _class("thirds halves quarters dozen or", "x = 3 dozen"),
     "DIFFERENCE": _class("less more fewer", "x = 3 more than y"),
-    "HARMLESS": _class("doubt only wonder matter", "There is no doubt that 6/3 = 2."),
+    "HARMLESS": _class("only wonder matter", "No wonder 6/3 = 2."),
     "TRUTH": _class(
         "true right correct so valid possible hold equal case", "3 apples + 5 apples = 8 apples is not true."
     ),
-    "RELATIVE": _class("who which that whom whose", "The number of those who are not here is 9 - 3 = 6."),
+    "RELATIVE": _class("who which that", "The number of those who are not here is 9 - 3 = 6."),
     "AUXILIARY": _class("do did are were have had", "9 - 3 = 6 did not come."),
-    "COPULA": _class("is are was were be = equal", "The first digit is 3."),
+    "COPULA": _class("is are was were", "The first digit is 3."),
 }
 """The classes by name."""
 

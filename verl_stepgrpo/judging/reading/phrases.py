@@ -38,10 +38,8 @@ SAID_AS_ACTION = {
     ("subtract", "from"): "-", ("subtracting", "from"): "-",
 }  # fmt: skip
 SAID_AS_RESULT = {"sum": "+", "product": "*", "difference": "-", "quotient": "/"}
-_NOT_A_NUMBER_BEHIND = frozenset(
-    "the this that which each no any every second first another other last".split()
-)
-_VERBS = frozenset("is are be was and or equals has divides squared cubed plus minus times divided".split())
+_NOT_A_NUMBER_BEHIND = frozenset("this that which each any every second first another other last".split())
+_VERBS = frozenset("is equals squared cubed plus minus times divided".split())
 
 
 def without_hyphens(tokens: list[Token]) -> list[Token]:
