@@ -134,7 +134,8 @@ class Reasoning:
             return True
         others = [Counter(numbers) - Counter(found) for found in listed]
         instead = Counter(next(iter(other)) for other in others if other.total() == 1)
-        return any(n > MAX_VALUES for n in instead.values())
+        # The relation itself is one of them.
+        return any(n + 1 > MAX_VALUES for n in instead.values())
 
 
 def match_key_steps(
