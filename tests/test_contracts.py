@@ -29,7 +29,17 @@ ALLOWED = {
     },
     "cpu": PURE | {"torch", "verl", "psutil"},
     "data": PURE
-    | {"pyarrow", "PIL", "ijson", "transformers", "huggingface_hub", "httpx", "qwen_vl_utils", "pydantic"},
+    | {
+        "pyarrow",
+        "PIL",
+        "ijson",
+        "transformers",
+        "datasets",
+        "huggingface_hub",
+        "httpx",
+        "qwen_vl_utils",
+        "pydantic",
+    },
     "serving": PURE | {"openai"},
     "evaluation": PURE | {"pyarrow", "scipy", "transformers"},
     "replay": PURE | {"torch", "scipy"},

@@ -380,15 +380,13 @@ class TestPrepare:
         assert dropped["detail"] == "KeyError: 'of a processor'"
 
     def test_what_is_not_read_is_counted_once_a_key(self, tmp_path: Path, images: Path) -> None:
-        rows = [PLAIN | {"file_name": "china.jpg"}] * 2 + [
-            {"conversations": [{"from": "human", "value": "x"}]}
-        ]
+        rows = [PLAIN | {"file_name": "china.jpg"}] * 2 + [{"query": "x"}]
         report = prepare(source(tmp_path, rows), tmp_path / "out", options(images))
         assert report.unread == {
             "file_name: it is not read; image is": 2,
-            "conversations: it is not read; messages is": 1,
+            "query: it is not read; question is": 1,
         }
-        with pytest.raises(DataError, match="1 row has conversations: it is not read; messages is"):
+        with pytest.raises(DataError, match="1 row has query: it is not read; question is"):
             prepare(source(tmp_path, rows[2:], "other.json"), tmp_path / "out", options(images))
 
     def test_keys_that_nothing_is_known_of_are_counted(self, tmp_path: Path, images: Path) -> None:

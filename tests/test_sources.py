@@ -6,8 +6,6 @@ import gzip
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from verl_stepgrpo import DataError
@@ -30,10 +28,8 @@ class TestFiles:
 
     def test_a_file_of_another_kind_is_called_by_its_name(self, tmp_path: Path) -> None:
         path = tmp_path / "raw.json"
-        pq.write_table(pa.Table.from_pylist([ROW]), path)
         text = json.dumps([ROW])
         for write, said in (
-            (lambda: None, "is parquet: prepare and key-steps read JSON"),
             (lambda: path.write_bytes(gzip.compress(text.encode())), "is packed with gzip"),
             (lambda: path.write_text(text, encoding="utf-16"), "is UTF-16: save it as UTF-8"),
         ):
@@ -96,7 +92,6 @@ class TestUnread:
         [
             ({"question": "x?", "ground_truth": "7"}, "ground_truth"),
             ({**ROW, "keysteps": ["x"]}, "keysteps"),
-            ({**ROW, "conversations": [{"from": "human", "value": "x"}]}, "conversations"),
             ({**ROW, "choices": ["1", "7"]}, "choices"),
             ({**ROW, "image": "a.png", "images": ["b.png"]}, "image"),
         ],
@@ -118,21 +113,67 @@ class TestUnread:
         for empty in ([], None, ""):
             assert item_of(0, {**ROW, "images": empty, "image": "a.png"}).images == ("a.png",)
 
-    def test_turns_that_are_left_out_are_named(self) -> None:
-        turns = [("user", "x?"), ("assistant", "7"), ("user", "y?"), ("assistant", "8")]
-        messages = [{"role": role, "content": text} for role, text in turns]
-        item = item_of(0, {"messages": messages})
-        assert (item.question, item.solution) == ("x?", "7")
-        assert unread({"messages": messages}) == ["later turns"]
-        assert unread({"messages": messages[:2]}) == []
-        system = {"role": "system", "content": "Answer in French."}
-        assert unread({"messages": [system, *messages[:2]]}) == ["a system message"]
-
     def test_a_row_without_a_question_says_what_it_has_instead(self) -> None:
         with pytest.raises(
-            DataError, match="none of problem, question and messages; it has conversations: it is"
+            DataError, match="none of problem, question, messages, conversations; it has query: it is"
         ):
-            item_of(0, {"conversations": []} | {"conversations": [{"from": "human", "value": "x?"}]})
+            item_of(0, {"query": "x?"})
+
+
+def chat(*turns: tuple[str, str], role: str = "role", content: str = "content") -> list[dict]:
+    return [{role: who, content: said} for who, said in turns]
+
+
+class TestTurns:
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"messages": chat(("user", "<image>\nx?"), ("assistant", "It is 7."))},
+            {
+                "conversations": chat(
+                    ("human", "<image>\nx?"), ("gpt", "It is 7."), role="from", content="value"
+                )
+            },
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "image", "text": None}, {"type": "text", "text": "x?"}],
+                    },
+                    {"role": "assistant", "content": [{"type": "text", "text": "It is 7."}]},
+                ]
+            },
+        ],
+        ids=["Mulberry", "LLaVA", "parts"],
+    )
+    def test_one_question_with_its_solution_is_read(self, row: dict) -> None:
+        item = item_of(0, row | {"image": "a.png"})
+        assert (item.question, item.solution, item.n_marks, item.system) == ("x?", "It is 7.", 1, None)
+
+    def test_a_system_message_is_kept(self) -> None:
+        turns = chat(("system", "Answer in French."), ("user", "x?"))
+        for row in ({"messages": turns}, {"question": "x?", "system": "Answer in French."}):
+            assert (item_of(0, row).system, unread(row)) == ("Answer in French.", [])
+
+    @pytest.mark.parametrize(
+        ("turns", "said"),
+        [
+            (
+                chat(("user", "x?"), ("assistant", "7"), ("user", "y?"), ("assistant", "8")),
+                "several turns of user, and a row is one question: make each question a row of its own",
+            ),
+            (
+                chat(("user", "x?"), ("tool", "7")),
+                "messages has a turn of 'tool'; the roles that are read are human",
+            ),
+            (chat(("user", "")), "messages has no text of a user"),
+            ("x?", "messages is 'x\\?'; expected a list of objects with role and content"),
+            ([{"role": "user", "content": 5}], "messages has a turn that says 5; expected text, or parts"),
+        ],
+    )
+    def test_other_turns_are_refused_by_name(self, turns: object, said: str) -> None:
+        with pytest.raises(DataError, match=said):
+            item_of(0, {"messages": turns})
 
 
 REFLECTIONS = [

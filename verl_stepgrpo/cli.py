@@ -71,7 +71,10 @@ app = typer.Typer(
 @app.command()
 def prepare(
     source: Annotated[
-        Path, typer.Argument(help="R1-VL-10K's JSON, Mulberry-260k's JSON, or any JSON list or JSONL.")
+        Path,
+        typer.Argument(
+            help="JSON, JSONL, parquet, a folder of parquet shards, or owner/name[:split] on the Hugging Face hub."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the parquet files and the report.")],
     image_root: Annotated[
@@ -90,7 +93,7 @@ def prepare(
     val_share: Annotated[float, typer.Option(help="Share of the rows for validation, in [0, 1).")] = 0.02,
     seed: Annotated[int, typer.Option(help="Decides which rows those are.")] = 0,
     data_source: Annotated[
-        str | None, typer.Option(help="verl's name of the dataset [the source's name].")
+        str | None, typer.Option(help="verl's name of the dataset [the row's own, or the source's name].")
     ] = None,
     num_proc: Annotated[
         int, typer.Option(min=1, help="Processes.", show_default="one for each core")
@@ -104,12 +107,14 @@ def prepare(
     marks. An interrupted run goes on where it was.
     """
     from verl_stepgrpo.data import prepare as work
+    from verl_stepgrpo.data.raw_rows import folder_of, name_of_source
     from verl_stepgrpo.data.rows import RowOptions
     from verl_stepgrpo.settings import RewardSettings
 
     rows = RowOptions(
-        data_source=data_source or source.stem,
-        image_root=(image_root or source.parent).resolve(),
+        data_source=data_source or name_of_source(source),
+        keeps_data_source=data_source is None,
+        image_root=(image_root or folder_of(source)).resolve(),
         embed_images=embed_images,
         max_pixels=max_pixels,
         max_prompt_length=max_prompt_length,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.files import json_line, write_whole
 
 
-def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> str:
+def begin(
+    mark: Path, source: Path, options: Any, *, has_begun: bool, files: Sequence[Path] | None = None
+) -> str:
     """Write into ``mark`` which ``source`` and ``options`` (a dataclass) a run has; where a run has begun, compare.
 
     Returns:
@@ -24,12 +26,13 @@ def begin(mark: Path, source: Path, options: Any, *, has_begun: bool) -> str:
         source: The file that the run works on; the same where it holds the same, whatever its name is.
         options: How.
         has_begun: Whether anything of a run is there that would be gone on with.
+        files: What ``source`` consists of, where it is not one file.
 
     Raises:
         ConfigError: The run was begun with another source or other options; says which. Or ``mark`` cannot be read.
     """
     # As it is read again below: without tuples and paths.
-    found = digest(source)
+    found = digest(*([source] if files is None else files))
     ours = json.loads(json.dumps({"source": found, **asdict(options)}, default=str))
     if has_begun and mark.exists():
         theirs = _read(mark)
@@ -57,12 +60,13 @@ def _read(mark: Path) -> dict[str, Any]:
     return theirs
 
 
-def digest(source: Path) -> str:
-    """Return the SHA-256 of a file's contents."""
+def digest(*files: Path) -> str:
+    """Return the SHA-256 of the contents of files, one behind the other."""
     sha = hashlib.sha256()
-    with source.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
     return sha.hexdigest()
 
 

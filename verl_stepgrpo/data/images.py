@@ -24,6 +24,8 @@ MAX_RATIO = 200
 BY_DATASETS = "by_datasets"
 """Set in an image of a row that ``datasets`` decodes for verl: turned upright, its transparency forgotten."""
 
+_KINDS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp", b"BM": "bmp"}
+"""Kinds of images by how their files begin; Pillow looks at the bytes, and a reader of the URL at this."""
 _MARK = re.compile(f"({re.escape(IMAGE_MARK)})")
 _SHOWN_CHARS = 60
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA"})
@@ -176,6 +178,12 @@ def content_of(source: str) -> bytes:
         except ValueError as error:
             raise DataError(f"it is no base64: {error}") from None
     return Path(source.removeprefix("file://")).read_bytes()
+
+
+def data_url(content: bytes) -> str:
+    """Return the bytes of an image's file as a data URL, which ``content_of`` reads again."""
+    kind = next((name for begin, name in _KINDS.items() if content.startswith(begin)), "x-unknown")
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _check_shape(image: Image.Image) -> None:

@@ -39,7 +39,7 @@ def open_rl_parquet(file: Path, needed: Sequence[str] = NEEDED) -> pq.ParquetFil
         lacking = f"{plural(len(missing), 'column')} {', '.join(missing)}"
         raise DataError(
             f"{file} has no {lacking}; it has {', '.join(columns)}. Expected verl's parquet for RL: verl-stepgrpo "
-            "prepare makes it of JSON."
+            "prepare makes it of a raw dataset."
         )
     if not opened.metadata.num_rows:
         raise DataError(f"{file} has no rows")

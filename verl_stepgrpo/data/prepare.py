@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
+from verl_stepgrpo.data.raw_rows import files_of
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, RowError, read_items
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
@@ -102,7 +103,7 @@ def prepare(
     """Prepare ``source`` into ``out`` and return the report, which is also written to ``out/report.json``.
 
     Args:
-        source: A JSON list or JSONL of any layout that ``read_items`` knows.
+        source: A file, folder or name on the hub, of any layout that ``read_items`` knows.
         out: Folder for ``rl-train.parquet`` and the others, ``dropped.jsonl`` and ``report.json``.
         options: How. A folder that was begun with others is refused, and so is a finished one that was split otherwise.
         num_proc: Processes.
@@ -119,7 +120,13 @@ def prepare(
     next(read_items(source))  # a source that cannot be read is met before anything is written
     parts = out / PARTS
     _remove(_done_with(parts))  # of a run that was ended while it cleared up
-    begin(parts / "options.json", source, options, has_begun=any(parts.glob("[0-9]*.json")))
+    begin(
+        parts / "options.json",
+        source,
+        options,
+        files=files_of(source),
+        has_begun=any(parts.glob("[0-9]*.json")),
+    )
     counts: Counter[str] = Counter()
     n_parts = 0
     tasks = ((number, chunk, parts, options) for number, chunk in enumerate(_chunks(source)))

@@ -24,7 +24,7 @@ def load(auto: Any, model: str) -> Any:
     if model.startswith(("/", "./", "../", "~")) and not is_folder:
         raise ConfigError(f"{model} is not a folder")
     try:
-        return auto.from_pretrained(model, local_files_only=not is_folder and not _hub_answers())
+        return auto.from_pretrained(model, local_files_only=not is_folder and not hub_answers())
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0]
         # What looks like a name of the hub may be a folder that was misspelt.
@@ -38,7 +38,7 @@ def check_model(model: str) -> None:
     load(AutoConfig, model)
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
     import httpx
     from huggingface_hub import constants
 

@@ -68,6 +68,7 @@ class RowOptions:
         max_pixels: Larger images are scaled down to this by verl; None leaves the processor's own limit.
         max_prompt_length: Longest prompt in tokens; None checks no length.
         reward: The settings that the solution has to score full marks under.
+        keeps_data_source: Whether a row that has a name of its own for the dataset keeps it.
     """
 
     data_source: str
@@ -76,6 +77,7 @@ class RowOptions:
     max_pixels: int | None = None
     max_prompt_length: int | None = None
     reward: RewardSettings = field(default_factory=RewardSettings)
+    keeps_data_source: bool = True
 
 
 def rl_row(
@@ -107,12 +109,9 @@ def rl_row(
     except DataError as error:
         raise DroppedError("key_steps", str(error)) from None
     key_steps = _key_steps_of_solution(item, answer, key_steps, options.reward)
-    messages = [
-        {
-            "role": "user",
-            "content": prompt(item.question, n_images=len(images), format_=options.reward.format),
-        }
-    ]
+    question = prompt(item.question, n_images=len(images), format_=options.reward.format)
+    messages = [{"role": "system", "content": item.system}] if item.system else []
+    messages += [{"role": "user", "content": question}]
     if prompt_length is not None and options.max_prompt_length is not None:
         length = prompt_length(messages, images)
         if length > options.max_prompt_length:
@@ -120,7 +119,7 @@ def rl_row(
                 "length", f"{length} tokens; --max-prompt-length is {options.max_prompt_length}"
             )
     return {
-        "data_source": options.data_source,
+        "data_source": (options.keeps_data_source and item.data_source) or options.data_source,
         "prompt": messages,
         "images": images,
         "reward_model": {"style": "rule", "ground_truth": answer},
@@ -201,6 +200,7 @@ def _key_steps_of_solution(
 def _check_marks(item: Item, tokens: Collection[str]) -> None:
     n_images = len(item.images)
     text = item.marked_question if item.n_marks is not None else IMAGE_MARK * n_images + item.question
+    text = (item.system or "") + text
     if wrong := list(wrong_in_prompt(text, n_images, tokens)):
         raise DroppedError("marks", "; ".join(wrong))
 

@@ -1,15 +1,16 @@
-"""Read raw datasets, one item at a time: R1-VL-10K's JSON, Mulberry-260k's JSON, or any JSON or JSONL of questions.
+"""Read raw datasets, one item at a time: R1-VL-10K, Mulberry-260k, layouts of the hub, verl's own, or any questions.
 
 Streams: a file of any size is read in constant memory. Nothing here opens an image. What a row has and is not read is
 named (``Item.unread``), where it looks like something that was meant to be.
 
 Sources of the layouts: R1-VL-10K as its training code reads it (GitHub jingyi0000/R1-VL, open_r1/grpo.py),
-Mulberry-260k as its README gives it to LLaMA-Factory (GitHub HJYao00/Mulberry: ``messages`` and ``images``).
+Mulberry-260k as its README gives it to LLaMA-Factory (GitHub HJYao00/Mulberry: ``messages`` and ``images``), LLaVA's
+``conversations``; and the columns of datasets of the hub, as hiyouga/geometry3k, FanqingM/MMK12, TIGER-Lab/ViRL39K and
+lmms-lab/multimodal-open-r1-8k-verified have them.
 """
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import functools
 import json
@@ -18,11 +19,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import ijson
-
+from verl_stepgrpo.data.layouts import TURNS, Turns, answer_and_solution, images_of, is_verl_row, turns_of
 from verl_stepgrpo.data.prompts import IMAGE_MARK
+from verl_stepgrpo.data.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
 
 _LEADING_MARKS = re.compile(rf"^(?:\s*{IMAGE_MARK}\s*)+")
@@ -37,18 +38,20 @@ reasoning step is wrong and let's rethink it again"), in the code that made them
 comcts/code/data_construction.py: "I think I have made a mistake. Let me rethink it."), and in words near these."""
 
 _IMAGES = ("image_path", "images", "image")
+_IDS = ("id", "qid", "question_id")
+_QUESTIONS = ("problem", "question", *TURNS)
 _READ = dict.fromkeys(_IMAGES, _IMAGES) | {
-    "problem": ("problem", "question", "messages"),
-    "question": ("problem", "question", "messages"),
-    "solution": ("solution", "messages"),
+    "problem": _QUESTIONS,
+    "question": _QUESTIONS,
+    "solution": ("solution", *TURNS),
     "answer": ("answer",),
     "key_steps": ("key_steps",),
-    "messages": ("messages",),
-    "id": ("id",),
+    "system": ("system",),
+    **dict.fromkeys(TURNS, TURNS),
+    **dict.fromkeys(_IDS, _IDS),
 }
 """The keys that are read, with those of which one is enough."""
 _OTHER_NAMES = {
-    "conversations": "messages",
     "conversation": "messages",
     "prompt": "question",
     "query": "question",
@@ -70,14 +73,6 @@ _CHOICES = ("choices", "options")
 """Lists of choices, which belong into the question."""
 _MEANT = 0.8
 """How like (difflib's ratio) an unknown key is to one that is read before the one is taken for the other."""
-_OTHER_FILES = {
-    b"PAR1": "parquet: prepare and key-steps read JSON",
-    b"\x1f\x8b": "packed with gzip: unpack it",
-    b"PK\x03\x04": "a ZIP archive: unpack it",
-    codecs.BOM_UTF16_LE: "UTF-16: save it as UTF-8",
-    codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
-}
-"""What a file is that begins so."""
 
 
 class RowError(DataError):
@@ -103,14 +98,16 @@ class Item:
     Attributes:
         number: Its place in the file, counted from 0.
         question: The question. Marks for images that only lead it are left out; others stay where they are.
-        images: Paths, or URLs, as the dataset has them.
+        images: Paths, or URLs, as the dataset has them; data URLs of those whose bytes it has.
         n_marks: How many marks for images the question had; None where it had none and needs none.
-        solution: A whole response in the StepGRPO format, or None.
+        solution: How it is solved, in whichever format, or None.
         answer: The reference answer where the dataset has it apart from the solution, or None.
         key_steps: In any form that ``parse_key_steps`` takes, or None.
         id: What the dataset calls it, or None.
         unread: What the row has beside and is not read, with what is read in its place.
         others: Further keys that are not read and that nothing is known of, as metadata are.
+        system: The system message before the question, or None.
+        data_source: verl's name of the dataset where the row is one of verl's, or None.
     """
 
     number: int
@@ -123,6 +120,8 @@ class Item:
     id: str | None = None
     unread: tuple[tuple[str, str], ...] = ()
     others: tuple[str, ...] = ()
+    system: str | None = None
+    data_source: str | None = None
 
     @property
     def marked_question(self) -> str:
@@ -136,21 +135,49 @@ class Item:
         return self.solution is not None and _REFLECTION.search(self.solution) is not None
 
 
-def read_items(path: Path) -> Iterator[tuple[int, Item | RowError]]:
-    """Yield the number of each row of ``path`` and its item, or the error that says why it is none.
+def read_items(source: Path) -> Iterator[tuple[int, Item | RowError]]:
+    """Yield the number of each row of ``source`` and its item, or the error that says why it is none.
+
+    Args:
+        source: As ``raw_rows.files_of`` takes it. The rows of several files are numbered through.
 
     Raises:
-        DataError: The file cannot be read, breaks off, is laid out as a file of its name is not, or has no rows.
+        DataError: The source cannot be read, breaks off, is laid out as a file of its name is not, has no rows, or is a
+            table without a column that is read as the question.
     """
-    is_empty = True
-    for number, row in _rows(path):
-        is_empty = False
+    _check_columns(source)
+    number = -1
+    for number, row in enumerate(raw_rows(source)):
         try:
             yield number, item_of(number, row)
         except DataError as error:
-            yield number, RowError(str(error), *(_named(row) if isinstance(row, Mapping) else ()))
-    if is_empty:
-        raise DataError(f"{path} has no rows")
+            yield number, RowError(str(error), *(_named(flat(row)) if isinstance(row, Mapping) else ()))
+    if number < 0:
+        raise DataError(f"{source} has no rows")
+
+
+def flat(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row of verl's with its parts under the names that other layouts have; any other row as it is."""
+    if not is_verl_row(row):
+        return row
+    reference, extra_info = _mapping(row, "reward_model"), _mapping(row, "extra_info")
+    answer, solution = reference.get("ground_truth"), extra_info.get("solution")
+    # verl's own examples keep the solution of GSM8K as extra_info.answer, and an answer of one word there as well.
+    if (
+        solution is None
+        and isinstance(other := extra_info.get("answer"), str)
+        and other.strip() != str(answer).strip()
+    ):
+        solution = other
+    return {
+        "messages": row["prompt"],
+        "images": row.get("images"),
+        "answer": answer,
+        "solution": solution,
+        "key_steps": extra_info.get("key_steps"),
+        "id": next((extra_info[key] for key in ("id", "index") if extra_info.get(key) is not None), None),
+        "data_source": row.get("data_source"),
+    }
 
 
 def item_of(number: int, row: Any) -> Item:
@@ -163,30 +190,60 @@ def item_of(number: int, row: Any) -> Item:
         raise row
     if not isinstance(row, Mapping):
         raise DataError(f"the row is {type(row).__name__}, not an object")
+    is_verls, row = is_verl_row(row), flat(row)
     row_id, unread, others = _named(row)
-    if "messages" in row:
-        question, solution = _turns(row["messages"])
-    else:
-        question = _text(row, "problem", "question")
-        solution = _optional(row, "solution")
-    if not question:
-        raise DataError(f"it has no question: none of problem, question and messages{said_of(unread)}")
-    images = _images(row)
-    marks = question.count(IMAGE_MARK)
+    turns = _turns(row)
+    if not turns.question:
+        raise DataError(f"it has no question: none of {', '.join(_QUESTIONS)}{said_of(unread)}")
+    answer, solution = answer_and_solution(_optional(row, "answer"), turns.solution)
+    rest = _LEADING_MARKS.sub("", turns.question)
     item = Item(
         number,
-        question if IMAGE_MARK in (rest := _LEADING_MARKS.sub("", question)) else rest.strip(),
-        images,
-        marks or None,
+        turns.question if IMAGE_MARK in rest else rest.strip(),
+        _images(row),
+        turns.question.count(IMAGE_MARK) or None,
         solution,
-        _optional(row, "answer"),
+        answer,
         row.get("key_steps"),
         row_id,
         unread,
-        others,
+        () if is_verls else others,
+        turns.system,
+        _optional(row, "data_source") if is_verls else None,
     )
     _check_characters(item)
     return item
+
+
+def _check_columns(source: Path) -> None:
+    """Raise DataError where a source is a table that has no column of a question."""
+    for path in files_of(source):
+        columns = columns_of(path)
+        if columns and not is_verl_row(columns) and not any(name in columns for name in _QUESTIONS):
+            raise DataError(
+                f"{path} has the columns {', '.join(columns)}, and none that is read as a question "
+                f"({', '.join(_QUESTIONS)}; or verl's prompt beside reward_model). Read beside it are "
+                f"{', '.join(name for name in _READ if name not in _QUESTIONS)}: name the columns so."
+            )
+
+
+def _turns(row: Mapping[str, Any]) -> Turns:
+    """Return the question of a row, with its solution and its system message."""
+    system, solution = _optional(row, "system") or None, _optional(row, "solution")
+    key = next((key for key in TURNS if row.get(key) is not None), None)
+    if key is None:
+        return Turns(_text(row, "problem", "question"), solution, system)
+    turns = turns_of(row[key], key)
+    return Turns(
+        turns.question, solution if turns.solution is None else turns.solution, turns.system or system
+    )
+
+
+def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = row.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise DataError(f"{key} is {value!r:.60} ({type(value).__name__}); expected an object")
+    return value
 
 
 def said_of(unread: tuple[tuple[str, str], ...]) -> str:
@@ -194,88 +251,9 @@ def said_of(unread: tuple[tuple[str, str], ...]) -> str:
     return "".join(f"; it has {name}: {hint}" for name, hint in unread)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    number = -1
-    try:
-        with path.open("rb") as file:
-            _check_layout(path, file)
-            if _is_lines(path):
-                for number, line in enumerate(line for line in file if line.strip()):
-                    yield number, _parsed(line)
-            else:
-                # Numbers stay floats, as json.loads has them.
-                for number, row in enumerate(ijson.items(file, "item", use_float=True)):
-                    yield number, row
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    except ijson.JSONError as error:
-        raise DataError(
-            f"{path} is not a JSON list of objects: row {number + 1} (counted from 0) cannot be read{_place(error)}. "
-            "NaN, Infinity and bytes that are no UTF-8 are not JSON. One object a line is read from a file named "
-            ".jsonl, where one bad line costs no other."
-        ) from error
-
-
-def _place(error: ijson.JSONError) -> str:
-    """Return the text around the place of an error of yajl's, which marks it with an arrow in the next line."""
-    said = error.args[0] if error.args else ""
-    lines = (said.decode("utf-8", "backslashreplace") if isinstance(said, bytes) else str(said)).splitlines()
-    return f" near {lines[1].strip()!r}" if len(lines) > 1 and lines[1].strip() else f": {lines[0]}"
-
-
-def _is_lines(path: Path) -> bool:
-    return path.suffix.lower() == ".jsonl"
-
-
-def _check_layout(path: Path, file: BinaryIO) -> None:
-    """Raise DataError where a list is named ``.jsonl``, or an object is not, or it is no JSON; leave ``file`` at its
-    start, behind the mark of UTF-8."""
-    is_lines = _is_lines(path)
-    head = file.read(4)
-    for begin, what in _OTHER_FILES.items():
-        if head.startswith(begin):
-            raise DataError(f"{path} is {what}, a list of objects or one object a line.")
-    start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
-    file.seek(start)
-    first = next((line.strip() for line in iter(lambda: file.readline(1 << 16), b"") if line.strip()), b"")
-    file.seek(start)
-    if is_lines and first.startswith(b"["):
-        raise DataError(f"{path} holds a JSON list; expected one object a line. A list is named .json.")
-    if not is_lines and first.startswith(b"{"):
-        raise DataError(
-            f"{path} holds a JSON object; expected a list: take it out of the object, or, where each line is an "
-            "object, name the file .jsonl."
-        )
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        return DataError(f"the line is not JSON: {error}")
-
-
-def _turns(messages: Any) -> tuple[str, str | None]:
-    """Return the user's text and the assistant's, None where there is none."""
-    if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
-        raise DataError(f"messages is {messages!r:.60}; expected a list of objects with role and content")
-    said = {m.get("role"): m.get("content") for m in reversed(messages)}
-    question, solution = said.get("user"), said.get("assistant")
-    if not isinstance(question, str) or not isinstance(solution, (str, type(None))):
-        raise DataError("messages has no text of a user, or the assistant's is not text")
-    return question, solution
-
-
 def _images(row: Mapping[str, Any]) -> tuple[str, ...]:
-    for key in _IMAGES:
-        value = row.get(key)
-        if value is None or value == [] or value == "":
-            continue
-        paths = [value] if isinstance(value, str) else value
-        if not isinstance(paths, list) or not all(isinstance(p, str) and p for p in paths):
-            raise DataError(f"{key} is {value!r:.60}; expected a path or a list of paths")
-        return tuple(paths)
-    return ()
+    key = next((key for key in _IMAGES if row.get(key)), None)
+    return () if key is None else images_of(row[key], key)
 
 
 def _named(row: Mapping[str, Any]) -> tuple[str | None, tuple[tuple[str, str], ...], tuple[str, ...]]:
@@ -301,12 +279,6 @@ def _unread(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, f"it is not read; {meant} is"
     images = [key for key in _IMAGES if row.get(key)]
     yield from ((key, f"it is not read beside {images[0]}") for key in images[1:])
-    messages = row.get("messages")
-    roles = [m.get("role") for m in messages if isinstance(m, Mapping)] if isinstance(messages, list) else []
-    if "system" in roles:
-        yield "a system message", "it is not read; put what it asks for into the question"
-    if roles.count("user") > 1 or roles.count("assistant") > 1:
-        yield "later turns", "the first question and the first answer are read alone"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -318,7 +290,7 @@ def _meant(key: str) -> str | None:
 
 def _check_characters(item: Item) -> None:
     """Raise DataError where a text holds half of a character, as JSON can and no file in UTF-8."""
-    for name in ("question", "images", "solution", "answer", "key_steps"):
+    for name in ("question", "system", "images", "solution", "answer", "key_steps"):
         value = getattr(item, name)
         try:
             (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).encode()
@@ -331,7 +303,7 @@ def _check_characters(item: Item) -> None:
 
 
 def _id(row: Mapping[str, Any]) -> str | None:
-    value = row.get("id")
+    value = next((row[key] for key in _IDS if row.get(key) is not None), None)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if not isinstance(value, (str, int, float)):

@@ -1,0 +1,295 @@
+"""Datasets as they are published, each through ``prepare`` to rows that ``lint`` finds nothing in."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageDraw
+
+from verl_stepgrpo import DataError
+from verl_stepgrpo.data.layouts import answer_and_solution, bare_answer
+from verl_stepgrpo.data.lint import lint
+from verl_stepgrpo.data.prepare import PrepareOptions, prepare
+from verl_stepgrpo.data.raw_rows import READ_AT_ONCE, batches, files_of
+from verl_stepgrpo.data.rows import RowOptions
+from verl_stepgrpo.data.sources import Item, read_items
+from verl_stepgrpo.settings import RewardSettings
+
+THOUGHT = (
+    "<think>\nThe legs are 3 and 4.\n\n3 * 3 + 4 * 4 = 25, so x = 5.\n</think>\n\n<answer> $5$ </answer>"
+)
+
+
+def drawn(n: int) -> bytes:
+    """Return a PNG with ``n`` bars."""
+    image = Image.new("RGB", (64 + n, 64), "white")
+    for i in range(n):
+        ImageDraw.Draw(image).rectangle((8 * i, 60 - 4 * i, 8 * i + 5, 60), fill="black")
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    return content.getvalue()
+
+
+def embedded(n: int) -> dict[str, Any]:
+    return {"bytes": drawn(n), "path": f"{n}.png"}
+
+
+LAYOUTS: dict[str, Any] = {
+    "geometry3k": lambda n: {
+        "images": [embedded(n)],
+        "problem": f"<image>Find x in figure {n}.",
+        "answer": "5 \\sqrt { 2 }",
+    },
+    "MMK12": lambda n: {
+        "id": f"m{n}",
+        "question": f"In figure {n}, which is larger?\n<image>\nA. x\nB. y",
+        "answer": "B",
+        "subject": "math",
+        "image": embedded(n),
+    },
+    "ViRL39K": lambda n: {
+        "question": f"<image>\nFind x in figure {n}.",
+        "answer": "\\boxed{\\frac{1}{2}}",
+        "category": "GradeSchool Geometric",
+        "image": [f"{n}.png"],
+        "qid": f"Processed-{n}",
+    },
+    "open-r1-8k": lambda n: {
+        "image": embedded(n),
+        "problem": f"Find x in figure {n}.",
+        "solution": THOUGHT,
+        "original_question": "x?",
+    },
+    "clevr": lambda n: {
+        "image": embedded(n),
+        "problem": f"How many bars in {n}?",
+        "solution": f"<answer> {n} </answer>",
+    },
+}
+EXPECTED = {
+    "geometry3k": ("5 \\sqrt { 2 }", None),
+    "MMK12": ("B", "m2"),
+    "ViRL39K": ("\\frac{1}{2}", "Processed-2"),
+    "open-r1-8k": ("5", None),
+    "clevr": ("2", None),
+}
+
+
+def written(path: Path, rows: list[dict], **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path, **options)
+    return path
+
+
+def options(folder: Path, format_: str = "mulberry") -> PrepareOptions:
+    return PrepareOptions(RowOptions("d", folder, reward=RewardSettings(format=format_)), val_share=0.0)
+
+
+def rows_of(folder: Path) -> list[dict]:
+    return pq.read_table(folder / "rl-train.parquet").to_pylist()
+
+
+def items(source: Path) -> Iterator[Item]:
+    for _, item in read_items(source):
+        assert isinstance(item, Item), item
+        yield item
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_published_layout_becomes_rows_that_lint_finds_well(name: str, tmp_path: Path) -> None:
+    source = written(tmp_path / f"{name}.parquet", [LAYOUTS[name](n) for n in (1, 2, 3)])
+    for n in (1, 2, 3):
+        (tmp_path / f"{n}.png").write_bytes(drawn(n))
+    report = prepare(source, tmp_path / "out", options(tmp_path, "think"))
+    assert (report.read, report.written["rl-train"], report.dropped) == (3, 3, {})
+    row = rows_of(tmp_path / "out")[1]
+    answer, row_id = EXPECTED[name]
+    assert (row["reward_model"]["ground_truth"], row["extra_info"]["id"]) == (answer, row_id)
+    assert (row["extra_info"]["index"], row["images"]) == (1, [{"bytes": drawn(2)}])
+    assert row["prompt"][0]["content"].count("<image>") == 1
+    found = [one.check for one in lint(tmp_path / "out" / "rl-train.parquet", format_="think")]
+    assert found == ["no_key_steps"] * 3
+    assert report.written["sft-train"] == (3 if name == "open-r1-8k" else 0)
+
+
+def test_parquet_is_read_in_batches(tmp_path: Path) -> None:
+    source = written(tmp_path / "a.parquet", [{"question": f"{n}?", "answer": n} for n in range(200)])
+    assert max(len(batch) for batch in batches(source)) == READ_AT_ONCE
+    assert [item.answer for item in items(source)] == [str(n) for n in range(200)]
+
+
+def test_an_unknown_layout_names_its_columns_and_those_that_are_read(tmp_path: Path) -> None:
+    source = written(tmp_path / "a.parquet", [{"q": "x?", "gold": "7", "prompt": "x?"}])
+    with pytest.raises(
+        DataError, match=r"has the columns q, gold, prompt, and none .*problem, question, messages"
+    ):
+        prepare(source, tmp_path / "out", options(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_parquet_is_an_error_in_a_sentence(tmp_path: Path) -> None:
+    source = written(tmp_path / "a.parquet", [{"question": "x?"}])
+    source.write_bytes(source.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read"):
+        list(read_items(source))
+
+
+class TestFolders:
+    def test_the_shards_of_a_split_are_read_in_order(self, tmp_path: Path) -> None:
+        for split, shard, n in (("train", 0, 1), ("train", 1, 2), ("test", 0, 3)):
+            path = tmp_path / "data" / f"{split}-0000{shard}-of-00002.parquet"
+            written(path, [{"question": f"{n}?", "answer": n}])
+        with pytest.raises(
+            DataError, match=r"more than one split: it has test, train\. Name one, as .*:test"
+        ):
+            files_of(tmp_path)
+        train = Path(f"{tmp_path}:train")
+        assert [item.answer for item in items(train)] == ["1", "2"]
+        report = prepare(train, tmp_path / "out", options(tmp_path))
+        assert [row["extra_info"]["index"] for row in rows_of(tmp_path / "out")] == [0, 1]
+        assert report.read == 2
+        with pytest.raises(DataError, match="no parquet of the split val: it has test, train"):
+            files_of(Path(f"{tmp_path}:val"))
+
+    def test_one_without_parquet_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="has no parquet files, and none in data"):
+            files_of(tmp_path)
+
+
+class TestHub:
+    def test_a_name_is_read_through_datasets_with_its_images_as_they_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As loaded from the hub, but for the way there."""
+        import datasets
+
+        made = datasets.Dataset.from_list([LAYOUTS["geometry3k"](n) for n in (1, 2)])
+        made = made.cast_column("images", [datasets.Image()])
+        datasets.DatasetDict({"train": made, "test": made.select([1])}).save_to_disk(tmp_path / "hub")
+        asked = []
+
+        def load_dataset(*name: str | None) -> datasets.DatasetDict:
+            asked.append(name)
+            return datasets.load_from_disk(tmp_path / "hub")
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        report = prepare(Path("nobody/geometry"), tmp_path / "out", options(tmp_path))
+        assert report.written["rl-train"] == 2
+        assert rows_of(tmp_path / "out")[1]["images"] == [{"bytes": drawn(2)}]
+        assert len(list(items(Path("nobody/geometry:test")))) == 1
+        assert len(list(items(Path("nobody/geometry:main:test")))) == 1
+        assert asked == [("nobody/geometry", None), ("nobody/geometry", None), ("nobody/geometry", "main")]
+        with pytest.raises(
+            DataError, match=r"hub has no split val: it has train, test\. Name one, as nobody/"
+        ):
+            list(read_items(Path("nobody/geometry:val")))
+
+    def test_one_that_cannot_be_had_ends_in_a_sentence_before_anything_is_written(
+        self, tmp_path: Path
+    ) -> None:
+        command = [sys.executable, "-m", "verl_stepgrpo", "prepare", "nobody/nothing:train", "--out", "out"]
+        env = os.environ | {
+            "HF_HUB_OFFLINE": "0",
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "HF_HOME": str(tmp_path),
+        }
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+        assert (
+            "there is no file or folder nobody/nothing, and as a dataset of the Hugging Face hub"
+            in done.stderr
+        )
+        assert "(the hub does not answer" in done.stderr
+        assert "or download the dataset and name its folder" in done.stderr
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        "name", ["data/none.json", "data/none.parquet", "/nobody/nothing", "a/b/c", "none"]
+    )
+    def test_what_is_no_name_of_the_hub_is_a_missing_file(self, name: str) -> None:
+        with pytest.raises(DataError, match="cannot be read"):
+            list(read_items(Path(name)))
+
+
+class TestVerls:
+    ROW: ClassVar[dict[str, Any]] = {
+        "data_source": "hiyouga/geometry3k",
+        "prompt": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "<image>Find x."},
+        ],
+        "images": [{"bytes": drawn(1), "path": None}],
+        "ability": "math",
+        "reward_model": {"style": "rule", "ground_truth": "5"},
+        "extra_info": {"split": "train", "index": 17, "answer": "5", "question": "Find x."},
+    }
+
+    def test_its_rows_are_read_with_their_names(self, tmp_path: Path) -> None:
+        source = written(tmp_path / "train.parquet", [self.ROW])
+        prepare(source, tmp_path / "out", options(tmp_path))
+        (row,) = rows_of(tmp_path / "out")
+        assert row["prompt"][0] == self.ROW["prompt"][0]
+        assert row["prompt"][1]["content"].startswith("<image>Find x.\n")
+        assert row["data_source"] == "hiyouga/geometry3k"
+        assert (row["extra_info"]["id"], row["extra_info"]["index"]) == ("17", 0)
+        assert row["extra_info"]["solution"] is None
+        assert row["images"] == [{"bytes": drawn(1)}]
+
+    def test_a_solution_that_verls_examples_call_answer_is_one(self, tmp_path: Path) -> None:
+        extra = {"index": 1, "answer": "She has 2 + 3 = <<2+3=5>>5.\n#### 5", "question": "x?"}
+        (item,) = items(written(tmp_path / "train.parquet", [self.ROW | {"extra_info": extra}]))
+        assert (item.answer, item.solution) == ("5", extra["answer"])
+
+
+@pytest.mark.parametrize(
+    ("written_as", "bare"),
+    [
+        ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("<answer> \\boxed{B} </answer>", "B"),
+        ("$5$", "5"),
+        ("$$x = 5$$", "x = 5"),
+        ("\\(5\\)", "5"),
+        ("\\(5\\) and \\(6\\)", "\\(5\\) and \\(6\\)"),
+        ("$3$ or $4$", "$3$ or $4$"),
+        ("$5", "$5"),
+        ("\\boxed{3}, \\boxed{4}", "\\boxed{3}, \\boxed{4}"),
+        ("\\boxed{3} cm", "\\boxed{3} cm"),
+        ("\\boxed{}", "\\boxed{}"),
+        ("B", "B"),
+    ],
+)
+def test_wrappers_around_a_whole_answer_are_taken_off(written_as: str, bare: str) -> None:
+    assert bare_answer(written_as) == bare
+
+
+@pytest.mark.parametrize(
+    ("answer", "solution", "read"),
+    [
+        ("2 + 3 = <<2+3=5>>5.\n#### 5", None, ("5", "2 + 3 = 5.\n#### 5")),
+        (None, "<answer> 3 </answer>", ("3", None)),
+        (None, THOUGHT, ("5", THOUGHT)),
+        ("7", THOUGHT, ("7", THOUGHT)),
+        ("#### 5", None, ("#### 5", None)),
+        (None, "Half of 4 is 2.", (None, "Half of 4 is 2.")),
+    ],
+)
+def test_answer_and_solution_are_told_apart(answer: str | None, solution: str | None, read: tuple) -> None:
+    assert answer_and_solution(answer, solution) == read
+
+
+def test_jsonl_may_hold_the_same(tmp_path: Path) -> None:
+    """As ``datasets`` writes it, but for the bytes of images."""
+    source = tmp_path / "a.jsonl"
+    source.write_text(json.dumps(LAYOUTS["ViRL39K"](2)))
+    (item,) = items(source)
+    assert (item.id, item.answer, item.images) == ("Processed-2", "\\frac{1}{2}", ("2.png",))
