@@ -240,8 +240,8 @@ ENGINE = ("VLLM::EngineCore", "has lost its engine")
 @pytest.mark.parametrize(
     ("killed", "said", "mode"),
     [
-        pytest.param(*REWARD_WORKER, "sync", id="reward worker"),
         pytest.param(*ENGINE, "sync", id="engine"),
+        pytest.param(*REWARD_WORKER, "sync", id="reward worker", marks=pytest.mark.slow),
         pytest.param(*ENGINE, "colocate_async", id="engine, async", marks=pytest.mark.slow),
     ],
 )
