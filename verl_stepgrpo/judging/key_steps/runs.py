@@ -51,10 +51,17 @@ class Run:
         self.end = self._read(start)
 
     def _read(self, i: int) -> int:
-        tokens = self.tokens
+        tokens, kinds, items = self.tokens, self.kinds, self.items
         while i < len(tokens):
-            if self.items and (tokens[i].mark or (tokens[i].opens_line and self._opens_list(i))):
+            token, kind = tokens[i], kinds[i]
+            if items and (token.mark or (token.opens_line and self._opens_list(i))):
                 return i
+            if kind == ("n" if self.expects_operand else "*"):  # what is most frequent, without a call
+                items.append(Item(kind, token.text, i, i))
+                self.expects_operand = not self.expects_operand
+                self._leads = 0
+                i += 1
+                continue
             following = self._operand(i) if self.expects_operand else self._behind_operand(i)
             if following is None:
                 return i

@@ -33,12 +33,6 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _JOINER = r"[\s\-‑*_]"
 _JOINERS = str.maketrans("", "", " \t\n\r\f\v\u00a0-‑*_")
 _MANY = 99
-_RELATION = re.compile(
-    r"[=<>≤≥≠≈]|\\(?:[lgn]eq?|[lg]t|approx)(?![a-z])|\b(?:is|are|equals?|gives|makes|yields|leaves|must be)\b"
-    r"|\b(?:equal|greater|less) t",
-    re.IGNORECASE,
-)
-"""What may be read as a relation."""
 _SIGNS_OF_RELATIONS = (
     *"=<>≤≥≠≈\\",
     "is ",
@@ -142,6 +136,7 @@ class SentenceIndex:
         self._threshold = threshold
         self.text = "\n".join(body for body, _ in bodies)
         self._places: dict[str, int] = {}
+        self._segments: dict[int, Segment] = {}
 
     def __len__(self) -> int:
         """Return the number of sentences."""
@@ -149,10 +144,13 @@ class SentenceIndex:
 
     def __getitem__(self, i: int) -> Segment:
         """Return sentence ``i``."""
-        step = bisect.bisect_right(self._body_starts, self._starts[i]) - 1
-        end = min(self._ends[i], self._body_starts[step] + len(self._bodies[step][0]))
-        offset = self._bodies[step][1] + self._starts[i] - self._body_starts[step]
-        return Segment(sentence_of(self.text[self._starts[i] : end]), step, offset)
+        segment = self._segments.get(i)
+        if segment is None:
+            step = bisect.bisect_right(self._body_starts, self._starts[i]) - 1
+            end = min(self._ends[i], self._body_starts[step] + len(self._bodies[step][0]))
+            offset = self._bodies[step][1] + self._starts[i] - self._body_starts[step]
+            segment = self._segments[i] = Segment(sentence_of(self.text[self._starts[i] : end]), step, offset)
+        return segment
 
     def segments(self, bits: int | None = None) -> Iterator[Segment]:
         """Yield the sentences of a set, by default all."""
@@ -220,7 +218,8 @@ class SentenceIndex:
 
     def relation_signs(self, bits: int) -> int:
         """Return how many relations the sentences of a set have at most."""
-        return sum(len(_RELATION.findall(segment.sentence.text)) for segment in self.segments(bits))
+        texts = (segment.sentence.text.lower() for segment in self.segments(bits))
+        return sum(text.count(sign) for text in texts for sign in _SIGNS_OF_RELATIONS)
 
     @lazy
     def relations(self) -> int:
