@@ -27,6 +27,10 @@ def steps(*bodies: str) -> str:
         ('The bar labelled "New York" is the tallest.', ["New York"]),
         ("The value is 3.5 metres, not more.", ["3.5 metres"]),
         ("Nothing of note here.", []),
+        ("Calculate angle 2 = 90° - angle 1.", []),
+        ("Angle 1 = 32° and ∠2 = 58°, so x = -3.", ["∠2 = 58°", "x = -3"]),
+        ("The total * 3 = 12 of them.", []),
+        ("- 6/3 = 2", ["6/3 = 2"]),
     ],
 )
 def test_what_is_taken_from_a_step(body: str, found: list[str]) -> None:
@@ -41,6 +45,22 @@ def test_equations_come_first_and_nothing_comes_twice() -> None:
 def test_only_the_steps_are_read() -> None:
     text = "### Image Description:\n3 children\n### Rationales:\n6/3 = 2\n### The final answer is: 2 + 2 = 4"
     assert rule_key_steps(text) == []
+
+
+@pytest.mark.parametrize(
+    ("solution", "found"),
+    [
+        ("Each box has 4 apples. 3 * 4 = 12. So he has 12 apples.", ["3 * 4 = 12", "4 apples", "12 apples"]),
+        ("<think>\nAs 2 + 3 = 5, x = 5.\n</think>\n<answer>5 = 5</answer>", ["2 + 3 = 5", "x = 5"]),
+        (
+            "**Step 1:** 3 * 3 = 9\n**Step 2:** 9 + 1 = 10\n**Final answer:** y = 10",
+            ["3 * 3 = 9", "9 + 1 = 10"],
+        ),
+        ("#### Thoughts\n6/3 = 2\n\\boxed{2}", ["6/3 = 2"]),
+    ],
+)
+def test_a_solution_without_section_headers_has_steps_too(solution: str, found: list[str]) -> None:
+    assert [wordings[0] for wordings in rule_key_steps(solution)] == found
 
 
 def test_the_solution_itself_has_all_of_them() -> None:

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from verl_stepgrpo import DataError
+from verl_stepgrpo import ConfigError, DataError
+from verl_stepgrpo.data import key_step_files
 from verl_stepgrpo.data.layouts import answer_and_solution, bare_answer
 from verl_stepgrpo.data.lint import lint
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare
@@ -248,7 +249,113 @@ class TestVerls:
     def test_a_solution_that_verls_examples_call_answer_is_one(self, tmp_path: Path) -> None:
         extra = {"index": 1, "answer": "She has 2 + 3 = <<2+3=5>>5.\n#### 5", "question": "x?"}
         (item,) = items(written(tmp_path / "train.parquet", [self.ROW | {"extra_info": extra}]))
-        assert (item.answer, item.solution) == ("5", extra["answer"])
+        assert (item.answer, item.solution) == ("5", "She has 2 + 3 = 5.\n#### 5")
+
+
+class TestKeyStepsInPlace:
+    ROWS: ClassVar[list[dict[str, Any]]] = [
+        TestVerls.ROW | {"extra_info": TestVerls.ROW["extra_info"] | {"index": n, "answer": answer}}
+        for n, answer in enumerate(["5", "Each has 2 + 3 = <<2+3=5>>5.\n#### 5", "It is so.\n#### 5"])
+    ]
+
+    def run(self, source: Path, out: Path) -> key_step_files.Summary:
+        return key_step_files.by_rules(source, out, progress=lambda n: None)
+
+    def test_all_else_of_the_rows_stays_as_it_is(self, tmp_path: Path) -> None:
+        many = [row for _ in range(READ_AT_ONCE) for row in self.ROWS]
+        source, out = written(tmp_path / "train.parquet", many), tmp_path / "with.parquet"
+        summary = self.run(source, out)
+        assert (summary.written, summary.passed_on, summary.failed) == (READ_AT_ONCE,) * 3
+        rows = pq.read_table(out).to_pylist()
+        assert [row["extra_info"].pop("key_steps") for row in rows] == [
+            [],
+            [["2 + 3 = 5"]],
+            [],
+        ] * READ_AT_ONCE
+        assert rows == pq.read_table(source).to_pylist()
+        assert pq.read_schema(out).names == pq.read_schema(source).names
+        (failed, *_) = map(json.loads, key_step_files.failed_file(out).open())
+        assert failed == {"row": 2, "error": "the rules find none in its solution"}
+
+    def test_key_steps_that_stand_there_are_kept_and_a_second_run_changes_nothing(
+        self, tmp_path: Path
+    ) -> None:
+        source, once, twice = (tmp_path / f"{n}.parquet" for n in range(3))
+        extra = [
+            row["extra_info"] | {"key_steps": ["mine"] if n == 1 else None} for n, row in enumerate(self.ROWS)
+        ]
+        written(source, [row | {"extra_info": one} for row, one in zip(self.ROWS, extra, strict=True)])
+        self.run(source, once)
+        self.run(once, twice)
+        assert pq.read_table(once)["extra_info"].to_pylist()[1]["key_steps"] == [["mine"]]
+        assert pq.read_table(once).equals(pq.read_table(twice))
+
+    def test_rows_of_datasets_with_its_own_images_can_be_read_by_it_again(self, tmp_path: Path) -> None:
+        import datasets
+
+        source, out = tmp_path / "train.parquet", tmp_path / "with.parquet"
+        made = datasets.Dataset.from_list(self.ROWS).cast_column("images", [datasets.Image()])
+        made.to_parquet(source)
+        self.run(source, out)
+        again = datasets.load_dataset("parquet", data_files=str(out), cache_dir=str(tmp_path / "cache"))[
+            "train"
+        ]
+        assert again[1]["extra_info"]["key_steps"] == [["2 + 3 = 5"]]
+        assert again[1]["images"][0].size == (65, 64)
+
+    def test_rows_without_extra_info_get_one(self, tmp_path: Path) -> None:
+        bare = {key: value for key, value in TestVerls.ROW.items() if key != "extra_info"}
+        source, out = written(tmp_path / "train.parquet", [bare]), tmp_path / "with.parquet"
+        assert self.run(source, out).passed_on == 1
+        assert pq.read_table(out)["extra_info"].to_pylist() == [{"key_steps": []}]
+
+    def test_a_file_of_another_kind_is_named_before_anything_is_written(self, tmp_path: Path) -> None:
+        source = written(tmp_path / "train.parquet", self.ROWS)
+        with pytest.raises(
+            ConfigError, match=r"as verl's parquet, as the source is; name a file that ends with \.par"
+        ):
+            self.run(source, tmp_path / "out.jsonl")
+        with pytest.raises(ConfigError, match="is the source itself"):
+            self.run(source, source)
+        assert list(tmp_path.iterdir()) == [source]
+
+
+PLAIN = "Each box has 4 apples.\n\n3 * 4 = 12, so he has 12 apples."
+
+
+@pytest.mark.parametrize("format_", ["mulberry", "think", "markdown", "plain"])
+@pytest.mark.parametrize(
+    ("solution", "warms_up"),
+    [
+        (PLAIN, set()),
+        (PLAIN + "\n#### 12", {"plain"}),
+        (f"<think>\n{PLAIN}\n</think>\n\\boxed{{12}}", {"think"}),
+        ("Step 1: 3 * 4 = 12\nStep 2: 12 apples\nFinal answer: 12", {"markdown", "plain"}),
+    ],
+)
+def test_a_solution_in_any_format_gives_key_steps_and_warms_up_where_it_is_what_is_paid(
+    solution: str, warms_up: set[str], format_: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "raw.jsonl"
+    source.write_text(json.dumps({"question": "How many apples?", "answer": "12", "solution": solution}))
+    summary = key_step_files.by_rules(source, tmp_path / "with.jsonl", progress=lambda n: None)
+    assert (summary.written, summary.failed) == (1, 0)
+    report = prepare(tmp_path / "with.jsonl", tmp_path / "out", options(tmp_path, format_))
+    assert report.dropped == {}
+    (row,) = rows_of(tmp_path / "out")
+    assert ["3 * 4 = 12"] in row["extra_info"]["key_steps"]
+    assert report.key_steps["removed"] == 0
+    assert (report.written["sft-train"] == 1) == (format_ in warms_up)
+    assert report.no_warmup == ({} if format_ in warms_up else {"other_format": 1})
+    assert list(lint(tmp_path / "out" / "rl-train.parquet", format_=format_)) == []
+
+
+def test_a_solution_that_reaches_another_answer_is_dropped_in_any_format(tmp_path: Path) -> None:
+    source = tmp_path / "raw.jsonl"
+    source.write_text(json.dumps({"question": "How many?", "answer": "7", "solution": PLAIN + "\n#### 12"}))
+    with pytest.raises(DataError, match=r"can be used \(solution: 1\)"):
+        prepare(source, tmp_path / "out", options(tmp_path))
+    assert "its answer is judged wrong" in (tmp_path / "out" / "dropped.jsonl").read_text()
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ class TestRows:
         [
             (SOLUTION.replace("### Step 2", "### Step 4"), "it is not in order (steps numbered 1, 4)"),
             (SOLUTION.replace("Share them out.", ""), "it is not complete (no rationales)"),
-            ("Half of 4 is 2.", "where it is no response in the format, leave the key solution out"),
+            ("Half of 4 is 2.\n#### 3", "its answer is judged wrong"),
         ],
     )
     def test_it_says_what_is_wanting_in_a_solution(self, images: Path, solution: str, said: str) -> None:

@@ -130,8 +130,12 @@ def prepare(
 
 @app.command("key-steps")
 def key_steps(
-    source: Annotated[Path, typer.Argument(help="The raw dataset, as for prepare; its rows need solutions.")],
-    out: Annotated[Path, typer.Option(help="JSONL file to write, which prepare reads.")],
+    source: Annotated[
+        Path, typer.Argument(help="The dataset, as for prepare, or verl's parquet; its rows need solutions.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="JSONL file to write, which prepare reads; of verl's parquet a parquet.")
+    ],
     rules: Annotated[bool, typer.Option("--rules", help="Take them by rules; no model is asked.")] = False,
     model: Annotated[str | None, typer.Option(help="The server's name of the model.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server [OpenAI's own].")] = None,
@@ -169,7 +173,8 @@ def key_steps(
         passed_on = counted(summary.passed_on, "row", width=8)
         typer.echo(f"{passed_on} without a solution, passed on without key steps")
     if summary.failed:
-        typer.echo(f"{counted(summary.failed, 'row', width=8)} set aside  {work.failed_file(out)}")
+        aside = "left without key steps" if summary.in_place else "set aside"
+        typer.echo(f"{counted(summary.failed, 'row', width=8)} {aside}  {work.failed_file(out)}")
     for name, n in summary.unread.items():
         typer.echo(f"{counted(n, 'row has', 'rows have', width=8)} {name}")
     _show_other_keys(summary.others)

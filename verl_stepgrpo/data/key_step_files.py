@@ -1,4 +1,4 @@
-"""Write the key steps of a raw dataset into a JSONL file that ``prepare`` reads: by rules, or by a model."""
+"""Write the key steps of a dataset, by rules or by a model: into JSONL for ``prepare``, or into verl's parquet."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verl_stepgrpo.data.key_step_columns import write_key_steps
 from verl_stepgrpo.data.key_step_rules import rule_key_steps
-from verl_stepgrpo.data.sources import Item, read_items
+from verl_stepgrpo.data.raw_rows import files_of
+from verl_stepgrpo.data.sources import Item, is_verls, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import open_whole
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
@@ -21,15 +23,21 @@ from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
 if TYPE_CHECKING:
     from verl_stepgrpo.serving.client import ServerOptions
 
+_COLUMNS = ("prompt", "reward_model", "extra_info")
+"""What of verl's rows is read; their images are not."""
+
 
 @dataclass
 class Summary:
     """How many rows have key steps, how many have no solution to find them in, how many were set aside, what of them is
-    not read and so not in the file (``unread``, ``others``, as in ``prepare``'s report), and what was used for it."""
+    not read and so not in the file (``unread``, ``others``, as in ``prepare``'s report), and what was used for it.
+
+    ``in_place`` says that the source is verl's parquet, all of whose rows are in the file."""
 
     written: int = 0
     passed_on: int = 0
     failed: int = 0
+    in_place: bool = False
     unread: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     usage: dict[str, int] = field(default_factory=dict)
@@ -128,31 +136,40 @@ class _Files:
     """The rows with key steps, and those set aside. The files get their names when all of them are in them."""
 
     def __init__(self, source: Path, out: Path) -> None:
-        if out.suffix != ".jsonl":
-            raise ConfigError(
-                f"--out={out}: the rows are written as JSONL; name a file that ends with .jsonl."
-            )
-        if out.resolve() == source.resolve():
+        if out.resolve() in (path.resolve() for path in files_of(source)):
             raise ConfigError(f"--out={out} is the source itself; name another file.")
+        in_place = is_verls(source)
+        ending, kind = (".parquet", "verl's parquet, as the source is") if in_place else (".jsonl", "JSONL")
+        if out.suffix != ending:
+            raise ConfigError(
+                f"--out={out}: the rows are written as {kind}; name a file that ends with {ending}."
+            )
         next(read_items(source))  # a source that cannot be read is met before anything is written
         out.parent.mkdir(parents=True, exist_ok=True)
-        self.summary = Summary()
+        self.summary = Summary(in_place=in_place)
+        self._found: dict[int, list[KeyStep]] = {}
         self._source, self._target = source, out
         self._writing = contextlib.ExitStack()
 
     def __enter__(self) -> _Files:
         with contextlib.ExitStack() as writing:
-            self._out = writing.enter_context(open_whole(self._target))
+            self._out = writing.enter_context(
+                open_whole(self._target, "wb" if self.summary.in_place else "w")
+            )
             self._failed = writing.enter_context(open_whole(failed_file(self._target)))
             self._writing = writing.pop_all()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._writing.__exit__(*error)
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if self.summary.in_place and kind is None:
+            with self._writing:
+                write_key_steps(files_of(self._source), self._found, self._out)
+        else:
+            self._writing.__exit__(kind, *error)
 
     def items(self) -> Iterator[Item]:
         """Yield the items of the source, their key steps parsed; a row that cannot be read is set aside."""
-        for number, item in read_items(self._source):
+        for number, item in read_items(self._source, _COLUMNS if self.summary.in_place else None):
             self.summary.unread.update(f"{name}: {hint}" for name, hint in item.unread)
             self.summary.others.update(item.others)
             try:
@@ -166,14 +183,18 @@ class _Files:
 
     def add(self, item: Item, key_steps: list[KeyStep], error: str) -> None:
         """Write an item with its key steps; where it has none pass it on, if RL can use it so, or set it aside."""
-        if key_steps:
-            self._write(self._out, _row(item) | {"key_steps": [list(wordings) for wordings in key_steps]})
-            self.summary.written += 1
-        elif _serves_rl_alone(item):
-            self._write(self._out, _row(item))
-            self.summary.passed_on += 1
-        else:
+        if not key_steps and not _serves_rl_alone(item):
             self._set_aside(item.number, error)
+            return
+        if self.summary.in_place:
+            self._found[item.number] = key_steps
+        else:
+            own = {"key_steps": [list(wordings) for wordings in key_steps]} if key_steps else {}
+            self._write(self._out, _row(item) | own)
+        if key_steps:
+            self.summary.written += 1
+        else:
+            self.summary.passed_on += 1
 
     def _set_aside(self, number: int, error: str) -> None:
         self._write(self._failed, {"row": number, "error": error})
@@ -192,6 +213,7 @@ def _row(item: Item) -> dict[str, Any]:
     row: dict[str, Any] = {
         # Rows set aside leave no gap in the file, so that places in it do not lead back to the source.
         "id": str(item.number) if item.id is None else item.id,
+        "system": item.system,
         "question": item.marked_question,
         "images": list(item.images),
         "solution": item.solution,

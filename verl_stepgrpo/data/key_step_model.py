@@ -21,10 +21,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from verl_stepgrpo.counts import counted
+from verl_stepgrpo.data.solutions import sections_of_solution
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.reader import tokenize
-from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.serving.client import ChatServer, FailedError
 
 MAX_KEY_STEPS = 12
@@ -34,9 +34,9 @@ MAX_QUOTED = 500
 MAX_ATTEMPTS = 3
 """How often a solution is sent whose answer does not fit the schema."""
 
-EXTRACT = """Below is a solution, in numbered steps. List its key steps: the few equations, values and short phrases \
-without which the solution would not hold. Copy each from the text of a step as it stands there, a phrase with at most \
-three words, and none twice. Leave out the image description, the rationales and the final answer.
+EXTRACT = """Below is a solution. List its key steps: the few equations, values and short phrases \
+without which the solution would not hold. Copy each from the text of its steps as it stands there, a phrase with at \
+most three words, and none twice. Leave out the image description, the rationales and the final answer.
 
 {solution}"""
 AUGMENT = """Below are key steps of a solution, as a JSON list. Give for each, in the same order, a list of up to five \
@@ -175,7 +175,7 @@ class KeyStepWriter:
 
     def _in_solution(self, found: Sequence[str], solution: str) -> list[str]:
         unique = list(dict.fromkeys(text.strip() for text in found if text.strip()))
-        matches = match_key_steps(parse_sections(solution), [(text,) for text in unique], threshold=1.0)
+        matches = match_key_steps(sections_of_solution(solution), [(text,) for text in unique], threshold=1.0)
         self.dropped["key steps that their solution lacks"] += sum(not m.matched for m in matches)
         return [match.wordings[0] for match in matches if match.matched]
 

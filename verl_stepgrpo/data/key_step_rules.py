@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from verl_stepgrpo.data.solutions import sections_of_solution
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token
-from verl_stepgrpo.judging.sections import Kind, parse_sections
+from verl_stepgrpo.judging.sections import Kind
 
 MAX_WORDS = 3
 """Longest phrase, in words."""
@@ -32,6 +33,13 @@ _NO_NOUNS = frozenset(
 )
 """Words that follow a number without being counted by it, and that are not function words to the matcher."""
 _RELATIONS = frozenset("=<>≤≥≠≈∥⊥≅")
+_OPERATORS = frozenset("+-*/^±×÷−")
+_BINARY = _OPERATORS - frozenset("+-±−")
+_NUMBERED = frozenset(
+    "angle angles step line side point circle triangle figure equation case row column option question part group "
+    "quantity number train car person day week month year bag box".split()
+)
+"""Words behind which a number names one of several."""
 _BLANK = re.compile(r"(?:\s|\\[a-zA-Z]+|\\[,;: ]|[{}~*])*")
 """Blanks, and the marks of TeX and Markdown."""
 _SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\d)[^.!?\n]+)*")
@@ -40,11 +48,11 @@ _NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+){0,2}|(?<=[\"“])
 
 
 def rule_key_steps(solution: str) -> list[KeyStep]:
-    """Return the key steps of a solution in the StepGRPO format, each found in its own steps; none where it has none.
+    """Return the key steps of a solution, each found in its own steps, in whichever format these are.
 
     Equations and inequalities first, then numbers with what they count, then names, each in the order of the text.
     """
-    sections = parse_sections(solution)
+    sections = sections_of_solution(solution)
     bodies = [section.body for section in sections if section.kind is Kind.STEP]
     sentences = [sentence.group().strip() for body in bodies for sentence in _SENTENCE.finditer(body)]
     found: dict[tuple[str, ...], str] = {}
@@ -59,11 +67,32 @@ def rule_key_steps(solution: str) -> list[KeyStep]:
 
 def _equations(sentence: str) -> Iterator[str]:
     """Yield the runs of numbers, variables and operators that have a relation: "6 divided by 3 equals 2"."""
-    for run in _runs(tokenize(sentence)):
+    tokens = tokenize(sentence)
+    for run in map(_without_bullet, _runs(tokens)):
         text = _text(sentence, run)
         sides = [token.text in _RELATIONS for token in run]
-        if sum(sides) == 1 and not (sides[0] or sides[-1]) and len(text) <= MAX_EQUATION_CHARS:
+        if sum(sides) != 1 or sides[0] or sides[-1] or len(text) > MAX_EQUATION_CHARS:
+            continue
+        # Cut off by a word: "90° - angle 1" is another value than 90°.
+        if run[-1].text in _OPERATORS or (run[0].text in _BINARY and not run[0].opens_line):
+            continue
+        if not _is_label(sentence, tokens, run, sides):
             yield text
+
+
+def _without_bullet(run: list[Token]) -> list[Token]:
+    """Return a run without the hyphen of a list that it begins with."""
+    is_bullet = len(run) > 1 and run[0].text == "-" and run[0].opens_line and not run[1].attached
+    return run[1:] if is_bullet else run
+
+
+def _is_label(sentence: str, tokens: list[Token], run: list[Token], sides: list[bool]) -> bool:
+    """Return whether the left side is a number that names something: "angle 1 = 32°"."""
+    place = tokens.index(run[0])
+    if not sides[1] or not run[0].number or not place:
+        return False
+    before = tokens[place - 1]
+    return before.text in _NUMBERED and _BLANK.fullmatch(sentence[before.end : run[0].start]) is not None
 
 
 def _runs(tokens: list[Token]) -> Iterator[list[Token]]:

@@ -90,6 +90,8 @@ def answer_and_solution(answer: str | None, solution: str | None) -> tuple[str |
     """
     if answer is not None and solution is None and (found := _under_hashes(answer)):
         answer, solution = found, _CALCULATED.sub("", answer)
+    elif solution is not None and _under_hashes(solution):
+        solution = _CALCULATED.sub("", solution)
     if solution is not None and answer is None:
         if _unwrapped(solution.strip()) is not None:
             answer, solution = solution, None

@@ -20,6 +20,7 @@ from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.prompts import other_format
 from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
+from verl_stepgrpo.data.solutions import sections_of_solution
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.formats import Format
@@ -205,7 +206,7 @@ def _of_reference(
 def _shown(reference: Reference, format_: Format) -> tuple[Section, ...]:
     """Return the sections of a row's solution, or of a response that states each key step, where it has none."""
     if reference.solution:
-        return format_.sections(reference.solution)
+        return sections_of_solution(reference.solution, format_.sections(reference.solution))
     steps = enumerate(reference.key_steps, start=1)
     return parse_sections("".join(f"### Step {i}:\n{wordings[0]}\n" for i, wordings in steps))
 

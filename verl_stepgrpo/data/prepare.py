@@ -310,7 +310,7 @@ def _rows_of(
     counts["without_images"] += not row["images"]
     counts["key_steps/removed"] += len(parse_key_steps(item.key_steps)) - kept
     yield f"rl-{split}", row
-    yield f"sft-{split}", sft_row(item, row, tokens=tokens)
+    yield f"sft-{split}", sft_row(item, row, options.rows.reward, tokens=tokens)
 
 
 def _why_dropped(error: Exception) -> tuple[str, str]:

@@ -75,15 +75,18 @@ def folder_of(source: Path) -> Path:
     return folder if folder.is_dir() else source.parent if source.exists() else Path()
 
 
-def raw_rows(source: Path) -> Iterator[Any]:
+def raw_rows(source: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
     """Yield the rows of a source: objects, or a DataError in place of one that cannot be read alone.
+
+    Of a table ``columns`` alone are read, those of them that it has.
 
     Raises:
         DataError: The source cannot be read, breaks off, or is laid out as a file of its name is not.
     """
     for path in files_of(source):
-        if tables := columns_of(path):
-            yield from (row for batch in batches(path, tables) for row in batch.to_pylist())
+        if known := columns_of(path):
+            wanted = [name for name in known if columns is None or name in columns]
+            yield from (row for batch in batches(path, wanted) for row in batch.to_pylist())
         else:
             yield from _json_rows(path)
 
@@ -116,7 +119,8 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Rec
             with pa.memory_map(str(path)) as file:
                 for batch in pa.ipc.open_stream(file):
                     for start in range(0, len(batch), READ_AT_ONCE):
-                        yield batch.slice(start, READ_AT_ONCE)
+                        rows = batch.slice(start, READ_AT_ONCE)
+                        yield rows if columns is None else rows.select(list(columns))
         else:
             yield from pq.ParquetFile(path).iter_batches(batch_size=READ_AT_ONCE, columns=columns)
     except (OSError, ValueError) as error:

@@ -8,21 +8,24 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.data.images import content_of, decoded, encoded, mended, name_of
+from verl_stepgrpo.data.layouts import bare_answer
 from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt, wrong_in_warm_up
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.prompts import IMAGE_MARK, prompt
+from verl_stepgrpo.data.solutions import is_response, sections_of_solution
 from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.answers.verdict import require_judged
+from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.sections import final_answer
-from verl_stepgrpo.rewards import faults_of_form, score_response, sections_of
+from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, score_response, sections_of
 from verl_stepgrpo.settings import RewardSettings
 
 
@@ -52,6 +55,7 @@ REASONS = {
 NO_WARMUP = {
     "reflective": "the solution takes a step back and tries again",
     "no_solution": "there is no solution to learn from",
+    "other_format": "the solution is not written in the format that is asked for (--format)",
     "solution_marks": "the solution has an <image>, a <video> or the text of a special token",
 }
 """Why an item that RL has is not in the warm-up."""
@@ -132,14 +136,24 @@ def rl_row(
     }
 
 
-def sft_row(item: Item, row: dict[str, Any], *, tokens: Collection[str] = TOKENS) -> dict[str, Any]:
+def sft_row(
+    item: Item,
+    row: dict[str, Any],
+    reward: RewardSettings | None = None,
+    *,
+    tokens: Collection[str] = TOKENS,
+) -> dict[str, Any]:
     """Return the row of verl's SFT dataset, made of the RL row.
 
     Raises:
-        DroppedError: The item has no solution, or one that is reflective or that the warm-up cannot read.
+        DroppedError: The item has no solution, or one that is in another format than that of ``reward`` (the paper's
+            where that is None), that is reflective, or that the warm-up cannot read.
     """
+    reward = RewardSettings() if reward is None else reward
     if item.solution is None:
         raise DroppedError("no_solution", "no solution")
+    if not is_response(sections_of(item.solution, reward)):
+        raise DroppedError("other_format", f"no step and final answer as in {reward.format}")
     if item.is_reflective:
         raise DroppedError("reflective", "the solution takes a step back")
     if wrong := list(wrong_in_warm_up(item.question, item.solution, tokens)):
@@ -151,17 +165,18 @@ def sft_row(item: Item, row: dict[str, Any], *, tokens: Collection[str] = TOKENS
 
 
 def reference_answer(item: Item, reward: RewardSettings) -> str:
-    """Return the dataset's answer, or the final answer of its solution, in the format of ``reward``.
+    """Return the dataset's answer, or the final answer of its solution, in whichever format that is.
 
     Raises:
         DroppedError: It has neither.
     """
     answer = item.answer
     if answer is None and item.solution is not None:
-        answer = final_answer(sections_of(item.solution, reward))
-    if answer is None or not answer.strip():
+        paid = sections_of(item.solution, reward)
+        answer = final_answer(paid) or final_answer(sections_of_solution(item.solution, paid))
+    if answer is None or not bare_answer(answer):
         raise DroppedError("answer", f"no answer, and no final answer in the solution{said_of(item.unread)}")
-    return answer.strip()
+    return bare_answer(answer)
 
 
 def _key_steps_of_solution(
@@ -170,7 +185,7 @@ def _key_steps_of_solution(
     """Return the key steps that the item's own solution has; the others could never be earned by following it.
 
     Raises:
-        DroppedError: The solution would not score full marks under what is left.
+        DroppedError: The solution would not score full marks under what is left, or reaches another answer.
         VerifierFailedError: math-verify could not be asked about its answer; that is not the item's fault.
     """
     if item.solution is None:
@@ -178,6 +193,21 @@ def _key_steps_of_solution(
     if not item.images:
         reward = dataclasses.replace(reward, image_description="optional")  # the prompt asks for none
     scored = score_response(item.solution, answer, key_steps, reward)
+    if is_response(scored.sections):
+        _check_marks_of(scored, item, reward)
+        matches: Sequence[KeyStepMatch] = scored.key_steps
+    else:
+        # In another format, or in none: it shows what is right, and not how a response is written.
+        last = require_judged(scored.last_answer)
+        if last.answered and not last.correct:
+            raise DroppedError("solution", f"its answer is judged wrong ({last.reason})")
+        sections = sections_of_solution(item.solution, scored.sections)
+        matches = match_key_steps(sections, parse_key_steps(key_steps), threshold=reward.match_threshold)
+    return [list(match.wordings) for match in matches if match.matched]
+
+
+def _check_marks_of(scored: ScoredResponse, item: Item, reward: RewardSettings) -> None:
+    """Raise DroppedError where a solution in the format does not score full marks."""
     wrong = (
         []
         if require_judged(scored.answer).correct
@@ -190,11 +220,8 @@ def _key_steps_of_solution(
         wrong.append(f"it is not in order ({', '.join(disorder)})")
     if wrong and item.is_reflective:
         wrong.append("it takes a step back: give the answer as answer, and leave the key solution out")
-    if wrong and not scored.sections:
-        wrong.append("where it is no response in the format, leave the key solution out")
     if wrong:
         raise DroppedError("solution", "; ".join(wrong))
-    return [list(match.wordings) for match in scored.key_steps if match.matched]
 
 
 def _check_marks(item: Item, tokens: Collection[str]) -> None:

@@ -16,7 +16,7 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,11 +135,17 @@ class Item:
         return self.solution is not None and _REFLECTION.search(self.solution) is not None
 
 
-def read_items(source: Path) -> Iterator[tuple[int, Item | RowError]]:
+def is_verls(source: Path) -> bool:
+    """Return whether a source is verl's parquet for RL. Raises DataError where it cannot be read."""
+    return all(is_verl_row(columns_of(path)) for path in files_of(source))
+
+
+def read_items(source: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[int, Item | RowError]]:
     """Yield the number of each row of ``source`` and its item, or the error that says why it is none.
 
     Args:
         source: As ``raw_rows.files_of`` takes it. The rows of several files are numbered through.
+        columns: Those of a table that are read; None for all.
 
     Raises:
         DataError: The source cannot be read, breaks off, is laid out as a file of its name is not, has no rows, or is a
@@ -147,7 +153,7 @@ def read_items(source: Path) -> Iterator[tuple[int, Item | RowError]]:
     """
     _check_columns(source)
     number = -1
-    for number, row in enumerate(raw_rows(source)):
+    for number, row in enumerate(raw_rows(source, columns)):
         try:
             yield number, item_of(number, row)
         except DataError as error:
@@ -190,7 +196,7 @@ def item_of(number: int, row: Any) -> Item:
         raise row
     if not isinstance(row, Mapping):
         raise DataError(f"the row is {type(row).__name__}, not an object")
-    is_verls, row = is_verl_row(row), flat(row)
+    of_verl, row = is_verl_row(row), flat(row)
     row_id, unread, others = _named(row)
     turns = _turns(row)
     if not turns.question:
@@ -207,9 +213,9 @@ def item_of(number: int, row: Any) -> Item:
         row.get("key_steps"),
         row_id,
         unread,
-        () if is_verls else others,
+        () if of_verl else others,
         turns.system,
-        _optional(row, "data_source") if is_verls else None,
+        _optional(row, "data_source") if of_verl else None,
     )
     _check_characters(item)
     return item
