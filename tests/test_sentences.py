@@ -35,3 +35,7 @@ def test_on_the_labelled_set_the_matcher_without_the_index_finds_the_same() -> N
 def test_on_any_mix_of_steps_and_key_steps_too(steps: list[str], key_steps: list[tuple[str, ...]]) -> None:
     text = " ".join(steps)
     assert matches(text, key_steps, indexed=True) == matches(text, key_steps, indexed=False)
+
+
+def test_a_number_with_letters_in_it_is_looked_for_as_it_stands() -> None:
+    assert matches("so A¼AAA = 3", [("A¼AAA = 3",)], indexed=True)[0].matched

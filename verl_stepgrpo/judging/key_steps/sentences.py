@@ -357,7 +357,7 @@ def _spellings(number: str) -> tuple[str, ...]:
     """Return texts of which one is in every spelling of a number in digits."""
     if "." in number:
         return (number[number.index(".") :], "%", "percent", "Percent", "per cent", "Per cent")
-    if len(number) <= 3:
+    if len(number) <= 3 or not number.isdecimal():
         return (number,)
     groups = f"{int(number[:24]):,}"
     return (number, groups, groups.replace(",", "{,}"))
