@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from chat_server import ChatServer
 
@@ -109,6 +111,30 @@ def test_rows_keep_the_sources_order_and_what_is_not_read_is_named(
     assert (summary.written, summary.passed_on, summary.failed) == (4, 3, 0)
     assert summary.unread == {"keysteps: it is not read; key_steps is": 3}
     assert summary.others == {}
+
+
+def test_a_model_writes_into_verls_parquet_in_place(server: Server, tmp_path: Path) -> None:
+    source, out = tmp_path / "train.parquet", tmp_path / "with.parquet"
+    table = [
+        {
+            "prompt": [{"role": "user", "content": f"Question {n}?"}],
+            "reward_model": {"ground_truth": "2"},
+            "extra_info": {"index": n, "solution": row(n)["solution"] if n != 3 else None},
+        }
+        for n in (2, 3, 4)
+    ]
+    pq.write_table(pa.Table.from_pylist(table), source)
+    options = ServerOptions(server.url, "m", concurrency=2, timeout=5.0)
+    summary = key_step_files.by_model(source, out, options, api_key=None, progress=lambda n: None)
+    assert (summary.written, summary.passed_on, summary.failed) == (2, 1, 0)
+    rows = pq.read_table(out).to_pylist()
+    found = [r["extra_info"].pop("key_steps") for r in rows]
+    assert [[wordings[0] for wordings in one] for one in found] == [
+        ["2 children", "4/2 = 2"],
+        [],
+        ["4 children", "8/4 = 2"],
+    ]
+    assert rows == table
 
 
 def test_a_solution_that_the_rules_fail_on_is_set_aside_alone(

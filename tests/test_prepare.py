@@ -389,6 +389,14 @@ class TestPrepare:
         with pytest.raises(DataError, match="1 row has query: it is not read; question is"):
             prepare(source(tmp_path, rows[2:], "other.json"), tmp_path / "out", options(images))
 
+    def test_questions_that_ask_for_another_format_are_counted(self, tmp_path: Path, images: Path) -> None:
+        asks = PLAIN | {"question": "What is 6/3? Think in <think> </think>."}
+        report = prepare(source(tmp_path, [asks, PLAIN]), tmp_path / "out", options(images))
+        assert report.unread == {
+            "a question that asks for think: the request for mulberry stands behind it; take one out, or say --format "
+            "think": 1
+        }
+
     def test_keys_that_nothing_is_known_of_are_counted(self, tmp_path: Path, images: Path) -> None:
         rows = [PLAIN | {"anser": "8", "level": 3, "video": ""}, PLAIN | {"level": 1}, {"level": 2}]
         report = prepare(source(tmp_path, rows), tmp_path / "out", options(images))

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
+from verl_stepgrpo.data.prompts import other_format
 from verl_stepgrpo.data.raw_rows import files_of
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources import Item, RowError, read_items
@@ -75,7 +76,8 @@ class Report:
         key_steps: Key steps kept, and those left out since their own solution lacks them.
         without_images: Rows of text alone, which are not asked for an image description.
         redrawn_images: Images that are stored as a viewer shows them, since verl would show a model something else.
-        unread: Keys and turns that look as if they were meant and are not read: what is, and in how many rows.
+        unread: Keys that look as if they were meant and are not read, and questions that ask for another format: what
+            they are, and in how many rows.
         others: Other keys that are not read, and in how many rows.
         split: What decided which rows are for validation: ``val_share`` and ``seed``.
     """
@@ -299,6 +301,10 @@ def _rows_of(
     counts.update(f"others/{name}" for name in item.others)
     if isinstance(item, RowError):
         raise DroppedError("unreadable", str(item))
+    paid = options.rows.reward.format
+    if other := other_format(item.question, paid):
+        name = f"unread/a question that asks for {other}"
+        counts[f"{name}: the request for {paid} stands behind it; take one out, or say --format {other}"] += 1
     prompt_length = prompt_length_of(options.model) if options.model is not None else None
     tokens = special_tokens_of(options.model)
     images: Counter[str] = Counter()
