@@ -29,6 +29,7 @@ from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
 _WORD = re.compile(r"[^\W\d_]+")
 _DIGITS = re.compile(r"\d+")
 _ODD_DIGITS = re.compile(r"(?![0-9])\d|[²³¹⁰⁴-⁹ⁿ₀-₉¼-¾⅐-⅞]|\\[dtc]?frac ?\d")
+_NO_LETTERS = str.maketrans({chr(i): " " for i in range(128) if not chr(i).isalpha()})
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _JOINER = r"[\s\-‑*_]"
 _JOINERS = str.maketrans("", "", " \t\n\r\f\v\u00a0-‑*_")
@@ -270,7 +271,12 @@ class SentenceIndex:
 
     @lazy
     def _words(self) -> set[str]:
-        return set(_WORD.findall(self._lower))
+        text = self._lower.translate(_NO_LETTERS)  # twice as fast as to search for words
+        if not text.isascii():
+            for character in set(_NOT_ASCII.findall(text)):
+                if not character.isalpha():
+                    text = text.replace(character, " ")
+        return set(text.split())
 
     @lazy
     def _by_letter(self) -> dict[str, list[str]]:
