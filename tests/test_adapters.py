@@ -25,9 +25,18 @@ import torch
 from build_data import question, rl_rows, solution, values_of
 from PIL import Image
 
-from verl_stepgrpo import SCORE_KEYS, ConfigError, DataError, RewardSettings, compute_score
+from verl_stepgrpo import (
+    SCORE_KEYS,
+    ConfigError,
+    DataError,
+    RewardSettings,
+    RunSettings,
+    advantage,
+    compute_score,
+)
 from verl_stepgrpo.adapters.batch import completion_text, score_batch
 from verl_stepgrpo.adapters.trl import step_rar, step_rvr
+from verl_stepgrpo.earned import Earned
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "adapters.md").read_text()
@@ -226,6 +235,38 @@ class TestTRL:
             scale = statistics.stdev(group) + 1e-4
             wanted = [(total - statistics.fmean(group)) / scale for total in group]
             assert [row["advantage"] for row in rows[i : i + 4]] == pytest.approx(wanted, abs=1e-5)
+
+    def test_components_by_themselves_are_combined_as_in_verl(self, trl: Path, tmp_path: Path) -> None:
+        """TRL's ``normalize_then_sum`` over our components gives what ``combine=component`` gives."""
+        model, file = prepared(tmp_path, images=True)
+        text = (ROOT / "examples" / "trl" / "train.py").read_text()
+        text = text.replace("step_rar, step_rvr", "acc, key_step_match, step_rvr")
+        script = tmp_path / "components.py"
+        script.write_text(text)
+        small = "--max_steps 1 --max_completion_length 96 --use_cpu --bf16 False --report_to none"
+        combine = "--multi_objective_aggregation normalize_then_sum --reward_weights 1.0 0.1 1.0"
+        names = ["--model", str(model), "--data", str(file), "--output_dir", str(tmp_path / "out")]
+        command_ = [str(trl / "python"), str(script), *names, "--log_completions", "True"]
+        run([*command_, *small.split(), *combine.split()])
+        rows = pq.read_table(tmp_path / "out" / "completions" / "completions_00001.parquet").to_pylist()
+        earned = [
+            Earned(
+                r["acc"] > 0, 0.1 * r["key_step_match"], r["step_rvr"], (0.1 * r["key_step_match"],), (None,)
+            )
+            for r in rows
+        ]
+        assert len(set(earned)) > 2, "rewards that are all alike show nothing"
+        scores, _ = advantage.as_tensors(earned)
+        groups_B = torch.arange(len(rows)) // 4
+        # TRL adds 1e-4 to each standard deviation.
+        made = advantage.combined(
+            torch.zeros(len(rows), dtype=torch.float64),
+            groups_B,
+            RunSettings.from_mapping({"combine": "component"}),
+            advantage.Scale(epsilon=1e-4),
+            scores,
+        )
+        assert [r["advantage"] for r in rows] == pytest.approx(made.total_B.tolist(), abs=2e-3)
 
     def test_the_snippet_of_the_page_makes_a_trainer(self, trl: Path, tmp_path: Path) -> None:
         tiny_models.build("Qwen2VL", tmp_path / "model")

@@ -200,6 +200,8 @@ class TestRequest:
         assert other_format(asked, "mulberry") == "think"
         assert other_format(asked, "think") is None
         assert other_format("How many?", "mulberry") is None
+        # A request for thoughts and a box is none for prose with a box.
+        assert other_format(asked, "plain") == "think"
 
 
 class Shout(Format):
@@ -234,6 +236,10 @@ class TestOwn:
         path.write_text(self.YAML)
         result = scored("Thought 1: 6 apples, 3 children\nThought 2: 6/3 = 2\nAnswer: 2", str(path))
         assert (result.total, result.key_step_match) == (pytest.approx(2.1), 1.0)
+        assert scored("Neither.", str(path)).total == 0
+        assert not [
+            f for f in lint(rows_of(tmp_path, "Thought lines?"), format_=str(path)) if "asks" in f.detail
+        ]
         settings = RewardSettings(format=str(path))
         missed = score_response("Thought 2: 6/3 = 2\nThought 1: x\n", "2", KEY_STEPS, settings)
         assert faults_of_form(missed, settings) == (
@@ -315,16 +321,20 @@ def test_a_long_response_is_not_read_for_ever(format_: str) -> None:
     assert time.monotonic() - began < 60
 
 
-def test_lint_and_the_start_of_a_run_say_when_prompts_ask_for_another_format(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def rows_of(folder: Path, question: str) -> Path:
     row = {
         "data_source": "d",
-        "prompt": [{"role": "user", "content": "How many? Think in <think> tags; \\boxed{} the answer."}],
+        "prompt": [{"role": "user", "content": question}],
         "reward_model": {"style": "rule", "ground_truth": "2"},
         "extra_info": {"index": 0, "key_steps": KEY_STEPS},
     }
-    path = parquet(tmp_path / "rows.parquet", [row])
+    return Path(parquet(folder / "rows.parquet", [row]))
+
+
+def test_lint_and_the_start_of_a_run_say_when_prompts_ask_for_another_format(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(rows_of(tmp_path, "How many? Think in <think> tags; \\boxed{} the answer."))
     said = "it asks for think, and mulberry is paid"
     assert [f.detail for f in lint(Path(path)) if f.check == "other_format"] == [said]
     assert not [f for f in lint(Path(path), format_="think") if f.check == "other_format"]

@@ -53,3 +53,9 @@ def test_values_reach_their_fields() -> None:
 def test_a_mistake_says_key_value_and_range(node: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RunSettings.from_mapping(node)
+
+
+@pytest.mark.parametrize("key", ["combine", "credit", "process_weight"])
+def test_a_setting_of_advantages_among_those_of_a_response_is_named_as_that(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}='x' makes advantages of the rewards of a group"):
+        RewardSettings.from_mapping({key: "x"})

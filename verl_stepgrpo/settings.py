@@ -101,6 +101,11 @@ class RewardSettings:
         Raises:
             ConfigError: A key is unknown, or a value out of range.
         """
+        for key in values.keys() & {f.name for f in dataclasses.fields(AdvantageSettings)}:
+            raise ConfigError(
+                f"{key}={values[key]!r} makes advantages of the rewards of a group; it changes nothing that one "
+                f"response is paid. It is set in {NODE}, and verl-stepgrpo replay shows what it would make of a run."
+            )
         check_known(values, [f.name for f in dataclasses.fields(cls)])
         return cls(**values)
 

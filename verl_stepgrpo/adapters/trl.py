@@ -3,8 +3,12 @@
     GRPOTrainer(reward_funcs=[step_rar, step_rvr], ...)
     GRPOTrainer(reward_funcs=[partial(step_rar, settings=settings), partial(step_rvr, settings=settings)], ...)
 
-Their sum, which TRL trains on, is the total reward. TRL draws ``rewards/step_rar`` and ``rewards/step_rvr`` itself;
-their parts are logged beside them under the names that verl's curves have. Called by TRL, and imports none of it.
+    GRPOTrainer(reward_funcs=[acc, key_step_match, step_rvr], args=GRPOConfig(
+        reward_weights=[1.0, 0.1, 1.0], multi_objective_aggregation="normalize_then_sum", ...), ...)
+
+The sum of the first two functions, which TRL trains on, is the total reward; the third way is ``combine=component`` in
+verl. TRL draws ``rewards/step_rar`` and ``rewards/step_rvr`` itself; their parts are logged beside them under the names
+that verl's curves have. Called by TRL, and imports none of it.
 """
 
 from __future__ import annotations
@@ -74,6 +78,28 @@ def step_rvr(
     scored = score_batch(completions, columns, settings or RewardSettings())
     _log_means(scored, RVR_PARTS, log_metric)
     return [result.step_rvr for result in scored]
+
+
+def acc(completions: Sequence[Any], *, settings: RewardSettings | None = None, **columns: Any) -> list[float]:
+    """Return whether each completion's answer is right, 1 or 0. Takes and raises what ``step_rar`` does."""
+    return [
+        float(one.answer.correct) for one in score_batch(completions, columns, settings or RewardSettings())
+    ]
+
+
+def key_step_match(
+    completions: Sequence[Any], *, settings: RewardSettings | None = None, **columns: Any
+) -> list[float | None]:
+    """Return the share of key steps that StepRAR pays for, in [0, 1]: 0 without an answer.
+
+    None, which TRL leaves out, where a question has no key steps. Takes and raises what ``step_rar`` does.
+    """
+    settings = settings or RewardSettings()
+    pays_always = settings.mode == "reference"  # as the authors' code
+    return [
+        one.key_step_match * (one.answer.answered or pays_always) if one.key_steps else None
+        for one in score_batch(completions, columns, settings)
+    ]
 
 
 def _log_means(scored: Sequence[ScoredResponse], parts: Sequence[str], log_metric: LogMetric | None) -> None:

@@ -110,7 +110,7 @@ def lint(
         DataError: The file cannot be read, has no rows, is the warm-up's or lacks a column that is needed.
         ConfigError: The model reads no images.
     """
-    look = _Look(prompt_length, max_prompt_length, tokens, formats.find(format_))
+    look = _Look(prompt_length, max_prompt_length, tokens, format_, formats.find(format_))
     sampled: list[_Sampled] = []
     every = max(1, open_rl_parquet(path).metadata.num_rows // DECOY_ROWS)
     names: dict[int, dict[str, Any]] = {}
@@ -149,6 +149,7 @@ class _Look:
     prompt_length: PromptLength | None
     max_prompt_length: int | None
     tokens: Collection[str]
+    format_: str
     format: Format
     reference: Reference | None = None
     seen: dict[bytes, int] = field(default_factory=dict)
@@ -177,8 +178,8 @@ class _Look:
             *_of_images(number, images),
         ]
         yield from wrong
-        if other := other_format(text_of(messages), self.format.name):
-            yield Finding(number, "other_format", f"it asks for {other}, and {self.format.name} is paid")
+        if other := other_format(text_of(messages), self.format_):
+            yield Finding(number, "other_format", f"it asks for {other}, and {self.format_} is paid")
         yield from _of_duplicates(number, messages, images, self.seen)
         if not any(finding.check in ("marks", "image") for finding in wrong):
             yield from self._of_length(number, messages, images)

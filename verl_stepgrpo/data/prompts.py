@@ -26,10 +26,12 @@ def with_request(question: str, *, has_image: bool, format_: str = "mulberry") -
 
 
 def other_format(text: str, format_: str) -> str | None:
-    """Return the name of a format that a prompt asks for, where that is not ``format_``; None where it asks for none.
+    """Return the name of the format that a prompt asks for, where that is not ``format_``; None where it asks for none.
 
-    A prompt that asks for ``format_`` too is one of that.
+    Of several it is the one that asks for most: a request for ``<think>`` and a box is none for prose with a box.
     """
-    if formats.find(format_).asks.search(text):
+    paid = formats.find(format_)
+    if format_ not in formats.FORMATS and paid.asks.search(text):
         return None
-    return next((name for name, other in formats.FORMATS.items() if other.asks.search(text)), None)
+    asked = next((name for name, other in formats.FORMATS.items() if other.asks.search(text)), None)
+    return None if asked == format_ else asked

@@ -49,7 +49,7 @@ class Patterns(Format):
             for mark in self._answer.finditer(response)
         ]
         found = sorted([*found, *answers], key=lambda one: one.start)
-        ends = [*(one.start for one in found[1:]), len(response)]
+        ends = [*(one.start for one in found[1:]), len(response)][: len(found)]
         return tuple(
             section(response, one.kind, one.start, max(end, one.body_start), one.body_start, one.number)
             for one, end in zip(found, ends, strict=True)
