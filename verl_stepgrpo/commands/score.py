@@ -352,7 +352,7 @@ def _place(response: str, result: ScoredResponse, match: KeyStepMatch | Miss) ->
     """Say where a key step was found, or nearly."""
     if match.start is None or match.end is None:
         return ""
-    step = "" if match.step is None else f"step {match.step + 1}, "
+    step = "" if match.step is None else f"step {result.steps[match.step].number or match.step + 1}, "
     said = f"{step}line {_line(response, match.start)}"
     if isinstance(match, Miss):
         return said
