@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from verl_stepgrpo import RunSettings, ScoredResponse, advantage, score_response
-from verl_stepgrpo.earned import Earned, steps_found
+from verl_stepgrpo.earned import Earned
 
 GOLD = "2"
 KEY_STEPS = [["6 apples"], ["3 children"], ["6/3 = 2"]]
@@ -56,13 +56,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def advantages(scored: list[ScoredResponse], **node: object) -> torch.Tensor:
     """Return what each response, or each of its steps and its answer, is given under some settings."""
     given = [one for one in scored for _ in range(TIMES)]
-    earned = [
-        Earned(
-            one.answer.correct, one.key_step_share, one.step_rvr, one.step_shares, steps_found(one.key_steps)
-        )
-        for one in given
-    ]
-    scores, steps = advantage.as_tensors(earned)
+    scores, steps = advantage.as_tensors([Earned.by(one) for one in given])
     rewards_B = torch.tensor([one.total for one in given], dtype=torch.float64)
     groups_B = torch.zeros(len(given), dtype=torch.int64)
     settings = RunSettings.from_mapping(node)

@@ -48,6 +48,13 @@ def test_a_key_step_that_its_own_solution_lacks_is_found(tmp_path: Path) -> None
     assert checks(tmp_path, [row(0, ["0 + 1 = 1"], ["7 pears"], solution=solution)]) == [(0, "never_matched")]
 
 
+def test_why_it_is_not_found_is_said(tmp_path: Path) -> None:
+    solution = "### Step 1:\nIt is not 7 pears.\n### The final answer is: 8"
+    path = Path(parquet(tmp_path / "data.parquet", [row(0, ["7 pears"], solution=solution)]))
+    (finding,) = lint(path)
+    assert finding.detail.startswith("7 pears (denied by 'not', nearest place")
+
+
 def test_a_key_step_that_nothing_can_match_is_found_without_a_solution(tmp_path: Path) -> None:
     assert checks(tmp_path, [row(0, ["..."])]) == [(0, "never_matched")]
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from verl_stepgrpo import RewardSettings, RunSettings, advantage, cli, score_response
-from verl_stepgrpo.earned import Earned, steps_found
+from verl_stepgrpo.earned import Earned
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.replay.replay import FLIPPED, RESULTS, SET_ASIDE, replay
 from verl_stepgrpo.replay.tally import Summary
@@ -52,13 +52,7 @@ def train(
     run = run or RunSettings()
     uids = [f"prompt-{g}" for g, group in enumerate(groups) for _ in group]
     scored = [score_response(text, "8", KEY_STEPS, run.reward) for group in groups for text in group]
-    earned = [
-        Earned(
-            one.answer.correct, one.key_step_share, one.step_rvr, one.step_shares, steps_found(one.key_steps)
-        )
-        for one in scored
-    ]
-    scores, steps = advantage.as_tensors(earned)
+    scores, steps = advantage.as_tensors([Earned.by(one) for one in scored])
     totals_B = torch.tensor([one.total for one in scored], dtype=torch.float64)
     groups_B = advantage.group_ids(uids)
     advantage_BS = advantage.advantages(totals_B, groups_B, run, scores=scores, steps=steps).values

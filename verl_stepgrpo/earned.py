@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+
+if TYPE_CHECKING:
+    from verl_stepgrpo.rewards import ScoredResponse
 
 COMPONENTS = ("answer", "key_steps", "validity")
 """What a response is paid for."""
@@ -30,6 +34,12 @@ class Earned:
     step_shares: Sequence[float]
     found: Sequence[int | None]
     is_real: bool = True
+
+    @classmethod
+    def by(cls, scored: ScoredResponse) -> Earned:
+        """Return what a scored response earned."""
+        found = steps_found(scored.key_steps)
+        return cls(scored.answer.correct, scored.key_step_share, scored.step_rvr, scored.step_shares, found)
 
 
 def steps_found(matches: Iterable[KeyStepMatch]) -> tuple[int | None, ...]:

@@ -24,6 +24,7 @@ from verl_stepgrpo.data.solutions import sections_of_solution
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.formats import Format
+from verl_stepgrpo.judging.key_steps.explain import explain_missed
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.sections import Section, parse_sections
@@ -217,9 +218,11 @@ def _of_key_steps(
 ) -> Iterator[Finding]:
     if _has_blank(raw):
         yield Finding(number, "empty_key_step", json.dumps(raw, default=str, ensure_ascii=False)[:200])
-    for match in match_key_steps(sections, key_steps, threshold=RewardSettings.match_threshold):
-        if not match.matched:
-            yield Finding(number, "never_matched", match.wordings[0])
+    threshold = RewardSettings.match_threshold
+    matches = match_key_steps(sections, key_steps, threshold=threshold)
+    for match, miss in zip(matches, explain_missed(sections, matches, threshold=threshold), strict=True):
+        if miss is not None:
+            yield Finding(number, "never_matched", f"{match.wordings[0]} ({miss})")
     said: set[str] = set()
     for wordings in key_steps:
         if not said.isdisjoint(wordings):
