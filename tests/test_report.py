@@ -243,7 +243,9 @@ class TestBrowserOfRollouts:
             assert card.locator(".parts dd").first.inner_text() == f"{row['total']:.3f}"
             found = [one["matched"] for one in row["key_steps"]]
             assert card.locator(".keysteps .found").count() == sum(found)
-            assert card.locator(".keysteps .missed").count() == len(found) - sum(found)
+            missed = card.locator(".keysteps .missed").all_inner_texts()
+            assert len(missed) == len(found) - sum(found)
+            assert all(re.search(r"missed: (nothing near|[a-z ]+ by |[a-z ]+, nearest)", text) for text in missed)
             marks = [row["response"][one["start"] : one["end"]] for one in row["key_steps"] if one["matched"]]
             assert sorted(card.locator("mark").all_inner_texts()) == sorted(marks)
 

@@ -12,9 +12,11 @@ from typing import Any
 
 from verl_stepgrpo.curves import GroupState, group_states
 from verl_stepgrpo.judging import formats
+from verl_stepgrpo.judging.key_steps.explain import explain_missed
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.judging.sections import Kind, Section
 from verl_stepgrpo.report.collect import rollout_of
+from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.traces.rows import Faults, TraceRow
 
 Span = tuple[int, int, int]
@@ -58,6 +60,7 @@ def rollout_view(row: TraceRow) -> dict[str, Any]:
         "answer": vars(row.answer),
         "lastAnswer": _another_answer(row),
         "found": [_found(match) for match in row.key_steps],
+        "misses": _misses(row, response),
         "faults": vars(row.faults or _guessed_faults(response, row.components)),
         "sections": sections_view(
             response, row.format, spans, credit.spans if credit and credit.is_by_step else ()
@@ -139,6 +142,16 @@ def pieces(text: str, start: int, end: int, spans: Iterable[Span]) -> list[list[
 
 def _outcome(state: GroupState) -> str:
     return "wrong" if state.is_all_wrong else "right" if state.right == state.size else "mixed"
+
+
+def _misses(row: TraceRow, response: str) -> list[str | None]:
+    """Return why each key step was missed, by the rules of today; None where it was found, or by other rules."""
+    # Without faults it is a row of ``mode=reference``, or of a schema that knew less.
+    if row.faults is None or not response:
+        return [None] * len(row.key_steps)
+    sections = formats.find(row.format).sections(response)
+    misses = explain_missed(sections, row.key_steps, threshold=RewardSettings.match_threshold)
+    return [None if miss is None else str(miss) for miss in misses]
 
 
 def _found(match: KeyStepMatch) -> dict[str, Any] | None:

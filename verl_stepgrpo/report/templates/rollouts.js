@@ -153,12 +153,12 @@
     return element("section", { class: `part ${section.kind || "none"}` }, element("header", {}, head, size, own), body);
   }
 
-  function keyStepNode(wordings, found, i) {
+  function keyStepNode(wordings, found, miss, i) {
     const name = element("bdi", {}, found ? found.wording : wordings[0]);
     const others = wordings.length > 1 ? `Equivalent wordings: ${wordings.join(" | ")}` : null;
     const place = found
       ? `step ${found.step + 1}${found.similarity < 1 ? `, similarity ${number(found.similarity, 2)}` : ""}`
-      : "missed";
+      : `missed${miss ? `: ${miss}` : ""}`;
     return element(
       "li",
       { class: found ? "found" : "missed", title: others },
@@ -170,7 +170,7 @@
 
   function keyStepsNode(group, rollout) {
     if (!group.keySteps.length) return element("p", { class: "muted" }, "This prompt has no key steps.");
-    const items = group.keySteps.map((wordings, i) => keyStepNode(wordings, rollout.found[i], i));
+    const items = group.keySteps.map((wordings, i) => keyStepNode(wordings, rollout.found[i], rollout.misses[i], i));
     return element("ul", { class: "keysteps", "aria-label": "Key steps" }, ...items);
   }
 
