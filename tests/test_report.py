@@ -245,7 +245,9 @@ class TestBrowserOfRollouts:
             assert card.locator(".keysteps .found").count() == sum(found)
             missed = card.locator(".keysteps .missed").all_inner_texts()
             assert len(missed) == len(found) - sum(found)
-            assert all(re.search(r"missed: (nothing near|[a-z ]+ by |[a-z ]+, nearest)", text) for text in missed)
+            assert all(
+                re.search(r"missed: (nothing near|[a-z ]+ by |[a-z ]+, nearest)", text) for text in missed
+            )
             marks = [row["response"][one["start"] : one["end"]] for one in row["key_steps"] if one["matched"]]
             assert sorted(card.locator("mark").all_inner_texts()) == sorted(marks)
 
