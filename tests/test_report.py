@@ -25,12 +25,13 @@ from verl_stepgrpo import SCORE_KEYS, ConfigError, DataError
 from verl_stepgrpo.curves import Outcome, curve_name, curves
 from verl_stepgrpo.evaluation.summary import changes
 from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.report.build import Sources, Written, write_report
 from verl_stepgrpo.report.collect import GroupKey, read_run, sample
 from verl_stepgrpo.report.images import MAX_SIDE, thumbnail
 from verl_stepgrpo.report.notices import notices
 from verl_stepgrpo.report.outcome import COMPARED, compare
-from verl_stepgrpo.report.rollouts import group_view, pieces, sections_view
+from verl_stepgrpo.report.rollouts import group_view, pieces, rollout_view, sections_view
 from verl_stepgrpo.report.verl_log import read_log
 from verl_stepgrpo.traces.files import TraceWriter, read_trace, refuse, trace_files
 from verl_stepgrpo.traces.rows import Credit, TraceRow
@@ -575,7 +576,7 @@ class TestNumbers:
     def test_sections_hold_all_of_a_response(self, text: str, spans: list[tuple[int, int, int]]) -> None:
         shown = "".join(
             section["header"] + "".join(piece[0] for piece in section["pieces"])
-            for section in sections_view(text, "mulberry", spans)
+            for section in sections_view(text, parse_sections(text), spans)
         )
         assert "".join(shown.split()) == "".join(text.split())
 
@@ -842,3 +843,11 @@ class TestFaults:
         )
         assert done.returncode == 2
         assert "pip install 'verl-stepgrpo[report]'" in done.stderr
+
+
+def test_a_draft_before_the_response_is_shown_and_has_no_sections_of_its_own() -> None:
+    draft = "<think>\n### Step 1:\nIs it 9?\n</think>\n"
+    row = trace_row(draft + "### Step 1:\n3 + 5 = 8\n### The final answer is: 8", step=1, uid="u", session=0)
+    views = rollout_view(row)["sections"]
+    assert [view["kind"] for view in views] == ["", "step", "final_answer"]
+    assert "Is it 9?" in views[0]["pieces"][0][0]

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -78,7 +78,6 @@ def slowly(decoding: Decoding, ids: Sequence[int], text: str, ends: Sequence[int
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 class TestOnePass:
-    @settings(deadline=None)
     @given(
         text=st.text(alphabet="ab 3#\n.'π≈图像🙂é“”—\u200d\ufffd", max_size=60),
         special=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(SPECIAL)), max_size=3),
@@ -90,7 +89,6 @@ class TestOnePass:
             text = text[:place] + token + text[place:]
         self.compare(name, TOKENIZERS[name].backend_tokenizer.encode(text).ids)
 
-    @settings(deadline=None)
     @given(data=st.data())
     def test_also_for_tokens_that_make_no_text_or_half_a_character(
         self, name: str, data: st.DataObject
@@ -124,7 +122,6 @@ class TestOnePass:
             assert n == searched or is_fewer, (end, n, searched)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="ab 3#\nπ≈图像🙂é", max_size=60), st.data())
 def test_the_tokens_before_the_end_cover_the_text_and_one_fewer_does_not(
     text: str, data: st.DataObject
@@ -184,7 +181,6 @@ def test_a_tokenizer_without_such_a_decoder_is_searched(monkeypatch: pytest.Monk
     assert set(ends) <= set(searched)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(alphabet="ab\n图🙂", max_size=8), max_size=4), st.data())
 def test_ends_in_several_turns_are_places_in_the_whole_response(
     texts: list[str], data: st.DataObject

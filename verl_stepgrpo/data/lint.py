@@ -22,12 +22,11 @@ from verl_stepgrpo.data.prompts import other_format
 from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
 from verl_stepgrpo.data.solutions import sections_of_solution
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
-from verl_stepgrpo.judging import formats
-from verl_stepgrpo.judging.formats import Format
 from verl_stepgrpo.judging.key_steps.explain import explain_missed
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.sections import Section, parse_sections
+from verl_stepgrpo.rewards import sections_of
 from verl_stepgrpo.settings import RewardSettings
 
 MAX_ANSWER_WORDS = 8
@@ -111,7 +110,7 @@ def lint(
         DataError: The file cannot be read, has no rows, is the warm-up's or lacks a column that is needed.
         ConfigError: The model reads no images.
     """
-    look = _Look(prompt_length, max_prompt_length, tokens, format_, formats.find(format_))
+    look = _Look(prompt_length, max_prompt_length, tokens, RewardSettings(format=format_))
     sampled: list[_Sampled] = []
     every = max(1, open_rl_parquet(path).metadata.num_rows // DECOY_ROWS)
     names: dict[int, dict[str, Any]] = {}
@@ -126,7 +125,7 @@ def lint(
         yield from (replace(finding, **named) for finding in found)
         if number % every == 0 and look.reference is not None:
             reference = look.reference
-            sampled.append((number, reference.key_steps, _shown(reference, look.format)))
+            sampled.append((number, reference.key_steps, _shown(reference, look.reward)))
             names[number] = named
     yield from (replace(finding, **names[finding.row]) for finding in _of_decoys(sampled))
 
@@ -150,8 +149,7 @@ class _Look:
     prompt_length: PromptLength | None
     max_prompt_length: int | None
     tokens: Collection[str]
-    format_: str
-    format: Format
+    reward: RewardSettings
     reference: Reference | None = None
     seen: dict[bytes, int] = field(default_factory=dict)
     indices: dict[str, int] = field(default_factory=dict)
@@ -165,7 +163,7 @@ class _Look:
             yield Finding(number, "unreadable", str(error))
         else:
             yield from _of_index(number, self.reference.index, self.indices)
-            yield from _of_reference(number, self.reference, row.get("extra_info") or {}, self.format)
+            yield from _of_reference(number, self.reference, row.get("extra_info") or {}, self.reward)
         try:
             messages, images = prompt_of(row)
         except DataError as error:
@@ -179,8 +177,8 @@ class _Look:
             *_of_images(number, images),
         ]
         yield from wrong
-        if other := other_format(text_of(messages), self.format_):
-            yield Finding(number, "other_format", f"it asks for {other}, and {self.format_} is paid")
+        if other := other_format(text_of(messages), self.reward.format):
+            yield Finding(number, "other_format", f"it asks for {other}, and {self.reward.format} is paid")
         yield from _of_duplicates(number, messages, images, self.seen)
         if not any(finding.check in ("marks", "image") for finding in wrong):
             yield from self._of_length(number, messages, images)
@@ -194,21 +192,21 @@ class _Look:
 
 
 def _of_reference(
-    number: int, reference: Reference, extra_info: Mapping[str, Any], format_: Format
+    number: int, reference: Reference, extra_info: Mapping[str, Any], reward: RewardSettings
 ) -> Iterator[Finding]:
     raw, key_steps = extra_info.get("key_steps"), reference.key_steps
     if not key_steps:
         has = f"has {', '.join(extra_info) or 'nothing'}"
         said = f".key_steps is {raw!r:.60}" if "key_steps" in extra_info else f" {has}"
         yield Finding(number, "no_key_steps", f"extra_info{said}")
-    yield from _of_key_steps(number, raw, key_steps, _shown(reference, format_))
+    yield from _of_key_steps(number, raw, key_steps, _shown(reference, reward))
     yield from _of_answer(number, reference.ground_truth)
 
 
-def _shown(reference: Reference, format_: Format) -> tuple[Section, ...]:
+def _shown(reference: Reference, reward: RewardSettings) -> tuple[Section, ...]:
     """Return the sections of a row's solution, or of a response that states each key step, where it has none."""
     if reference.solution:
-        return sections_of_solution(reference.solution, format_.sections(reference.solution))
+        return sections_of_solution(reference.solution, sections_of(reference.solution, reward))
     steps = enumerate(reference.key_steps, start=1)
     return parse_sections("".join(f"### Step {i}:\n{wordings[0]}\n" for i, wordings in steps))
 

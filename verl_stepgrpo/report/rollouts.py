@@ -16,6 +16,7 @@ from verl_stepgrpo.judging.key_steps.explain import explain_missed
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.judging.sections import Kind, Section
 from verl_stepgrpo.report.collect import rollout_of
+from verl_stepgrpo.rewards import sections_of
 from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.traces.rows import Faults, TraceRow
 
@@ -48,6 +49,7 @@ def group_view(rows: Sequence[TraceRow], images: Sequence[int] = ()) -> dict[str
 def rollout_view(row: TraceRow) -> dict[str, Any]:
     """Return one response: its numbers, the decision on its answer, its key steps, and its text in sections."""
     response, credit = row.response or "", row.credit
+    sections = _sections(row, response)
     spans: list[Span] = [
         (match.start, match.end, number)
         for number, match in enumerate(row.key_steps)
@@ -60,10 +62,10 @@ def rollout_view(row: TraceRow) -> dict[str, Any]:
         "answer": vars(row.answer),
         "lastAnswer": _another_answer(row),
         "found": [_found(match) for match in row.key_steps],
-        "misses": _misses(row, response),
+        "misses": _misses(row, sections),
         "faults": vars(row.faults or _guessed_faults(response, row.components)),
         "sections": sections_view(
-            response, row.format, spans, credit.spans if credit and credit.is_by_step else ()
+            response, sections, spans, credit.spans if credit and credit.is_by_step else ()
         ),
     }
 
@@ -90,17 +92,16 @@ def _guessed_faults(response: str, components: Mapping[str, float]) -> Faults:
 
 
 def sections_view(
-    response: str, format_: str, spans: Sequence[Span], credit: Sequence[float | None] = ()
+    response: str, sections: Sequence[Section], spans: Sequence[Span], credit: Sequence[float | None] = ()
 ) -> list[dict[str, Any]]:
     """Return a response in its sections, which together hold all of its text.
 
     Args:
         response: What the model wrote.
-        format_: How it is read.
+        sections: Its sections.
         spans: The key steps that were found.
         credit: The advantage of each step and of what follows the steps; or nothing.
     """
-    sections = formats.find(format_).sections(response)
     n_steps = sum(section.kind is Kind.STEP for section in sections)
     # Of another length they are not this text's, as in a session with several outputs.
     credits = list(credit) if len(credit) == n_steps + 1 else [None] * (n_steps + 1)
@@ -144,12 +145,17 @@ def _outcome(state: GroupState) -> str:
     return "wrong" if state.is_all_wrong else "right" if state.right == state.size else "mixed"
 
 
-def _misses(row: TraceRow, response: str) -> list[str | None]:
+def _sections(row: TraceRow, response: str) -> tuple[Section, ...]:
+    """Return the sections of a row's response, read as its reward read them."""
+    # Without faults it is a row of ``mode=reference``, which reads drafts too, or of a schema that knew no formats.
+    draft = "judged" if row.faults is None else "free"
+    return sections_of(response, RewardSettings(format=row.format, draft=draft))
+
+
+def _misses(row: TraceRow, sections: Sequence[Section]) -> list[str | None]:
     """Return why each key step was missed, by the rules of today; None where it was found, or by other rules."""
-    # Without faults it is a row of ``mode=reference``, or of a schema that knew less.
-    if row.faults is None or not response:
+    if row.faults is None or not row.response:
         return [None] * len(row.key_steps)
-    sections = formats.find(row.format).sections(response)
     misses = explain_missed(sections, row.key_steps, threshold=RewardSettings.match_threshold)
     return [None if miss is None else str(miss) for miss in misses]
 
