@@ -26,6 +26,7 @@ ALLOWED = {
         "pyarrow",
         "safetensors",
         "tokenizers",
+        "tensorboard",
     },
     "cpu": PURE | {"torch", "verl", "psutil"},
     "data": PURE

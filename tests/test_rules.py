@@ -58,6 +58,8 @@ class Own(RewardManagerBase):
         return {"reward_score": 1.0}
 """
 COMPOSED = UNKNOWN.replace("return {", "from verl_stepgrpo import score_response\n        return {")
+ARCHIVE = "PK\x05\x06" + "\0" * 18
+"""A ZIP archive without a member, as far as whoever looks for its directory can tell."""
 FOREIGN = "from verl.experimental.reward_loop.reward_manager.naive import NaiveRewardManager as stepgrpo\n"
 
 
@@ -237,7 +239,8 @@ CASES = {
         warned=(f"{node('trace_dir=traces')} holds step 6, and the run goes on from step 5",),
         files=(
             ("ckpt/latest_checkpointed_iteration.txt", "5"),
-            ("ckpt/global_step_5/data.pt", "x"),
+            ("ckpt/global_step_5/actor/weights.distcp", "x"),
+            ("ckpt/global_step_5/data.pt", ARCHIVE),
             *((f"traces/train/step-{step:06d}.jsonl", "") for step in range(1, 7)),
         ),
     ),
@@ -282,14 +285,23 @@ CASES = {
     "a tracker without a step": Case(
         (PAPER, "trainer.default_local_dir=ckpt", node("trace_dir=traces")),
         refused=(
-            "{cwd}/ckpt/latest_checkpointed_iteration.txt is empty, and the newest whole checkpoint is global_step_9",
+            "{cwd}/ckpt/latest_checkpointed_iteration.txt is empty, and no whole checkpoint is beside it",
         ),
         files=(
             ("ckpt/latest_checkpointed_iteration.txt", ""),
             ("traces/train/step-000009.jsonl", ""),
-            *((f"ckpt/global_step_{step}/actor/model.pt", "x") for step in (1, 9, 10)),
-            *((f"ckpt/global_step_{step}/data.pt", "x" if step < 10 else "") for step in (1, 9, 10)),
+            ("ckpt/global_step_10/actor/model.pt", "torn"),
         ),
+    ),
+    "a path to a torn checkpoint": Case(
+        (PAPER, "trainer.resume_mode=resume_path", "trainer.resume_from_path=ckpt/global_step_5"),
+        refused=("ckpt/global_step_5 has no data.pt, and no whole checkpoint is beside it",),
+        files=(("ckpt/global_step_5/actor/weights.distcp", "x"),),
+    ),
+    "a checkpoint that verl forgets": Case(
+        (PAPER, "trainer.default_local_dir=ckpt"),
+        warned=("{cwd}/ckpt has global_step_5 and no latest_checkpointed_iteration.txt",),
+        files=(("ckpt/global_step_5/actor/weights.distcp", "x"), ("ckpt/global_step_5/data.pt", ARCHIVE)),
     ),
     "a tracker of a checkpoint that is gone": Case(
         (PAPER, "trainer.default_local_dir=ckpt"),
@@ -342,7 +354,8 @@ SILENT = {
         (PAPER, node("trace_dir=traces"), "trainer.default_local_dir=ckpt"),
         files=(
             ("ckpt/latest_checkpointed_iteration.txt", "5"),
-            ("ckpt/global_step_5/data.pt", "x"),
+            ("ckpt/global_step_5/actor/weights.distcp", "x"),
+            ("ckpt/global_step_5/data.pt", ARCHIVE),
             *((f"traces/train/step-{step:06d}.jsonl", "") for step in range(1, 6)),
         ),
     ),

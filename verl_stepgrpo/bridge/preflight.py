@@ -18,6 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_stepgrpo.bridge import checkpoints
 from verl_stepgrpo.bridge.asked import Run, uses_stepgrpo
 from verl_stepgrpo.bridge.extensions import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
@@ -43,7 +44,7 @@ def wrap(config_module: ModuleType) -> None:
 
 
 def check(config: DictConfig) -> None:
-    """Check a StepGRPO run, and make the folder of its traces absolute in ``config``.
+    """Check a StepGRPO run; in ``config``, make ``trace_dir`` absolute, and step back from a torn checkpoint.
 
     Raises:
         ConfigError: A setting is unknown, out of range, or makes the run another one than it reads, or its model's
@@ -53,6 +54,9 @@ def check(config: DictConfig) -> None:
     """
     settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
     _warn_of_other_verl()
+    stepped_back = checkpoints.step_back(config)
+    if stepped_back is not None:
+        logger.warning(stepped_back)
     run = Run.of(config)
     _check_rules(run)
     _say_what_may_be_paid_more(run)

@@ -5,7 +5,8 @@ that are wrapped here, once each, and no configured extension point sees what th
 
 - ``_compute_advantage``: all rows of a training step, their tags and the metrics that get logged;
 - ``_val_metrics_update``: the rows of a whole validation;
-- ``fit``: the sampler, and the workers that the job depends on.
+- ``fit``: the sampler, and the workers that the job depends on;
+- ``step``, ``_save_checkpoint``: what trackers get of a step whose run is killed (``bridge.tracked``).
 
 A run with another estimator goes through them untouched.
 """
@@ -16,7 +17,7 @@ import functools
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
+from verl_stepgrpo.bridge import tracked
 from verl_stepgrpo.bridge.asked import uses_estimator
 from verl_stepgrpo.bridge.judged import Judged, Provided, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
@@ -59,16 +61,20 @@ logger = logging.getLogger("verl_stepgrpo")
 MISSING_SESSIONS = curve_name("missing_sessions")
 """Metric: share of the step's sessions that came back without a response, in [0, 1]."""
 
+UNTRACED = curve_name("untraced")
+"""Metric of a run with traces: 1 where those of the step could not be written, as to a full disk, else 0."""
+
 UNTRAINED = "untrained"
 """Folder of a ``trace_dir`` for a step that no advantages were computed for: it is none that a report may draw."""
 
 
 def wrap(trainer_base: ModuleType) -> None:
-    """Wrap the three methods of ``PPOTrainer``. Raises AttributeError where verl has no such method."""
+    """Wrap the methods of ``PPOTrainer``. Raises AttributeError where verl has no such method."""
     trainer = trainer_base.PPOTrainer
     apply_once(trainer, "fit", _fit)
     apply_once(trainer, "_compute_advantage", _compute_advantage)
     apply_once(trainer, "_val_metrics_update", _val_metrics_update)
+    tracked.wrap(trainer)
 
 
 class RunState:
@@ -99,8 +105,11 @@ def _fit(original: Callable[..., None]) -> Callable[..., None]:
         settings = state.settings
         if settings.trace_dir is not None:
             begin_traces(Path(settings.trace_dir), settings, self.config, self.global_steps)
+        metrics = tracked.Tracked.of(self)
+        metrics.begin()
         with watch_workers(self, agent_loop_manager).running():
             original(self, agent_loop_manager)
+        metrics.finish()
 
     return fit
 
@@ -124,7 +133,7 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
                 training_row(row, values, self.global_steps)
                 for row, values in zip(rows, advantages, strict=True)
             )
-            state.writer.write(TRAIN, self.global_steps, filter(None, traces))
+            write_counted(state.writer, self.global_steps, filter(None, traces), metrics)
         # Last: the rows of a step that ends the run are written before.
         _count_missing(self, state, batch.keys, metrics)
         return batch
@@ -172,6 +181,11 @@ def _missing_of_batch(trainer: Any, keys: Sequence[str]) -> float:
     config = trainer.config
     prompts = config.data.train_batch_size // trainer.parameter_sync_step
     return missing_share(keys, expected=prompts * config.actor_rollout_ref.rollout.n)
+
+
+def write_counted(writer: TraceWriter, step: int, rows: Iterable[TraceRow], metrics: dict) -> None:
+    """Write the rows of a training step, and log whether that could be done."""
+    metrics[UNTRACED] = float(writer.write(TRAIN, step, rows) is None)
 
 
 def _write_uncredited(state: RunState, step: int, keys: Sequence[str]) -> None:

@@ -47,9 +47,21 @@ def _lacking_for_separate_async(run: Run) -> Iterator[str]:
         yield run.said(f"{ROLLOUT}.checkpoint_engine.backend")
 
 
-def _tracker_fault(run: Run) -> list[str]:
-    fault = checkpoints.tracker_fault(run.config)
-    return [] if fault is None else [fault]
+def _torn(run: Run) -> list[str]:
+    """Return what is wrong with the checkpoint; ``checkpoints.step_back`` leaves what has no whole one beside it."""
+    fault = checkpoints.fault(run.config)
+    if fault is None:
+        return []
+    newest = checkpoints.newest_whole(run.config)
+    beside = (
+        "no whole checkpoint is beside it" if newest is None else f"the newest whole checkpoint is {newest}"
+    )
+    return [f"{fault}, and {beside}"]
+
+
+def _forgotten(run: Run) -> list[str]:
+    found = checkpoints.forgets(run.config)
+    return [] if found is None else [found]
 
 
 RULES = (
@@ -93,11 +105,20 @@ RULES = (
         facts=clash(lambda run: run.value(HYBRID) is False, HYBRID, "trainer.v1.trainer_mode"),
     ),
     Rule(
-        when=f"`{checkpoints.TRACKER}` is empty, or names a checkpoint that is not there",
-        why="verl reads there what a run goes on from (trainer.resume_mode=auto), and would end behind the loading of "
-        "the models, or begin anew without a word",
-        remedy="Write the step of a whole checkpoint into it, or begin anew with trainer.resume_mode=disable",
-        facts=_tracker_fault,
+        when=f"the checkpoint to go on from is torn, or `{checkpoints.TRACKER}` is empty or names none, and no whole "
+        "checkpoint is beside it; with `trainer.resume_mode=resume_path`, the one that is named is torn",
+        why="verl would end with this behind the loading of the models, or begin anew without a word",
+        remedy="Begin anew with trainer.resume_mode=disable, or name a whole checkpoint with "
+        "trainer.resume_mode=resume_path and trainer.resume_from_path",
+        facts=_torn,
+    ),
+    Rule(
+        when=f"`trainer.resume_mode=auto` beside a whole checkpoint without `{checkpoints.TRACKER}`",
+        why="THE RUN BEGINS ANEW: verl looks into that file alone for where to go on",
+        remedy="Name the checkpoint with trainer.resume_mode=resume_path and trainer.resume_from_path, unless that is "
+        "meant",
+        facts=_forgotten,
+        refused=False,
     ),
     Rule(
         when="`trainer.resume_mode` unknown, or `resume_path` with a path that does not end in `global_step_N`",
