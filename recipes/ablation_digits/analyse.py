@@ -35,6 +35,7 @@ ARMS = {
     "answer_first": "answer first",
     "value": "outcome only, credit by value",
     "value_gains": "outcome only, credit by value, gains alone",
+    "answer_first_step": "answer first, credit by step",
     "answer_first_value": "answer first, credit by value",
     "step_credit": "both, credit by step",
     "step_credit_gate": "both, credit by step, gate 0.5",

@@ -20,22 +20,22 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$HERE/../../examples/setup_cpu.sh"
 source "$ROOT/examples/digits/stages.sh"
 
-RL_STEPS="${RL_STEPS:-16}"
 RESULTS="${RESULTS:-$HERE/results}"
 OUT_ROOT="${OUT_ROOT:-$HERE/out}"
-EVAL_EVERY=4
 WARMUP_SEED="${WARMUP_SEED:-1}"
 FLAWED="${FLAWED:-0.25}"
 ASKED_STEPS="${WARMUP_STEPS:-}"
 ASKED_HELDOUT="${HELDOUT:-}"
+ASKED_RL_STEPS="${RL_STEPS:-}"
 
-# What a regime is: where its warm-up ends (nothing: at its last step), the most steps of it, and images held out.
+# What a regime is: where its warm-up ends (nothing: at its last step), the most steps of it, images held out, steps of
+# RL, and how often the images held out are judged.
 regime() {
     case "$1" in
-    sparse) UNTIL=0.2 WARMUP_STEPS=800 HELDOUT=2048 ;;
-    dense) UNTIL=0.5 WARMUP_STEPS=800 HELDOUT=2048 ;;
-    bars) UNTIL=0.4 WARMUP_STEPS=800 HELDOUT=2048 ;;
-    first) UNTIL="" WARMUP_STEPS=450 HELDOUT=512 ;;
+    sparse) UNTIL=0.2 WARMUP_STEPS=800 HELDOUT=2048 RL_STEPS=32 EVAL_EVERY=8 ;;
+    dense) UNTIL=0.5 WARMUP_STEPS=800 HELDOUT=2048 RL_STEPS=16 EVAL_EVERY=4 ;;
+    bars) UNTIL=0.4 WARMUP_STEPS=800 HELDOUT=2048 RL_STEPS=16 EVAL_EVERY=4 ;;
+    first) UNTIL="" WARMUP_STEPS=450 HELDOUT=512 RL_STEPS=16 EVAL_EVERY=4 ;;
     *)
         echo "There is no regime $1." >&2
         return 1
@@ -43,6 +43,7 @@ regime() {
     esac
     WARMUP_STEPS="${ASKED_STEPS:-$WARMUP_STEPS}"
     HELDOUT="${ASKED_HELDOUT:-$HELDOUT}"
+    RL_STEPS="${ASKED_RL_STEPS:-$RL_STEPS}"
 }
 
 # What an arm adds to the common command.
@@ -58,6 +59,7 @@ settings_of() {
     answer_first) echo $node.combine=answer_first ;;
     value) echo "$answer $node.credit=value" ;;
     value_gains) echo "$answer $node.credit=value $node.value_lambda=0" ;;
+    answer_first_step) echo $node.combine=answer_first $node.credit=step ;;
     answer_first_value) echo $node.combine=answer_first $node.credit=value ;;
     step_credit) echo $node.credit=step ;;
     step_credit_gate) echo $node.credit=step $node.outcome_gate=0.5 ;;
@@ -70,11 +72,11 @@ settings_of() {
 
 # arms_of REGIME SEED: those that the hypotheses are about have all seeds, the others three.
 arms_of() {
-    local always="grpo value answer_first grpo_whitened answer_first_value" some="stepgrpo step_rar component"
+    local always="grpo answer_first_step grpo_whitened answer_first value" some="stepgrpo answer_first_value step_rar component"
     case "$1" in
     first) always="grpo stepgrpo step_rar step_rvr" some="step_credit step_credit_gate" ;;
     sparse) some="$some value_gains" ;;
-    bars) always="" some="grpo stepgrpo answer_first_value" ;;
+    bars) always="" some="grpo stepgrpo answer_first_step" ;;
     esac
     echo "${ARMS:-$always $([ "$2" -gt 3 ] || echo "$some")}"
 }
