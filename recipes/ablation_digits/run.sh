@@ -11,6 +11,7 @@
 #                      a warm-up of 450 steps on digits that RL shows too, the paper's parts alone
 #   SEEDS="1 2"        seeds to run (default 1 2 3 4 5)
 #   ARMS="grpo ..."    arms to run (default those of the regime; some have the first 3 seeds)
+#   LOOP=1             the same without the engine, in a fraction of its time (loop.py), into results/loop
 #   FLAWED=0.25        share of the warm-up's responses with each of two flaws of format
 #   WARMUP_SEED=1      seed of the warm-up, which all runs of a regime share
 #   RL_STEPS=n, WARMUP_STEPS=n, HELDOUT=n, RESULTS=folder, OUT_ROOT=folder    for another study, or a short run
@@ -20,7 +21,7 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$HERE/../../examples/setup_cpu.sh"
 source "$ROOT/examples/digits/stages.sh"
 
-RESULTS="${RESULTS:-$HERE/results}"
+RESULTS="${RESULTS:-$HERE/results${LOOP:+/loop}}"
 OUT_ROOT="${OUT_ROOT:-$HERE/out}"
 WARMUP_SEED="${WARMUP_SEED:-1}"
 FLAWED="${FLAWED:-0.25}"
@@ -108,6 +109,14 @@ run_arm() {
     overrides="$(settings_of "$arm")"
     OUT="$OUT_ROOT/$REGIME/seed-$SEED/$arm"
     mkdir -p "$OUT/logs"
+    if [ -n "${LOOP:-}" ]; then
+        local judge_first=()
+        [ "$arm" != grpo ] || judge_first=(--judge-first)
+        PYTHONPATH="$DIGITS:${PYTHONPATH:-}" "$PYTHON_BIN" "$HERE/loop.py" --checkpoint "$WARMED_UP" \
+            --data "$warm/data" --arm "$arm" --seed "$SEED" --overrides "$overrides" --steps "$RL_STEPS" \
+            --every "$EVAL_EVERY" "${judge_first[@]}" --out "$RESULTS/$REGIME/$arm-seed-$SEED.json"
+        return
+    fi
     # Held-out responses are sampled, as in training: by greedy decoding all images share one format, right or wrong.
     # Only the first arm judges the warmed-up model, once a seed. No arm writes a checkpoint.
     stage rl 4800 "$PYTHON_BIN" -m verl.trainer.main_ppo +stepgrpo=digits_cpu \
