@@ -1,18 +1,13 @@
-"""The page for users of GRPO says what the configurations are, and its reward of one's own runs."""
+"""The page for users of GRPO says what the configurations are."""
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from test_rules import composed, said
-from test_trainer_hooks import RESPONSE, score
-
-from verl_stepgrpo.bridge.asked import Manager, Run
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "from-grpo.md").read_text()
 PAPER = "+stepgrpo=paper"
@@ -108,21 +103,3 @@ class TestTheTables:
         assert refused.startswith(line)
         caplog.clear()
         assert said(composed(*(other for other in SCRIPT if other != line), PAPER), caplog) == ([], [])
-
-
-class TestOwnReward:
-    def test_it_is_loaded_by_verl_and_pays_what_it_says(self, caplog: pytest.LogCaptureFixture) -> None:
-        from verl.trainer.ppo.reward import resolve_reward_manager_cls
-
-        (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-        Path("brief.py").write_text(code)
-        (command,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-        config = composed(*shlex.split(command.replace("\\\n", " "))[3:], "algorithm.stepgrpo.credit=step")
-        assert said(config, caplog) == ([], [])
-        assert Run.of(config).manager is Manager.SUBCLASS
-        plain = score(RESPONSE, {}, EXTRA)
-        own = score(RESPONSE, {}, EXTRA, manager=resolve_reward_manager_cls(config))
-        length = len(RESPONSE) + 2  # the two tokens behind it are characters of the tokenizer of the test
-        assert own["reward_score"] == pytest.approx(plain["reward_score"] - 0.1 * length / 1000)
-        assert own["reward_extra_info"]["score"] == own["reward_score"]
-        assert own["reward_extra_info"]["stepgrpo_trace"] == plain["reward_extra_info"]["stepgrpo_trace"]

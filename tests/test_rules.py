@@ -101,7 +101,29 @@ CASES = {
         warned=(f"algorithm.adv_estimator=stepgrpo and {OURS}",),
         files=(("manager.py", FOREIGN),),
     ),
-    "a function beside the manager": Case((PAPER, FUNCTION), refused=(f"{FUNCTION} and {OURS}",)),
+    "a function beside the manager, without a weight": Case(
+        (PAPER, FUNCTION),
+        refused=(f"{FUNCTION} and {node('extra_weights=null')}",),
+        files=(("own.py", PLAIN),),
+    ),
+    "a weight for a ready part, and a function that nobody calls": Case(
+        (PAPER, FUNCTION, node("extra_weights={repetition:1}")),
+        refused=(f"{FUNCTION} and {node('extra_weights=')}{{{{repetition:1}}}}",),
+        files=(("own.py", PLAIN),),
+    ),
+    "a weight without a function": Case(
+        (PAPER, node("extra_weights={brief:0.1,overlong:1}")),
+        refused=(f"{node('extra_weights.brief=0.1')} and {FUNCTION.split('=')[0]}=null",),
+    ),
+    "a buffer for a part that is not paid": Case(
+        (PAPER, node("overlong_buffer=0.5")),
+        refused=(f"{node('overlong_buffer=0.5')} and {node('extra_weights.overlong=null')}",),
+    ),
+    "weights of parts where another manager pays": Case(
+        (PAPER, NAIVE, node("extra_weights={repetition:1}")),
+        refused=(f"{node('extra_weights=')}{{{{repetition:1}}}} and {NAIVE}",),
+        warned=(f"algorithm.adv_estimator=stepgrpo and {NAIVE}",),
+    ),
     "a reward model": Case(
         (PAPER, "reward.reward_model.enable=True"), refused=(f"reward.reward_model.enable=True and {OURS}",)
     ),

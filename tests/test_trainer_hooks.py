@@ -57,6 +57,9 @@ def score(
     ground_truth: object = "8",
     use_v1: bool = True,
     manager: type | None = None,
+    function: object = None,
+    longest: int | None = None,
+    **router: object,
 ) -> dict:
     from verl import DataProto
     from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
@@ -80,9 +83,16 @@ def score(
     )
 
     async def run() -> dict:
-        config = OmegaConf.create({"algorithm": {"stepgrpo": node}, "trainer": {"use_v1": use_v1}})
+        config = OmegaConf.create(
+            {
+                "algorithm": {"stepgrpo": node},
+                "trainer": {"use_v1": use_v1},
+                "data": {"max_response_length": longest},
+                "reward": {"custom_reward_function": {"path": "own.py"}},
+            }
+        )
         made = (manager or get_reward_manager_cls("stepgrpo"))(
-            config=config, tokenizer=tokenizer, compute_score=None
+            config=config, tokenizer=tokenizer, compute_score=function, **router
         )
         made.loop = asyncio.get_running_loop()
         return await made.run_single(data)
@@ -305,13 +315,13 @@ class TestJudgedRows:
         earlier, final, without, padding = self.rows()
         assert (final.uid, final.session, final.is_padding) == ("u", 0, False)
         assert final.components["score"] == pytest.approx(2.1)
-        assert final.earned.step_shares == pytest.approx([0.05, 0.05])
+        assert final.earned().step_shares == pytest.approx([0.05, 0.05])
         assert final.step_ends == [
             len(RESPONSE[: RESPONSE.index(h)].encode()) for h in ("### Step 2", "### The")
         ]
         assert final.key_steps == [("first digit is 3",), ("3 + 5 = 8",)]
-        assert (earlier.earned.step_shares, earlier.step_ends) == ([pytest.approx(0.1)], [])
-        assert (without.judgement, without.earned.step_shares, without.session) == (None, (), 3)
+        assert (earlier.earned().step_shares, earlier.step_ends) == ([pytest.approx(0.1)], [])
+        assert (without.judgement, without.earned().step_shares, without.session) == (None, (), 3)
         assert padding.is_padding
 
     def test_they_are_known_only_while_they_are_provided(self) -> None:

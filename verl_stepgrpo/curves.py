@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from verl_stepgrpo.earned import COMPONENTS
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
+from verl_stepgrpo.parts import keys_with_parts
 from verl_stepgrpo.rewards import SCORE_KEYS, sections_of
 from verl_stepgrpo.settings import RewardSettings
 
@@ -37,7 +38,7 @@ class Outcome:
 
     Attributes:
         uid: Its prompt.
-        components: The values of ``SCORE_KEYS``, as far as they are known and mean something: without
+        components: The values of ``SCORE_KEYS`` and of parts, as far as they are known and mean something: without
             ``key_step_match`` where the prompt has no key steps.
         weight: Mean absolute advantage of its tokens: how much it moves the policy.
     """
@@ -68,7 +69,7 @@ def curves(outcomes: Sequence[Outcome]) -> dict[str, float]:
     - ``advantage_from_all_wrong``: their share of the absolute advantage of all responses, in [0, 1].
     """
     metrics = {}
-    for name in SCORE_KEYS:
+    for name in keys_with_parts(SCORE_KEYS, (o.components for o in outcomes)):
         values = [o.components[name] for o in outcomes if name in o.components]
         if values and name != "score":
             metrics[name] = statistics.fmean(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from verl_stepgrpo.rewards import ScoredResponse
 
 COMPONENTS = ("answer", "key_steps", "validity")
-"""What a response is paid for."""
+"""What a response is paid for; other parts of a reward count with validity."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Earned:
         step_shares: The part of ``key_step_share`` that each of its steps was paid.
         found: For each key step of its question the step, from 0, that it was found in; None where it was not.
         is_real: Whether it is a response, not a row that only fills the batch.
+        parts: What each other part of the reward was paid, in the order of ``extra_weights``.
     """
 
     correct: bool
@@ -34,12 +35,24 @@ class Earned:
     step_shares: Sequence[float]
     found: Sequence[int | None]
     is_real: bool = True
+    parts: Sequence[float] = ()
 
     @classmethod
-    def by(cls, scored: ScoredResponse) -> Earned:
-        """Return what a scored response earned."""
-        found = steps_found(scored.key_steps)
-        return cls(scored.answer.correct, scored.key_step_share, scored.step_rvr, scored.step_shares, found)
+    def by(cls, scored: ScoredResponse, extra_weights: Mapping[str, float] | None = None) -> Earned:
+        """Return what a scored response earned; ``extra_weights`` are those that it was scored under."""
+        return cls(
+            scored.answer.correct,
+            scored.key_step_share,
+            scored.step_rvr,
+            scored.step_shares,
+            steps_found(scored.key_steps),
+            parts=parts_paid(scored.parts, extra_weights or {}),
+        )
+
+
+def parts_paid(parts: Mapping[str, float], weights: Mapping[str, float]) -> tuple[float, ...]:
+    """Return what each part was paid, in the order of ``weights``; a part that is not known was paid nothing."""
+    return tuple(weight * parts.get(name, 0.0) for name, weight in weights.items())
 
 
 def steps_found(matches: Iterable[KeyStepMatch]) -> tuple[int | None, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any
 
@@ -24,6 +24,7 @@ from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.marks import without_thoughts
 from verl_stepgrpo.judging.sections import Kind, Section, final_answer
+from verl_stepgrpo.parts import REPETITION, check_given, component_of, repetition
 from verl_stepgrpo.settings import RewardSettings
 
 SCORE_KEYS = (
@@ -40,7 +41,8 @@ SCORE_KEYS = (
     "verifier_failed",
     "unparseable",
 )
-"""Keys of every result of ``compute_score``, in this order; all values are floats."""
+"""Keys of every result of ``compute_score``, in this order; all values are floats. Parts that ``extra_weights`` names
+follow them, as ``extra_<name>``."""
 
 UNDEFINED_WITHOUT_KEY_STEPS = "key_step_match"
 """The component that means nothing where a prompt has no key steps. Its value is 0 there, and in no mean."""
@@ -74,6 +76,8 @@ class ScoredResponse:
         step_rar: Step-wise accuracy reward, in [0, 1 + alpha].
         step_rvr: Step-wise validity reward, 0 or ``rvr_weight`` (1 in the paper).
         key_step_share: The part of ``step_rar`` that was paid for key steps, in [0, alpha].
+        parts: The numbers of the parts beside these two rewards, by name.
+        parts_paid: What they were paid in sum.
     """
 
     sections: tuple[Section, ...]
@@ -85,6 +89,8 @@ class ScoredResponse:
     step_rar: float
     step_rvr: float
     key_step_share: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    parts_paid: float = 0.0
 
     @property
     def steps(self) -> tuple[Section, ...]:
@@ -106,11 +112,11 @@ class ScoredResponse:
 
     @property
     def total(self) -> float:
-        """StepRAR + StepRVR, in [0, 1 + alpha + rvr_weight]."""
-        return self.step_rar + self.step_rvr
+        """StepRAR + StepRVR, in [0, 1 + alpha + rvr_weight], and what other parts were paid."""
+        return self.step_rar + self.step_rvr + self.parts_paid
 
     def components(self) -> dict[str, float]:
-        """Return the flat result: the keys ``SCORE_KEYS``, all of them, all floats."""
+        """Return the flat result: the keys ``SCORE_KEYS``, and behind them the parts; all floats."""
         values = (
             self.total,
             self.answer.correct,
@@ -125,7 +131,8 @@ class ScoredResponse:
             self.answer.failed or self.last_answer.failed,
             self.answer.unparseable,
         )
-        return {key: float(value) for key, value in zip(SCORE_KEYS, values, strict=True)}
+        own = {key: float(value) for key, value in zip(SCORE_KEYS, values, strict=True)}
+        return own | {component_of(name): value for name, value in self.parts.items()}
 
 
 def score_response(
@@ -133,6 +140,7 @@ def score_response(
     ground_truth: str,
     key_steps: Any = (),
     settings: RewardSettings | None = None,
+    parts: Mapping[str, float] | None = None,
 ) -> ScoredResponse:
     """Return the rewards of ``response``, with everything they rest on.
 
@@ -141,15 +149,21 @@ def score_response(
         ground_truth: The reference answer.
         key_steps: The reference's key steps, in any form that ``parse_key_steps`` takes.
         settings: Defaults to ``RewardSettings()``.
+        parts: The numbers of parts that ``settings.extra_weights`` pays, by name; ``repetition`` is known without.
 
     Raises:
         DataError: ``response`` is no text, ``ground_truth`` is empty or the key steps are of a wrong type.
+        ConfigError: A part has a weight, and is not given.
 
     Source: equations 3 (StepRAR) and 4 (StepRVR). In ``reference`` mode, the rules of the authors' code.
     """
     if not isinstance(response, str):
         raise DataError(f"the response is {response!r:.60} ({type(response).__name__}); expected text")
     settings = settings or RewardSettings()
+    given = dict(parts or {})
+    check_given(settings.extra_weights, given)
+    if REPETITION in settings.extra_weights:
+        given[REPETITION] = repetition(response)
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = sections_of(response, settings)
     tolerance = settings.answer_tolerance
@@ -164,15 +178,15 @@ def score_response(
         matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
         complete = not _missing(sections, settings)
         ordered = not formats.find(settings.format).disorder(sections)
-    judged = ScoredResponse(sections, matches, answer, last_answer, complete, ordered, 0.0, 0.0, 0.0)
+    judged = ScoredResponse(sections, matches, answer, last_answer, complete, ordered, 0.0, 0.0, 0.0, given)
     return paid(judged, settings)
 
 
 def paid(judged: ScoredResponse, settings: RewardSettings) -> ScoredResponse:
     """Return ``judged`` with the rewards that ``settings`` pay for what it was judged to be.
 
-    Only ``alpha``, ``rvr_weight`` and whether key steps are paid without an answer matter here; ``score_response``
-    judges. Source: equations 3 and 4.
+    Only ``alpha``, ``rvr_weight``, ``extra_weights`` and whether key steps are paid without an answer matter here;
+    ``score_response`` judges. Source: equations 3 and 4.
     """
     # The authors' code pays key steps without an answer, too.
     pays_key_steps = judged.answer.answered or settings.mode == "reference"
@@ -182,6 +196,7 @@ def paid(judged: ScoredResponse, settings: RewardSettings) -> ScoredResponse:
         step_rar=float(judged.answer.correct) + key_step_share,
         step_rvr=float(settings.rvr_weight * (judged.complete and judged.ordered)),
         key_step_share=key_step_share,
+        parts_paid=sum(weight * judged.parts[name] for name, weight in settings.extra_weights.items()),
     )
 
 
@@ -203,11 +218,12 @@ def compute_score(
         **settings: Fields of ``RewardSettings``: ``alpha``, ``rvr_weight``, ``match_threshold`` and so on.
 
     Returns:
-        The keys ``SCORE_KEYS``, always all of them, all floats. ``score`` is the total reward. ``key_step_match`` is
+        The keys ``SCORE_KEYS``, always all of them, all floats, and ``extra_repetition`` where that has a weight.
+        ``score`` is the total reward. ``key_step_match`` is
         0 where there are no key steps, which belongs in no mean of it.
 
     Raises:
-        ConfigError: A setting is unknown or out of range.
+        ConfigError: A setting is unknown or out of range, or gives a weight to a part that is not known here.
         DataError: ``solution_str`` is no text, ``ground_truth`` is empty or the key steps are of a wrong type.
     """
     if not isinstance(extra_info, (Mapping, NoneType)):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.judging import formats
+from verl_stepgrpo.parts import name_fault
 
 NAME = "stepgrpo"
 """Under which verl finds the estimator and the reward manager."""
@@ -33,6 +34,16 @@ CREDITS = ("trajectory", "step", "value")
 
 MIN_GROUP = 3
 """Responses to a prompt that ``credit=value`` needs: with two, it would say what ``trajectory`` says."""
+
+
+EXTRA_WEIGHTS = "extra_weights"
+
+
+class Weights(dict[str, float]):
+    """Weights by name. Nobody changes them, so that settings can be keys."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,9 @@ class RewardSettings:
         draft: What stands in ``<think>...</think>`` before a response of a format without thoughts: ``free`` leaves it
             unread, ``judged`` reads it as a part of the response.
         mode: ``paper`` follows the paper's text; ``reference`` reproduces the rules of the authors' code.
+        extra_weights: What one unit of each part beside StepRAR and StepRVR is paid, by its name: of those that
+            ``reward.custom_reward_function`` gives, and of those that are ready (``parts.READY``). Any finite number;
+            0 only shows the part.
 
     Raises:
         ConfigError: A value is of the wrong type or out of range.
@@ -67,27 +81,27 @@ class RewardSettings:
     format: str = "mulberry"
     draft: str = "free"
     mode: str = "paper"
+    extra_weights: Mapping[str, float] = field(default_factory=Weights)
 
     def __post_init__(self) -> None:
-        for key in ("alpha", "rvr_weight"):
-            _require_number(
-                key, getattr(self, key), low=0.0, high=math.inf, allowed="a finite number of at least 0"
-            )
-        _require_number(
-            "match_threshold", self.match_threshold, low=0.0, high=1.0, allowed="a number in (0, 1]"
+        if self.extra_weights is None or isinstance(self.extra_weights, Mapping):
+            # Frozen, and verl's configuration has nodes of its own.
+            object.__setattr__(self, EXTRA_WEIGHTS, Weights(self.extra_weights or {}))
+        _refuse(
+            *(_number_fault(key, getattr(self, key), POSITIVE) for key in ("alpha", "rvr_weight")),
+            _number_fault(
+                "match_threshold", self.match_threshold, Range(0, 1, "a number in (0, 1]", low_is_in=False)
+            ),
+            _number_fault(
+                "answer_tolerance", self.answer_tolerance, Range(0, 1, "a share in [0, 1)", high_is_in=False)
+            ),
+            *(
+                _name_fault(key, getattr(self, key), names)
+                for key, names in (("mode", MODES), ("image_description", DESCRIPTIONS), ("draft", DRAFTS))
+            ),
+            _format_fault(self.format),
+            *_weight_faults(self.extra_weights),
         )
-        if self.match_threshold <= 0:
-            raise _out_of_range("match_threshold", self.match_threshold, "a number in (0, 1]")
-        allowed = "a share in [0, 1)"
-        _require_number("answer_tolerance", self.answer_tolerance, low=0.0, high=1.0, allowed=allowed)
-        if self.answer_tolerance >= 1:
-            raise _out_of_range("answer_tolerance", self.answer_tolerance, allowed)
-        for key, names in (("mode", MODES), ("image_description", DESCRIPTIONS), ("draft", DRAFTS)):
-            if getattr(self, key) not in names:
-                raise _out_of_range(key, getattr(self, key), f"one of {', '.join(names)}")
-        if not isinstance(self.format, str):
-            raise _out_of_range("format", self.format, "the name of a format")
-        formats.find(self.format)
         if self.mode == "reference" and self.format != RewardSettings.format:
             raise ConfigError(
                 f"{NODE}.mode=reference and {NODE}.format={self.format}: the authors' rules are about the format "
@@ -141,15 +155,14 @@ class AdvantageSettings:
     std_floor: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, names in (("combine", COMBINES), ("credit", CREDITS)):
-            if getattr(self, key) not in names:
-                raise _out_of_range(key, getattr(self, key), f"one of {', '.join(names)}")
-        for key in ("outcome_gate", "value_lambda"):
-            _require_number(key, getattr(self, key), low=0.0, high=1.0, allowed="a factor in [0, 1]")
-        for key in ("process_weight", "std_floor"):
-            _require_number(
-                key, getattr(self, key), low=0.0, high=math.inf, allowed="a finite number of at least 0"
-            )
+        _refuse(
+            *(
+                _name_fault(key, getattr(self, key), names)
+                for key, names in (("combine", COMBINES), ("credit", CREDITS))
+            ),
+            *(_number_fault(key, getattr(self, key), FACTOR) for key in ("outcome_gate", "value_lambda")),
+            *(_number_fault(key, getattr(self, key), POSITIVE) for key in ("process_weight", "std_floor")),
+        )
 
     @property
     def needs_components(self) -> bool:
@@ -167,18 +180,29 @@ class RunSettings:
         trace_dir: Folder for the traces (one JSONL file a training step and validation), or None for none.
         max_missing_sessions: Largest share of a step's sessions, in [0, 1], that may be missing before the
             run ends with an error. A session goes missing when its agent loop or its reward failed.
+        overlong_buffer: For the part ``overlong``: the last share of ``data.max_response_length``, in (0, 1], over
+            which it falls from 0 to -1.
     """
 
     reward: RewardSettings = field(default_factory=RewardSettings)
     advantage: AdvantageSettings = field(default_factory=AdvantageSettings)
     trace_dir: str | None = None
     max_missing_sessions: float = 0.5
+    overlong_buffer: float = 0.2
 
     def __post_init__(self) -> None:
-        share = self.max_missing_sessions
-        _require_number("max_missing_sessions", share, low=0.0, high=1.0, allowed="a share in [0, 1]")
-        if self.trace_dir is not None and (not isinstance(self.trace_dir, str) or not self.trace_dir):
-            raise _out_of_range("trace_dir", self.trace_dir, "a folder's path, or null for no traces")
+        is_folder = self.trace_dir is None or (isinstance(self.trace_dir, str) and self.trace_dir)
+        _refuse(
+            _number_fault(
+                "max_missing_sessions", self.max_missing_sessions, Range(0, 1, "a share in [0, 1]")
+            ),
+            _number_fault(
+                "overlong_buffer", self.overlong_buffer, Range(0, 1, "a share in (0, 1]", low_is_in=False)
+            ),
+            None
+            if is_folder
+            else _fault("trace_dir", self.trace_dir, "a folder's path, or null for no traces"),
+        )
 
     @classmethod
     def from_mapping(cls, node: Mapping[str, Any] | None) -> RunSettings:
@@ -194,13 +218,18 @@ class RunSettings:
         keys = {name: [f.name for f in dataclasses.fields(part)] for name, part in parts.items()}
         run_keys = [f.name for f in dataclasses.fields(cls) if f.name not in parts]
         check_known(values, [key for names in (*keys.values(), run_keys) for key in names], f"{NODE}.")
-        return cls(
-            **{
-                name: part(**{k: values[k] for k in keys[name] if k in values})
-                for name, part in parts.items()
-            },
-            **{key: values[key] for key in run_keys if key in values},
-        )
+        made, faults = {}, []
+        for name, part in parts.items():
+            try:
+                made[name] = part(**{k: values[k] for k in keys[name] if k in values})
+            except ConfigError as error:
+                faults.append(str(error))
+        try:
+            run = cls(**made, **{key: values[key] for key in run_keys if key in values})
+        except ConfigError as error:
+            faults.append(str(error))
+        _refuse(*faults)
+        return run
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the node that ``from_mapping`` reads as these settings, with all its keys."""
@@ -209,22 +238,95 @@ class RunSettings:
 
 
 def check_known(values: Mapping[Any, object], known: Sequence[str], prefix: str = "") -> None:
-    """Raise ConfigError where ``values`` has a key that is not ``known``, naming what may have been meant."""
-    for key, value in values.items():
-        if key not in known:
-            meant = difflib.get_close_matches(str(key), known, n=1)
-            hint = f" Did you mean {prefix}{meant[0]}?" if meant else ""
-            raise ConfigError(
-                f"{prefix}{key}={value!r} is not a setting of verl-stepgrpo.{hint} Known: {', '.join(known)}."
-            )
+    """Raise ConfigError where ``values`` has keys that are not ``known``, naming what may have been meant."""
+    unknown = {key: value for key, value in values.items() if key not in known}
+    if unknown:
+        said = [_unknown(str(key), value, known, prefix) for key, value in unknown.items()]
+        raise ConfigError("\n".join([*said[:-1], f"{said[-1]} Known: {', '.join(known)}."]))
 
 
-def _require_number(key: str, value: object, *, low: float, high: float, allowed: str) -> None:
+def _unknown(key: str, value: object, known: Sequence[str], prefix: str) -> str:
+    meant = difflib.get_close_matches(key, known, n=1)
+    hint = f" Did you mean {prefix}{meant[0]}?" if meant else ""
+    return f"{prefix}{key}={value!r} is not a setting of verl-stepgrpo.{hint}"
+
+
+def is_weight(key: str) -> bool:
+    """Return whether a key names the weight of a part, as ``extra_weights.brief``."""
+    return key.startswith(f"{EXTRA_WEIGHTS}.")
+
+
+def assign(values: Mapping[str, Any], assigned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with what is assigned, of which a key may name the weight of a part."""
+    found = dict(values)
+    for key, value in assigned.items():
+        if is_weight(key):
+            name = key.removeprefix(f"{EXTRA_WEIGHTS}.")
+            found[EXTRA_WEIGHTS] = {**(found.get(EXTRA_WEIGHTS) or {}), name: value}
+        else:
+            found[key] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Range:
+    """The finite numbers that a setting may be; ``said`` is how it is told."""
+
+    low: float
+    high: float
+    said: str
+    low_is_in: bool = True
+    high_is_in: bool = True
+
+    def has(self, value: float) -> bool:
+        above = value >= self.low if self.low_is_in else value > self.low
+        return above and (value <= self.high if self.high_is_in else value < self.high)
+
+
+POSITIVE = Range(0, math.inf, "a finite number of at least 0")
+FACTOR = Range(0, 1, "a factor in [0, 1]")
+FINITE = Range(-math.inf, math.inf, "a finite number")
+
+
+def _refuse(*faults: str | None) -> None:
+    """Raise ConfigError with all that is wrong, a line each; nothing where nothing is."""
+    said = [fault for fault in faults if fault is not None]
+    if said:
+        raise ConfigError("\n".join(said))
+
+
+def _number_fault(key: str, value: object, allowed: Range) -> str | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type, operator]
-        raise _out_of_range(key, value, allowed)
+    is_in = is_number and math.isfinite(value) and allowed.has(value)  # type: ignore[arg-type]
+    return None if is_in else _fault(key, value, allowed.said)
 
 
-def _out_of_range(key: str, value: object, allowed: str) -> ConfigError:
+def _name_fault(key: str, value: object, names: Sequence[str]) -> str | None:
+    return None if value in names else _fault(key, value, f"one of {', '.join(names)}")
+
+
+def _format_fault(value: object) -> str | None:
+    if not isinstance(value, str):
+        return _fault("format", value, "the name of a format")
+    try:
+        formats.find(value)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _weight_faults(weights: object) -> Iterator[str | None]:
+    if not isinstance(weights, Mapping):
+        yield _fault(EXTRA_WEIGHTS, weights, "an object of names and weights, as {brief: 0.1}")
+        return
+    for name, weight in weights.items():
+        fault = name_fault(name)
+        if fault is not None:
+            yield f"{NODE}.{EXTRA_WEIGHTS} has a part {name!r}: {fault}."
+        else:
+            yield _number_fault(f"{EXTRA_WEIGHTS}.{name}", weight, FINITE)
+
+
+def _fault(key: str, value: object, allowed: str) -> str:
     kind = f" ({type(value).__name__})" if isinstance(value, str) and "number" in allowed else ""
-    return ConfigError(f"{NODE}.{key}={value!r}{kind} is out of range: it must be {allowed}.")
+    return f"{NODE}.{key}={value!r}{kind} is out of range: it must be {allowed}."

@@ -37,11 +37,16 @@ def score_batch(
 
     Raises:
         DataError: A column is missing, or a row cannot be scored; says which, and the remedy.
-        ConfigError: ``settings`` is something else.
+        ConfigError: ``settings`` is something else, or has weights of other parts.
     """
     if not isinstance(settings, RewardSettings):
         raise ConfigError(
             f"settings is {settings!r}; expected verl_stepgrpo.RewardSettings(alpha=0.1) or the like"
+        )
+    if settings.extra_weights:
+        raise ConfigError(
+            "extra_weights are for verl's trainer and for replay: a trainer that takes reward functions takes yours "
+            "beside these, with a weight of its own"
         )
     name, answers = _answers(columns)
     pairs = zip(answers, _key_steps(columns, len(completions), settings), strict=True)

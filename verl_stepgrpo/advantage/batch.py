@@ -23,6 +23,9 @@ def as_tensors(responses: Sequence[Earned], device: torch.device | str = "cpu") 
         correct_B=torch.tensor([one.correct for one in responses], dtype=torch.bool, device=device),
         key_steps_B=column([one.key_step_share for one in responses]),
         validity_B=column([one.validity for one in responses]),
+        parts_BE=torch.tensor(
+            _padded([one.parts for one in responses], 0.0), dtype=torch.float64, device=device
+        ),
         real_B=torch.tensor([one.is_real for one in responses], dtype=torch.bool, device=device),
     )
     shares_BS = torch.tensor(_padded([one.step_shares for one in responses], 0.0), dtype=torch.float64)

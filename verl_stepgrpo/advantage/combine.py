@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from verl_stepgrpo.advantage.groups import Scale, all_wrong, centred, divisor
+from verl_stepgrpo.advantage.groups import Scale, all_wrong, centred, divisor, lowest
 from verl_stepgrpo.earned import COMPONENTS
 from verl_stepgrpo.settings import RunSettings
 
@@ -24,12 +24,14 @@ class Scores:
         key_steps_B: What its key steps were paid, in [0, alpha].
         validity_B: What its validity was paid, 0 or ``rvr_weight``.
         real_B: Whether it is a response, not a row that only fills the batch; bool.
+        parts_BE: What each other part was paid, (B, E) in the order of ``extra_weights``; None where there are none.
     """
 
     correct_B: torch.Tensor
     key_steps_B: torch.Tensor
     validity_B: torch.Tensor
     real_B: torch.Tensor
+    parts_BE: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _sum(rewards_B: torch.Tensor, groups_B: torch.Tensor, scale: Scale, scores: 
     per_unit_B = divisor_B.reciprocal()
     parts = None
     if scores is not None:
-        paid = (scores.correct_B, scores.key_steps_B, scores.validity_B)
+        paid = (scores.correct_B, scores.key_steps_B, _rest(scores))
         parts = _named(centred(paid_B, groups_B) * per_unit_B for paid_B in paid)
     return Combined(centred_B / divisor_B, parts, per_unit_B, per_unit_B, groups_B)
 
@@ -124,9 +126,25 @@ def _by_component(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, s
     answer_B, per_answer_B = _relative(scores.correct_B, groups_B, scale)
     key_steps_B, per_key_step_B = _relative(scores.key_steps_B / (alpha or 1.0), groups_B, scale)
     validity_B, _ = _relative(scores.validity_B / (rvr_weight or 1.0), groups_B, scale)
-    parts = _named((answer_B, alpha * key_steps_B, rvr_weight * validity_B))
+    rest_B = rvr_weight * validity_B + _other_parts(groups_B, settings, scale, scores)
+    parts = _named((answer_B, alpha * key_steps_B, rest_B))
     # One unit of what key steps are *paid* is 1 / alpha of their share, which alpha then weighs.
     return Combined(_total(parts), parts, per_answer_B, per_key_step_B, groups_B)
+
+
+def _rest(scores: Scores) -> torch.Tensor:
+    """Return what validity and the other parts were paid, (B,)."""
+    return scores.validity_B if scores.parts_BE is None else scores.validity_B + scores.parts_BE.sum(dim=1)
+
+
+def _other_parts(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, scores: Scores) -> torch.Tensor:
+    """Return what parts beside these make, each held against the group's own and weighed, (B,)."""
+    found_B = torch.zeros_like(scores.validity_B)
+    for e, weight in enumerate(settings.reward.extra_weights.values()):
+        if scores.parts_BE is not None:
+            # What is paid has the weight's sign already; its size goes with the division.
+            found_B = found_B + abs(weight) * _relative(scores.parts_BE[:, e], groups_B, scale)[0]
+    return found_B
 
 
 def _answer_first(
@@ -140,11 +158,11 @@ def _answer_first(
     """
     among_B = 2 * groups_B + scores.correct_B
     answer_B, per_answer_B = _relative(scores.correct_B, groups_B, scale)
-    # What a manager of the user's pays beside counts with validity.
+    # What other parts are paid, and what a manager of the user's pays beside, counts with validity.
     process_B = rewards_B.double() - scores.correct_B.double()
     relative_B, per_process_B = _relative(process_B, among_B, scale)
     # Between a right and a wrong answer of one group lies one unit of the answer's reward.
-    lowest_B = _lowest(relative_B * scores.correct_B, groups_B)
+    lowest_B = lowest(relative_B * scores.correct_B, groups_B)
     most_B = torch.where(lowest_B < 0, per_answer_B / -lowest_B, torch.inf)
     weight_B = most_B.clamp(max=settings.advantage.process_weight)
     # A group whose answers are all right has no wrong ones to fall below.
@@ -167,13 +185,6 @@ def _relative(
     centred_B = centred(values_B, groups_B)
     divisor_B = divisor(values_B, centred_B, groups_B, scale)
     return centred_B / divisor_B, divisor_B.reciprocal()
-
-
-def _lowest(values_B: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
-    """Return the lowest value of each response's group, (B,)."""
-    n_groups = int(groups_B.max()) + 1 if groups_B.numel() else 0
-    low_G = values_B.new_full((n_groups,), torch.inf).scatter_reduce_(0, groups_B, values_B, "amin")
-    return low_G[groups_B]
 
 
 def _named(parts: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -83,13 +83,22 @@ def divisor(
 ) -> torch.Tensor:
     """Return what the centred rewards are divided by, (B,) of float64: infinity where a group does not vary."""
     scale = scale or Scale()
-    n_groups = int(groups_B.max()) + 1 if groups_B.numel() else 0
-    # Equal rewards are told by their extremes, exactly; their computed std is not always 0.
-    low_G = rewards_B.new_full((n_groups,), torch.inf).scatter_reduce_(0, groups_B, rewards_B, "amin")
-    high_G = rewards_B.new_full((n_groups,), -torch.inf).scatter_reduce_(0, groups_B, rewards_B, "amax")
+    n_groups = _count(groups_B)
     divisor_G = torch.ones(n_groups, dtype=torch.float64, device=rewards_B.device)
     if scale.by_std:
         size_G = torch.bincount(groups_B, minlength=n_groups)
         square_G = torch.bincount(groups_B, weights=centred_B.square(), minlength=n_groups)
         divisor_G = (square_G / (size_G - 1).clamp(min=1)).sqrt().clamp(min=scale.std_floor) + scale.epsilon
-    return torch.where(high_G > low_G, divisor_G, torch.inf)[groups_B]
+    # Equal rewards are told by their extremes, exactly; their computed std is not always 0.
+    varies_B = -lowest(-rewards_B, groups_B) > lowest(rewards_B, groups_B)
+    return torch.where(varies_B, divisor_G[groups_B], torch.inf)
+
+
+def lowest(values_B: torch.Tensor, groups_B: torch.Tensor) -> torch.Tensor:
+    """Return the lowest value of each response's group, (B,)."""
+    low_G = values_B.new_full((_count(groups_B),), torch.inf)
+    return low_G.scatter_reduce_(0, groups_B, values_B, "amin")[groups_B]
+
+
+def _count(groups_B: torch.Tensor) -> int:
+    return int(groups_B.max()) + 1 if groups_B.numel() else 0

@@ -90,6 +90,8 @@ class Run:
     def said(self, key: str) -> str:
         """Return a key with its value, as it is written on the command line."""
         value = self.value(key)
+        if isinstance(value, Mapping):
+            value = "{" + ",".join(f"{name}:{own}" for name, own in value.items()) + "}"
         return f"{key}={'null' if value is None else value}"
 
     @property

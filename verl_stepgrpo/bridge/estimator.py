@@ -48,7 +48,8 @@ def compute_stepgrpo_advantage(
     rows = _rows(len(token_level_rewards), settings.advantage)
     device = token_level_rewards.device
     with torch.no_grad():
-        scores, steps = advantage.as_tensors([row.earned for row in rows], device) if rows else (None, None)
+        earned = [row.earned(settings.reward.extra_weights) for row in rows]
+        scores, steps = advantage.as_tensors(earned, device) if rows else (None, None)
         found = advantage.advantages(
             token_level_rewards.sum(dim=-1),
             advantage.group_ids(index).to(device),

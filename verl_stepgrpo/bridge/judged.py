@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from verl_stepgrpo.earned import Earned, steps_found
+from verl_stepgrpo.earned import Earned, parts_paid, steps_found
+from verl_stepgrpo.parts import keys_with_parts, parts_in
 from verl_stepgrpo.rewards import SCORE_KEYS, defined
 from verl_stepgrpo.traces.rows import TRACE_KEY, Judgement
 
@@ -25,8 +26,8 @@ class Judged:
 
     Attributes:
         key: verl's name of the row, ``{uid}_{session}_{output}``.
-        components: ``SCORE_KEYS`` and their values, as far as the reward gave them and they mean something: without
-            ``key_step_match`` where the judgement says that there are no key steps.
+        components: ``SCORE_KEYS`` and parts, and their values, as far as the reward gave them and they mean something:
+            without ``key_step_match`` where the judgement says that there are no key steps.
         judgement: What the reward manager judged, or None where another one scored the row.
         is_final: Whether it is the last output of its session, the one that was scored.
     """
@@ -60,20 +61,29 @@ class Judged:
             return []
         return [step.token_end or 0 for step in self.judgement.steps]
 
-    @property
-    def earned(self) -> Earned:
-        """What it was paid, and for which of its steps; none are known of an output that was not scored itself."""
+    def earned(self, extra_weights: Mapping[str, float] | None = None) -> Earned:
+        """Return what it was paid, and for which of its steps; none are known of an output that was not scored itself.
+
+        ``extra_weights`` are those of the run.
+        """
         correct, validity = (self.components.get(key, 0.0) for key in ("acc", "step_rvr"))
         judgement = self.judgement
-        if judgement is None:
-            return Earned(correct > 0, 0.0, validity, (), (), is_real=not self.is_padding)
-        if self.is_final:
+        share = 0.0 if judgement is None else judgement.key_step_share
+        shares: Sequence[float] = ()
+        found: Sequence[int | None] = ()
+        if judgement is not None and self.is_final:
             shares = [step.key_step_share for step in judgement.steps]
-            found = list(steps_found(judgement.key_steps))
-        else:
-            shares, found = [judgement.key_step_share], [None] * len(judgement.key_steps)
+            found = steps_found(judgement.key_steps)
+        elif judgement is not None:
+            shares, found = [share], [None] * len(judgement.key_steps)
         return Earned(
-            correct > 0, judgement.key_step_share, validity, shares, found, is_real=not self.is_padding
+            correct > 0,
+            share,
+            validity,
+            shares,
+            found,
+            is_real=not self.is_padding,
+            parts=parts_paid(parts_in(self.components), extra_weights or {}),
         )
 
 
@@ -97,7 +107,8 @@ def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
     for key, extra in zip(keys, extras, strict=True):
         info: Mapping[str, Any] = extra.get("reward_extra_info", {}) if isinstance(extra, dict) else {}
         # A reward function of the user's may use a name for something else.
-        components = {name: float(info[name]) for name in SCORE_KEYS if isinstance(info.get(name), Real)}
+        names = keys_with_parts(SCORE_KEYS, [info])
+        components = {name: float(info[name]) for name in names if isinstance(info.get(name), Real)}
         judgement = Judgement.from_json(json.loads(info[TRACE_KEY])) if TRACE_KEY in info else None
         if judgement is not None:
             components = defined(components, has_key_steps=bool(judgement.key_steps))

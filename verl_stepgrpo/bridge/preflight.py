@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from verl_stepgrpo.bridge import checkpoints
-from verl_stepgrpo.bridge.asked import Run, uses_stepgrpo
+from verl_stepgrpo.bridge.asked import FUNCTION, Run, uses_stepgrpo
 from verl_stepgrpo.bridge.extensions import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.imports import apply_once, installed_version
@@ -47,8 +47,8 @@ def check(config: DictConfig) -> None:
     """Check a StepGRPO run; in ``config``, make ``trace_dir`` absolute, and step back from a torn checkpoint.
 
     Raises:
-        ConfigError: A setting is unknown, out of range, or makes the run another one than it reads, or its model's
-            weights would not be loaded.
+        ConfigError: A setting is unknown, out of range, or makes the run another one than it reads, its model's
+            weights would not be loaded, or its reward function cannot be.
         DataError: A dataset row cannot be scored.
         VerifierFailedError: math-verify judges nothing here, so that right answers would be paid as wrong.
     """
@@ -60,6 +60,8 @@ def check(config: DictConfig) -> None:
     run = Run.of(config)
     _check_rules(run)
     _say_what_may_be_paid_more(run)
+    if run.pays and run.value(FUNCTION):
+        _check_function(config)
     _check_model(config)
     if settings.trace_dir is not None:
         _prepare_trace_dir(config, settings.trace_dir)
@@ -107,6 +109,21 @@ def _prepare_trace_dir(config: DictConfig, trace_dir: str) -> None:
     folder = trace_folder.absolute(trace_dir)
     trace_folder.check_writable(folder)
     OmegaConf.update(config, f"{NODE}.trace_dir", str(folder))
+
+
+def _check_function(config: DictConfig) -> None:
+    """Load the reward function as its workers will, minutes later."""
+    from verl.trainer.ppo.reward import get_custom_reward_fn
+
+    try:
+        get_custom_reward_fn(config)
+    except Exception as error:  # a user's own file may raise anything
+        reason = error.__cause__ or error
+        name = OmegaConf.select(config, "reward.custom_reward_function.name")
+        raise ConfigError(
+            f"{FUNCTION}={OmegaConf.select(config, FUNCTION)}: verl cannot load its function {name}: "
+            f"{type(reason).__name__}: {reason}. Mend the file, or reward.custom_reward_function.name."
+        ) from error
 
 
 def _check_model(config: DictConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,6 +12,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.experimental.reward_loop.reward_manager.registry import register as register_manager
 
+from verl_stepgrpo.bridge.own_parts import OwnParts
 from verl_stepgrpo.bridge.token_ends import Decoding, Written
 from verl_stepgrpo.bridge.written_tokens import WRITTEN_SPANS
 from verl_stepgrpo.data.index import traced
@@ -24,6 +26,8 @@ logger = logging.getLogger("verl_stepgrpo")
 @register_manager(NAME)
 class StepGRPORewardManager(RewardManagerBase):
     """Scores responses with StepRAR and StepRVR: of several turns what the model wrote, not what tools answered.
+
+    Parts of the user's own are added, by the weights that ``extra_weights`` has for them.
 
     Decoding and scoring run in the event loop's thread pool, so that other responses are served meanwhile.
     Settings come from ``algorithm.stepgrpo``, which the driver validated before anything was started.
@@ -43,20 +47,28 @@ class StepGRPORewardManager(RewardManagerBase):
         self._carries_traces = bool(OmegaConf.select(config, "trainer.use_v1", default=True))
         self._knows_turns = True
         self._decoding = Decoding.of(tokenizer)
+        router = {
+            "reward_router_address": reward_router_address,
+            "reward_model_tokenizer": reward_model_tokenizer,
+        }
+        self._own_parts = OwnParts(config, self.settings, compute_score, router)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Return ``reward_score`` and ``reward_extra_info`` (all components, and the trace as one string)."""
-        return await self.loop.run_in_executor(None, self._score, data[-1:][0])
-
-    def _score(self, item: Any) -> dict[str, Any]:
-        written = self._written(item)
+        item = data[-1:][0]
         row = item.non_tensor_batch
+        written = await self.loop.run_in_executor(None, self._written, item)
+        parts = await self._own_parts.of(row, written.text, len(_response_tokens(item)), self.loop)
+        return await self.loop.run_in_executor(None, self._score, row, written, parts)
+
+    def _score(self, row: Any, written: Written, parts: Mapping[str, float]) -> dict[str, Any]:
         extra_info = row.get("extra_info") or {}
         result = score_response(
             written.text,
             row["reward_model"]["ground_truth"],
             extra_info.get("key_steps"),
             self.settings.reward,
+            parts,
         )
         components: dict[str, Any] = result.components()
         info = components | ({TRACE_KEY: self._trace(result, row, written)} if self._carries_traces else {})

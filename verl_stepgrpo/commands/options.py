@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from verl_stepgrpo.errors import ConfigError
-from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.settings import RewardSettings, assign
 
 
 def reward_settings(texts: Sequence[str], base: RewardSettings | None = None) -> RewardSettings:
@@ -17,7 +17,7 @@ def reward_settings(texts: Sequence[str], base: RewardSettings | None = None) ->
         ConfigError: A text is of another form, a key stands twice or is unknown, or a value is out of range.
     """
     given = {key: value(text) for key, text in assigned(texts).items()}
-    return RewardSettings.from_mapping(asdict(base or RewardSettings()) | given)
+    return RewardSettings.from_mapping(assign(asdict(base or RewardSettings()), given))
 
 
 def assigned(texts: Sequence[str]) -> dict[str, str]:

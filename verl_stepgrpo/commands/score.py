@@ -29,7 +29,7 @@ from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.sections import Kind, Section
 from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, score_response
-from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.settings import EXTRA_WEIGHTS, RewardSettings
 from verl_stepgrpo.traces.files import iter_traces, trace_files
 from verl_stepgrpo.traces.rows import TraceRow, judgement_of, parse_row
 
@@ -49,6 +49,7 @@ class Asked:
         settings: Those of the rewards.
         question: What else is known of the question, by the names of a trace.
         logged: The reward that its trace has, or None.
+        parts: The numbers that its trace has of parts beside StepRAR and StepRVR.
     """
 
     response: str
@@ -57,6 +58,7 @@ class Asked:
     settings: RewardSettings
     question: Mapping[str, Any] = field(default_factory=dict)
     logged: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 def score(
@@ -98,7 +100,7 @@ def score(
     else:
         _refuse_without("--trace", line=line, uid=uid)
         asked = _of_options(response, ground_truth, key_step, data, row, reward_settings(texts))
-    result = score_response(asked.response, asked.ground_truth, asked.key_steps, asked.settings)
+    result = score_response(asked.response, asked.ground_truth, asked.key_steps, asked.settings, asked.parts)
     if as_json:
         typer.echo(json.dumps(_facts(asked, result), ensure_ascii=False))
     else:
@@ -225,7 +227,7 @@ def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
     question = {key: getattr(row, key) for key in ("index", "id", "data_source", "prompt")}
     settings = reward_settings(texts, known)
     logged = row.total if settings == known else None
-    return Asked(row.response, row.ground_truth, row.wordings, settings, question, logged)
+    return Asked(row.response, row.ground_truth, row.wordings, settings, question, logged, row.parts)
 
 
 def _facts(asked: Asked, result: ScoredResponse) -> dict[str, Any]:
@@ -261,7 +263,10 @@ def _shown(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
 
 
 def _rewards(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
-    known = ", ".join(f"{key}={value}" for key, value in dataclasses.asdict(asked.settings).items())
+    values = dataclasses.asdict(asked.settings)
+    weights = values.pop(EXTRA_WEIGHTS)
+    values |= {f"{EXTRA_WEIGHTS}.{name}": weight for name, weight in weights.items()}
+    known = ", ".join(f"{key}={value}" for key, value in values.items())
     yield Text.assemble((f"Reward   {result.total:.3f}", "bold"), (f"  with {known}", QUIET))
     yield Text(f"StepRAR  {result.step_rar:.3f}  {_why_rar(asked.settings, result)}")
     missing, disorder = faults_of_form(result, asked.settings)
@@ -270,6 +275,9 @@ def _rewards(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
         _fault("in order", result.ordered, disorder),
     ]
     yield Text.assemble(f"StepRVR  {result.step_rvr:.3f}  ", *_joined(form, ", "))
+    if result.parts:
+        paid = [f"{name} {weights.get(name, 0):g} x {value:g}" for name, value in result.parts.items()]
+        yield Text(f"Parts    {result.parts_paid:.3f}  {' + '.join(paid)}")
     if asked.logged is not None and abs(asked.logged - result.total) > 1e-6:
         yield Text(
             f"The trace has {asked.logged:.3f}: another version of this package judged it, or math-verify did not.",

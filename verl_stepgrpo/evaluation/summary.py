@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 
 from verl_stepgrpo.evaluation.intervals import Estimate, estimate
+from verl_stepgrpo.parts import keys_with_parts
 from verl_stepgrpo.rewards import SCORE_KEYS, SHARES
 
 ALMOST_ALL = 0.95
@@ -46,7 +48,8 @@ def estimates(
     ``shares`` names the components that are 0 or 1.
     """
     questions = list(questions)
-    values = {key: [own for own in (_of(key, one) for one in questions) if own] for key in SCORE_KEYS}
+    keys = keys_with_parts(SCORE_KEYS, chain.from_iterable(questions))
+    values = {key: [own for own in (_of(key, one) for one in questions) if own] for key in keys}
     return {key: estimate(own, is_share=key in shares) for key, own in values.items() if own}
 
 
@@ -58,8 +61,9 @@ def changes(
     Where accuracy depends on the format (``depends_on_format``), the accuracy that does not comes first.
     """
     shared = [question for question in before if question in after]
+    keys = keys_with_parts(SCORE_KEYS, chain.from_iterable(before[q] for q in shared))
     found = {}
-    for key in SCORE_KEYS:
+    for key in keys:
         pairs = [(_of(key, before[q]), _of(key, after[q])) for q in shared]
         pairs = [pair for pair in pairs if all(pair)]
         if pairs:
@@ -67,7 +71,7 @@ def changes(
             first, last = (estimate(own, is_share=key in shares) for own in zip(*pairs, strict=True))
             found[key] = Change(first, last, difference)
     first_of_all = ["acc_flexible", "acc"] if depends_on_format(found) else []
-    return {key: found[key] for key in dict.fromkeys([*first_of_all, *SCORE_KEYS]) if key in found}
+    return {key: found[key] for key in dict.fromkeys([*first_of_all, *keys]) if key in found}
 
 
 def shares_of(responses: Iterable[Sequence[Mapping[str, float]]]) -> tuple[str, ...]:

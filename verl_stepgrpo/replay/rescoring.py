@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 
-from verl_stepgrpo.earned import Earned, steps_found
+from verl_stepgrpo.earned import Earned, parts_paid, steps_found
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+from verl_stepgrpo.parts import component_of, parts_in
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, paid, score_response
 from verl_stepgrpo.settings import RewardSettings, RunSettings
@@ -71,11 +72,13 @@ class Score:
             the key-step match of a prompt without key steps.
         step_shares: The part of it that each step's key steps are paid, as ``ScoredResponse.step_shares``.
         found: The step that each key step was found in, as ``Earned.found``.
+        parts: Names and numbers of the parts that are paid beside.
     """
 
     components: tuple[float, ...]
     step_shares: tuple[float, ...]
     found: tuple[int | None, ...]
+    parts: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def of(
@@ -83,25 +86,31 @@ class Score:
     ) -> Score:
         """Return a score with the ``components`` that are known and mean something."""
         values = tuple(components.get(key, math.nan) for key in SCORE_KEYS)
-        return cls(values, tuple(step_shares), steps_found(matches))
+        parts = tuple(parts_in(components).items())
+        return cls(values, tuple(step_shares), steps_found(matches), parts)
 
     @property
     def known(self) -> dict[str, float]:
         """The components that are known and mean something, by name."""
         named = zip(SCORE_KEYS, self.components, strict=True)
-        return {key: value for key, value in named if not math.isnan(value)}
+        own = {key: value for key, value in named if not math.isnan(value)}
+        return own | {component_of(name): value for name, value in self.parts}
 
     @property
     def total(self) -> float:
         return self.components[SCORE_KEYS.index("score")]
 
-    @property
-    def earned(self) -> Earned:
-        """What it was paid, and for which of its steps."""
+    def earned(self, extra_weights: Mapping[str, float]) -> Earned:
+        """Return what it was paid, and for which of its steps; other parts by ``extra_weights``."""
         known = self.known
-        # A response without steps was paid for no key step.
         return Earned(
-            known["acc"] > 0, sum(self.step_shares), known["step_rvr"], self.step_shares, self.found
+            known["acc"] > 0,
+            # A response without steps was paid for no key step.
+            sum(self.step_shares),
+            known["step_rvr"],
+            self.step_shares,
+            self.found,
+            parts=parts_paid(dict(self.parts), extra_weights),
         )
 
 
@@ -177,16 +186,24 @@ def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredRes
     """
     if row.response is None or row.ground_truth is None:
         raise ValueError(f"it lacks {'response' if row.response is None else 'ground_truth'}")
-    judged: dict[tuple[object, ...], ScoredResponse] = {}
+    judged: dict[RewardSettings, ScoredResponse] = {}
     scored: dict[RewardSettings, ScoredResponse] = {}
     for one in dict.fromkeys(settings):
-        rules = (one.mode, one.match_threshold, one.answer_tolerance, one.image_description)
+        rules = _rules(one)
         if rules not in judged:
-            judged[rules] = score_response(row.response, row.ground_truth, row.wordings, one)
+            judged[rules] = score_response(row.response, row.ground_truth, row.wordings, one, row.parts)
             require_judged(judged[rules].answer)
             require_judged(judged[rules].last_answer)
         scored[one] = paid(judged[rules], one)
     return [scored[one] for one in settings]
+
+
+@functools.lru_cache
+def _rules(settings: RewardSettings) -> RewardSettings:
+    """Return ``settings`` without their weights: what a response is judged by."""
+    return replace(
+        settings, alpha=0.0, rvr_weight=0.0, extra_weights=dict.fromkeys(settings.extra_weights, 0.0)
+    )
 
 
 def _weights(response: str, scored: ScoredResponse) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from verl_stepgrpo.advantage import Advantages, advantages, as_tensors, group_ids
 from verl_stepgrpo.curves import NO_ADVANTAGE, SHARE_CURVES, Outcome, curve_name, curves
+from verl_stepgrpo.parts import component_of
 from verl_stepgrpo.replay.rescoring import Rescored, Score, Spans
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, UNDEFINED_WITHOUT_KEY_STEPS
@@ -29,7 +30,7 @@ class Summary:
         settings: What it sets.
         responses: Responses that are summed up here.
         left_out: Responses that are not, since they are left over when their group is split into groups of M.
-        components: Mean of each of ``SCORE_KEYS`` over the responses that have it.
+        components: Mean of each of ``SCORE_KEYS``, and of each part, over the responses that have it.
         with_key_steps: Responses whose prompt has key steps, over which ``key_step_match`` is a mean.
         shares: What each component makes of the advantages, by name of its curve; means over training steps.
         groups: ``groups_without_variance``, ``groups_all_wrong_moving`` and ``advantage_from_all_wrong``, means over
@@ -106,7 +107,7 @@ def replayed(rows: Sequence[Rescored], variant: Variant, run: RunSettings, index
 
 
 def _advantages(scores: Sequence[Score], groups: Sequence[str], settings: RunSettings) -> Advantages:
-    paid, steps = as_tensors([score.earned for score in scores])
+    paid, steps = as_tensors([score.earned(settings.reward.extra_weights) for score in scores])
     totals_B = torch.tensor([score.total for score in scores], dtype=torch.float64)
     return advantages(totals_B, group_ids(groups), settings, scores=paid, steps=steps)
 
@@ -135,6 +136,7 @@ class Tally:
         self.settings = settings
         self.responses = self._left_out = self._flipped = 0
         self._sums, self._counts = np.zeros(len(SCORE_KEYS)), np.zeros(len(SCORE_KEYS), dtype=int)
+        self._parts: dict[str, tuple[float, int]] = {}
         self._groups: dict[str, list[float]] = {}
         self._shares: dict[str, list[float]] = {}
         # Few totals are possible, so that counting pairs takes no more memory for more responses.
@@ -153,6 +155,7 @@ class Tally:
         components = np.array([one.score.components for one in step])
         self._sums += np.nansum(components, axis=0)
         self._counts += (~np.isnan(components)).sum(axis=0)
+        self._add_parts(step)
         self._totals.update((one.row.logged.total, one.score.total) for one in step)
         self._flipped += sum(one.is_flipped for one in step)
         self._has_advantages &= all(one.row.advantages for one in step)
@@ -173,9 +176,16 @@ class Tally:
             self._flipped if self._has_advantages else None,
         )
 
+    def _add_parts(self, step: Sequence[Credited]) -> None:
+        for one in step:
+            for name, value in one.score.parts:
+                total, count = self._parts.get(name, (0.0, 0))
+                self._parts[name] = (total + value, count + 1)
+
     def _means(self) -> dict[str, float]:
         named = zip(SCORE_KEYS, self._sums.tolist(), self._counts.tolist(), strict=True)
-        return {name: total / count for name, total, count in named if count}
+        means = {name: total / count for name, total, count in named if count}
+        return means | {component_of(name): total / n for name, (total, n) in self._parts.items()}
 
     def _rank_correlation(self) -> float | None:
         if not self._totals:

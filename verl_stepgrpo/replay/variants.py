@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
-from verl_stepgrpo.settings import AdvantageSettings, RewardSettings, RunSettings, check_known
+from verl_stepgrpo.settings import (
+    AdvantageSettings,
+    RewardSettings,
+    RunSettings,
+    assign,
+    check_known,
+    is_weight,
+)
 
 GROUP_SIZE = "M"
 """Responses to a prompt, as the paper calls it (section 4.1); verl's ``rollout.n``."""
@@ -37,7 +44,7 @@ class Variant:
     def settings(self, run: RunSettings) -> RunSettings:
         """Return all of its settings for a step that the run made with ``run``."""
         own = {key: value for key, value in self.assigned.items() if key != GROUP_SIZE}
-        return RunSettings.from_mapping(run.to_mapping() | own)
+        return RunSettings.from_mapping(assign(run.to_mapping(), own))
 
 
 def variants(values: Mapping[str, Sequence[Any]]) -> list[Variant]:
@@ -46,7 +53,8 @@ def variants(values: Mapping[str, Sequence[Any]]) -> list[Variant]:
     Raises:
         ConfigError: A setting is unknown, has no value, or has one that is out of range.
     """
-    check_known(values, [*_REWARD, *_ADVANTAGE, GROUP_SIZE])
+    named = {key: own for key, own in values.items() if not is_weight(key)}
+    check_known(named, [*_REWARD, *_ADVANTAGE, GROUP_SIZE])
     return [
         _variant(dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())
     ]

@@ -10,8 +10,9 @@ import numpy as np
 
 from verl_stepgrpo.curves import SHARE_CURVES, WITH_KEY_STEPS, curve_name
 from verl_stepgrpo.earned import COMPONENTS
-from verl_stepgrpo.report.collect import Run, StepSummary
-from verl_stepgrpo.report.outcome import COMPARED
+from verl_stepgrpo.parts import keys_with_parts
+from verl_stepgrpo.report.collect import PARTS_PAID, Run, StepSummary
+from verl_stepgrpo.report.outcome import COMPARED, name_of
 from verl_stepgrpo.report.verl_log import Metrics
 from verl_stepgrpo.traces.rows import TRAIN, VAL
 
@@ -25,7 +26,7 @@ class Series:
 
     Attributes:
         name: What the legend says.
-        role: Decides how it looks: ``train``, ``val``, ``log``, or ``part-1`` to ``part-3``.
+        role: Decides how it looks: ``train``, ``val``, ``log``, or ``part-1`` to ``part-4``.
         steps: Where it has points.
         values: Their values.
     """
@@ -73,7 +74,13 @@ def learning_charts(run: Run) -> list[Chart]:
     parts = [
         _series(run.of(TRAIN), name, shown, f"part-{i}")
         for i, (name, shown) in enumerate(
-            (("acc", "right answer"), ("step_rvr", "valid format"), ("key_step_share", "key steps")), start=1
+            (
+                ("acc", "right answer"),
+                ("step_rvr", "valid format"),
+                ("key_step_share", "key steps"),
+                (PARTS_PAID, "other parts"),
+            ),
+            start=1,
         )
     ]
     return _with_points(
@@ -122,13 +129,21 @@ def component_charts(run: Run) -> list[Chart]:
     titles = COMPARED | {WITH_KEY_STEPS: "With key steps"}
     if all(value == 1 for one in series[WITH_KEY_STEPS] for value in one.values):
         del series[WITH_KEY_STEPS]
-    return _with_points(
-        [
-            Chart(name, titles[name], note, unit=unit, series=series[name])
-            for name, unit, note in _COMPONENTS
-            if name in series
-        ]
-    )
+    known = [
+        Chart(name, titles[name], note, unit=unit, series=series[name])
+        for name, unit, note in _COMPONENTS
+        if name in series
+    ]
+    return _with_points([*known, *_part_charts(run)])
+
+
+def _part_charts(run: Run) -> list[Chart]:
+    """Return the parts beside StepRAR and StepRVR, each in its own unit."""
+    note = "Mean of this part, before its weight (extra_weights)."
+    return [
+        Chart(key, name_of(key), note, unit="number", series=_both(run, key))
+        for key in keys_with_parts((), (step.means for step in run.steps))
+    ]
 
 
 def warning_charts(run: Run, log: Metrics) -> list[Chart]:

@@ -16,9 +16,13 @@ from typing import Any, NamedTuple
 
 from verl_stepgrpo.curves import GROUP_CURVES, WITH_KEY_STEPS, Outcome, curve_name, curves
 from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.parts import keys_with_parts
 from verl_stepgrpo.rewards import SCORE_KEYS
 from verl_stepgrpo.traces.files import iter_traces, stands_twice
 from verl_stepgrpo.traces.rows import TRAIN, VAL, TraceRow
+
+PARTS_PAID = "parts_paid"
+"""Name of the mean of what parts beside StepRAR and StepRVR were paid."""
 
 Question = tuple[str | None, Any]
 """``data_source`` and ``index`` of a row of the data."""
@@ -57,6 +61,11 @@ class Rollout:
     @property
     def components(self) -> Mapping[str, float]:
         return self.outcome.components
+
+    @property
+    def parts_paid(self) -> float:
+        """What parts beside StepRAR and StepRVR were paid in sum."""
+        return self.components["score"] - self.components["step_rar"] - self.components["step_rvr"]
 
 
 @dataclass(frozen=True)
@@ -154,10 +163,13 @@ def _add_step(run: Run, split: str, step: int, rollouts: Sequence[Rollout]) -> N
 
 def _means(split: str, rollouts: Sequence[Rollout]) -> dict[str, float]:
     metrics = curves([r.outcome for r in rollouts])
-    names = (*SCORE_KEYS, WITH_KEY_STEPS, *(GROUP_CURVES if split == TRAIN else ()))
+    keys = keys_with_parts(SCORE_KEYS, (r.components for r in rollouts))
+    names = (*keys, WITH_KEY_STEPS, *(GROUP_CURVES if split == TRAIN else ()))
     means = {name: metrics[curve_name(name)] for name in names if curve_name(name) in metrics}
     means["score"] = statistics.fmean(r.components["score"] for r in rollouts)
     means["key_step_share"] = statistics.fmean(r.key_step_share for r in rollouts)
+    if len(keys) > len(SCORE_KEYS):
+        means[PARTS_PAID] = statistics.fmean(r.parts_paid for r in rollouts)
     means["characters"] = statistics.fmean(r.characters for r in rollouts)
     for name, is_right in (("match_right", True), ("match_wrong", False)):
         matches = [

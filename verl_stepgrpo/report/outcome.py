@@ -4,7 +4,7 @@ that is. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from verl_stepgrpo.evaluation.summary import (
     on_format,
     shares_of,
 )
+from verl_stepgrpo.parts import keys_with_parts, part_of
 from verl_stepgrpo.report.collect import Validation
 
 COMPARED = {
@@ -36,7 +37,13 @@ COMPARED = {
     "verifier_failed": "Verifier failures",
     "unparseable": "Unparseable answers",
 }
-"""Components, all of them, and what the report calls them."""
+"""Components, all of them, and what the report calls them; other parts are called by their names."""
+
+
+def name_of(key: str) -> str:
+    """Return what the report calls a component."""
+    part = part_of(key)
+    return COMPARED[key] if part is None else f"Part {part}"
 
 
 @dataclass(frozen=True)
@@ -107,16 +114,18 @@ def _alone(last: Validation, shares: Sequence[str]) -> Comparison:
     found = estimates(last.questions.values(), shares)
     is_in_format = found["answered"].mean >= ALMOST_ALL
     said = None if is_in_format else on_format([found["answered"]], has_flexible="acc_flexible" in found)
-    lines = [
-        Line(_name(key, found[key], len(last.questions)), found[key]) for key in COMPARED if key in found
-    ]
+    lines = [Line(_name(key, found[key], len(last.questions)), found[key]) for key in _in_order(found)]
     return Comparison(len(last.questions), None, f"Step {last.step}", 0, lines, said)
 
 
 def _ordered(found: dict[str, Change]) -> list[str]:
     """Return the components in the order of ``COMPARED``, but for the accuracy that is to be read first."""
     first = [key for key in found if key in ("acc", "acc_flexible")]
-    return [*first, *(key for key in COMPARED if key in found and key not in first)]
+    return [*first, *(key for key in _in_order(found) if key not in first)]
+
+
+def _in_order(found: Mapping[str, object]) -> list[str]:
+    return [key for key in keys_with_parts(tuple(COMPARED), [dict.fromkeys(found, 0.0)]) if key in found]
 
 
 def _change(key: str, change: Change, questions: int) -> Line:
@@ -132,4 +141,4 @@ def _name(key: str, found: Estimate, questions: int) -> str:
         if found.questions < questions
         else ""
     )
-    return f"{COMPARED[key]}{of}"
+    return f"{name_of(key)}{of}"

@@ -14,6 +14,7 @@ from verl_stepgrpo.data.index import as_key
 from verl_stepgrpo.files import json_line
 from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
+from verl_stepgrpo.parts import keys_with_parts, parts_in
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, faults_of_form
 from verl_stepgrpo.settings import RewardSettings
 
@@ -94,7 +95,8 @@ class Judgement:
     """What was judged of one response, and to which question it is one.
 
     Attributes:
-        components: ``SCORE_KEYS`` and their values; without those that the version which wrote them did not have.
+        components: ``SCORE_KEYS`` and their values, without those that the version which wrote them did not have; and
+            behind them the parts that were paid beside.
         key_step_share: The part of the reward that was paid for key steps.
         answer: What was decided on the final answer.
         key_steps: The key steps of the question, in their order, and whether each was found.
@@ -136,6 +138,11 @@ class Judgement:
     def defined(self) -> Mapping[str, float]:
         """The components that belong in a mean: without the key-step match of a question that has no key steps."""
         return defined(self.components, has_key_steps=bool(self.key_steps))
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The numbers of parts beside StepRAR and StepRVR, by name."""
+        return parts_in(self.components)
 
     @property
     def total(self) -> float:
@@ -276,7 +283,7 @@ def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "components": {
             key: _number(components[key])
-            for key in SCORE_KEYS
+            for key in keys_with_parts(SCORE_KEYS, [components])
             if key in FIRST_COMPONENTS or key in components
         },
         "key_step_share": _number(facts["key_step_share"]),

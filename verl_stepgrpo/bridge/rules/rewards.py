@@ -121,15 +121,9 @@ RULES = (
         ),
     ),
     Rule(
-        when=f"`{FUNCTION}` beside the manager `{NAME}`",
-        why="this manager never calls a reward function",
-        remedy="Leave the path out, or let a subclass of StepGRPORewardManager call it (docs/from-grpo.md)",
-        facts=clash(lambda run: run.manager is Manager.OURS and bool(run.value(FUNCTION)), FUNCTION, MANAGER),
-    ),
-    Rule(
-        when=f"`{REWARD_MODEL}=True` beside the manager `{NAME}`",
+        when=f"`{REWARD_MODEL}=True` beside the manager `{NAME}`, and no `{FUNCTION}`",
         why="verl would pay the reward model's score and never call the manager",
-        remedy=f"Set {REWARD_MODEL}=False, or another manager",
+        remedy=f"Set {REWARD_MODEL}=False, or a {FUNCTION} that asks the model (docs/own-parts.md)",
         facts=clash(_reward_model_pays, REWARD_MODEL, MANAGER),
     ),
     Rule(

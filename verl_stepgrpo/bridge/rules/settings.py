@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.bridge.asked import DEFAULTS, ESTIMATOR, MANAGER, Manager, Run
+from verl_stepgrpo.bridge.asked import DEFAULTS, ESTIMATOR, FUNCTION, MANAGER, Manager, Run
 from verl_stepgrpo.bridge.rules.rule import Rule, clash
-from verl_stepgrpo.settings import MIN_GROUP, NAME, NODE
+from verl_stepgrpo.parts import OVERLONG, READY
+from verl_stepgrpo.settings import EXTRA_WEIGHTS, MIN_GROUP, NAME, NODE
 
 RESPONSES = "actor_rollout_ref.rollout.n"
 BY_STD = "algorithm.norm_adv_by_std_in_grpo"
@@ -36,6 +37,9 @@ _MANAGER = Need(f"{MANAGER}={NAME}", lambda run: run.may_pay)
 _V1 = Need("trainer.use_v1=True", lambda run: run.uses_v1)
 _ANSWER_FIRST = Need(f"{NODE}.combine=answer_first", lambda run: run.setting("combine") == "answer_first")
 _VALUE = Need(f"{NODE}.credit=value", lambda run: run.setting("credit") == "value")
+_OVERLONG = Need(
+    f"{NODE}.{EXTRA_WEIGHTS}.{OVERLONG}=1", lambda run: OVERLONG in (run.setting(EXTRA_WEIGHTS) or {})
+)
 _STD = Need(f"{BY_STD}=True", lambda run: run.value(BY_STD) is not False)
 
 NEEDS: Mapping[str, Sequence[Need]] = {
@@ -46,6 +50,7 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "image_description": (_MANAGER,),
     "format": (_MANAGER,),
     "draft": (_MANAGER,),
+    "extra_weights": (_MANAGER,),
     "combine": (_ESTIMATOR, _MANAGER, _V1),
     "process_weight": (_ANSWER_FIRST,),
     "credit": (_ESTIMATOR, _MANAGER, _V1),
@@ -54,12 +59,13 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "std_floor": (_ESTIMATOR, _STD),
     "trace_dir": (_ESTIMATOR, _MANAGER, _V1),
     "max_missing_sessions": (_ESTIMATOR, _V1),
+    "overlong_buffer": (_OVERLONG,),
 }
 """By key of the node. ``mode`` is not here: it has two halves, and rules of its own."""
 
 
 def _without_effect(key: str, needs: Sequence[Need]) -> Rule:
-    default = "null" if DEFAULTS[key] is None else DEFAULTS[key]
+    default = "null" if DEFAULTS[key] in (None, {}) else DEFAULTS[key]
     elsewhere = (
         f". A reward function gets its settings by {FUNCTION_SETTINGS}" if needs == (_MANAGER,) else ""
     )
@@ -85,6 +91,22 @@ def _missing_halves(run: Run, n: int) -> list[str]:
     return [run.said(key) for key in keys]
 
 
+def _own_weights(run: Run) -> list[str]:
+    return [name for name in run.setting(EXTRA_WEIGHTS) or {} if name not in READY]
+
+
+def _weights_without_function(run: Run) -> list[str]:
+    names = _own_weights(run) if run.pays and not run.value(FUNCTION) else []
+    return [
+        *(run.said(f"{NODE}.{EXTRA_WEIGHTS}.{name}") for name in names),
+        *([run.said(FUNCTION)] if names else []),
+    ]
+
+
+def _function_without_weights(run: Run) -> bool:
+    return run.manager is Manager.OURS and bool(run.value(FUNCTION)) and not _own_weights(run)
+
+
 def _leaves_kl_out(run: Run) -> bool:
     return run.estimates and run.setting("combine") != "sum" and bool(run.value("algorithm.use_kl_in_reward"))
 
@@ -98,6 +120,22 @@ def _too_few_to_compare_states(run: Run) -> bool:
     n = run.value(RESPONSES)
     return run.estimates and run.setting("credit") == "value" and isinstance(n, int) and n < MIN_GROUP
 
+
+_PARTS = (
+    Rule(
+        when=f"a part in `{NODE}.{EXTRA_WEIGHTS}` that is neither {' nor '.join(READY)}, without `{FUNCTION}`",
+        why="nothing would give this part",
+        remedy=f"Name the file of the function that returns it ({FUNCTION}, docs/own-parts.md), or take the weight out",
+        facts=_weights_without_function,
+    ),
+    Rule(
+        when=f"`{FUNCTION}` beside the manager `{NAME}`, and no weight for a part of it in `{NODE}.{EXTRA_WEIGHTS}`",
+        why="nothing of what this function returns would be paid or shown",
+        remedy=f"Give each part a weight, as {NODE}.{EXTRA_WEIGHTS}={{brief: 0.1}} (docs/own-parts.md; the part of a "
+        "function that returns a number is called score), or leave the function out",
+        facts=clash(_function_without_weights, FUNCTION, f"{NODE}.{EXTRA_WEIGHTS}"),
+    ),
+)
 
 _COMPONENTS = (
     Rule(
@@ -140,4 +178,4 @@ _MODE = (
     ),
 )
 
-RULES = (*(_without_effect(key, needs) for key, needs in NEEDS.items()), *_MODE, *_COMPONENTS)
+RULES = (*(_without_effect(key, needs) for key, needs in NEEDS.items()), *_MODE, *_PARTS, *_COMPONENTS)

@@ -23,6 +23,7 @@
     ["verifier_failed", "not judged"],
     ["unparseable", "unparseable"],
   ];
+  const PART = "extra_"; // begins the name of a part beside StepRAR and StepRVR
   const LONG = 4000; // characters; a longer section scrolls by itself
 
   let shown = groups; // those that pass the filters
@@ -198,6 +199,7 @@
         element("div", { class: "main" }, element("dt", {}, label), element("dd", {}, value)),
       ),
       ...SHOWN_COMPONENTS.map((pair) => componentNode(pair, components)),
+      ...Object.keys(components).filter((name) => name.startsWith(PART)).map((name) => componentNode([name, name.slice(PART.length)], components)),
     );
   }
 
