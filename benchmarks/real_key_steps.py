@@ -65,17 +65,28 @@ def questions(path: Path) -> Iterator[Question]:
         gold = row["ground_truth"].rpartition("A:")[2].strip()
         for model in MODELS if wanted else ():
             solution = row[model]["solution"]
-            body, _, final = solution.rpartition("\nA:")
             yield Question(
-                _response(body or solution, final if body else ""),
+                response_of(solution),
                 gold,
                 tuple(equation.key_step for equation in wanted),
-                tuple(_truths(wanted, body or solution)),
+                tuple(_truths(wanted, _split(solution)[0])),
             )
 
 
-def _response(body: str, final: str) -> str:
-    steps = enumerate(_ANNOTATION.sub("", body).split("\n"), start=1)
+def stripped(text: str) -> str:
+    """Return a solution without its annotations."""
+    return _ANNOTATION.sub("", text)
+
+
+def _split(solution: str) -> tuple[str, str]:
+    body, _, final = solution.rpartition("\nA:")
+    return (body, final) if body else (solution, "")
+
+
+def response_of(solution: str) -> str:
+    """Return a model's solution in the paper's format, a line a step, without its annotations."""
+    body, final = _split(solution)
+    steps = enumerate(stripped(body).split("\n"), start=1)
     text = "\n".join(f"### Step {i}:\n{step}" for i, step in steps)
     return (
         f"### Image Description:\nNone.\n### Rationales:\nCompute.\n### Let's think step by step.\n{text}"

@@ -133,7 +133,7 @@ class TestExamples:
         (tmp_path / "images").mkdir()
         Image.new("RGB", (112, 84), "red").save(tmp_path / "images" / "apples.png")
         examples = re.findall(
-            r"```bash\nverl-stepgrpo (.*?)```\n\n```text\n(.*?)```", page("data.md"), re.DOTALL
+            r"```bash\nverl-stepgrpo ([^`]*)```\n\n```text\n(.*?)```", page("data.md"), re.DOTALL
         )
         assert [command.split()[0] for command, _ in examples] == ["key-steps", "prepare", "lint"]
         for command, text in examples:

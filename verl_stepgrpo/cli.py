@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,8 +29,10 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.lint import CHECKS, Finding
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.parts import check_given, keys_with_parts
 
 if TYPE_CHECKING:
+    from verl_stepgrpo.data.key_step_files import Summary as KeyStepSummary
     from verl_stepgrpo.data.prepare import Report
     from verl_stepgrpo.evaluation.comparison import Comparison
     from verl_stepgrpo.evaluation.evaluate import Results
@@ -131,12 +133,36 @@ def prepare(
 @app.command("key-steps")
 def key_steps(
     source: Annotated[
-        Path, typer.Argument(help="The dataset, as for prepare, or verl's parquet; its rows need solutions.")
+        Path,
+        typer.Argument(
+            help="The dataset, as for prepare, or verl's parquet; its rows need solutions, or --from."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="JSONL file to write, which prepare reads; of verl's parquet a parquet.")
     ],
     rules: Annotated[bool, typer.Option("--rules", help="Take them by rules; no model is asked.")] = False,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Mine them from responses to the rows: an evaluation's folder, or traces."
+        ),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="With --from: how much likelier in a right response than in a wrong one."
+        ),
+    ] = 0.1,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune", help="With --from: leave out key steps that the responses show to teach nothing."
+        ),
+    ] = False,
+    num_proc: Annotated[
+        int, typer.Option(min=1, help="With --from: processes.", show_default="one for each core")
+    ] = os.cpu_count() or 1,
     model: Annotated[str | None, typer.Option(help="The server's name of the model.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server [OpenAI's own].")] = None,
     api_key_env: Annotated[
@@ -148,28 +174,57 @@ def key_steps(
         tuple[float, float] | None, typer.Option(help="Dollars for a million tokens read, and written.")
     ] = None,
 ) -> None:
-    """Give solutions their key steps, with equivalent wordings: by a model, or by rules.
+    """Give questions their key steps, with equivalent wordings: of their solutions by a model or by rules, or --from
+    the model's own right responses.
 
     What a server answered is kept beside OUT, so that an interrupted run pays for nothing twice. Rows that keep failing
     go to a file beside it, .failed.jsonl, with their error; status 1 if there are any.
     """
     from verl_stepgrpo.data import key_step_files as work
 
-    if not rules and model is None:
+    ways = [
+        name for name, is_given in (("--rules", rules), ("--model", model), ("--from", from_)) if is_given
+    ]
+    if len(ways) != 1:
+        several = f"{' and '.join(ways)} are two ways to find key steps; take one." if ways else ""
         raise ConfigError(
-            "Name the model to ask (--model, and --base-url for a server of yours), or say --rules."
+            several
+            or "Name the model to ask (--model, and --base-url for a server of yours), or say --rules, or name "
+            "responses to mine them from (--from)."
         )
+    if prune and from_ is None:
+        raise ConfigError("--prune goes by the responses that --from names; name them, too.")
     cache = f"kept in {work.cache_file(out)}"
     with _goes_on(lambda: work.kept(out), "answer", cache), _progress() as advance:
-        if rules or model is None:
+        if from_ is not None:
+            summary = work.by_responses(
+                source, from_, out, margin=margin, prune=prune, num_proc=num_proc, progress=advance
+            )
+        elif model is None:
             summary = work.by_rules(source, out, progress=advance)
         else:
             options = _server_options(base_url, model, concurrency, timeout)
             summary = work.by_model(
                 source, out, options, api_key=os.environ.get(api_key_env), progress=advance
             )
+    _show_key_steps(summary, out)
+    if price is not None:
+        tokens = (summary.usage.get("tokens read", 0), summary.usage.get("tokens written", 0))
+        typer.echo(f"   about ${sum(p * n for p, n in zip(price, tokens, strict=True)) / 1e6:.2f}")
+    raise typer.Exit(int(summary.failed > 0))
+
+
+def _show_key_steps(summary: KeyStepSummary, out: Path) -> None:
+    from verl_stepgrpo.data import key_step_files as work
+
     typer.echo(f"{counted(summary.written, 'row', width=8)} with key steps  {out}")
-    if summary.passed_on:
+    if summary.mined:
+        typer.echo(f"{summary.mined:8} of them mined; what speaks for each  {work.support_file(out)}")
+    if summary.pruned:
+        typer.echo(f"{counted(summary.pruned, 'key step', width=8)} left out  {work.support_file(out)}")
+    for why, n in summary.without.items():
+        typer.echo(f"{counted(n, 'row', width=8)} without key steps: {why}")
+    if summary.passed_on and not summary.without:
         passed_on = counted(summary.passed_on, "row", width=8)
         typer.echo(f"{passed_on} without a solution, passed on without key steps")
     if summary.failed:
@@ -180,10 +235,12 @@ def key_steps(
     _show_other_keys(summary.others)
     for what, n in summary.usage.items():
         typer.echo(f"         {what}: {n}")
-    if price is not None:
-        tokens = (summary.usage.get("tokens read", 0), summary.usage.get("tokens written", 0))
-        typer.echo(f"   about ${sum(p * n for p, n in zip(price, tokens, strict=True)) / 1e6:.2f}")
-    raise typer.Exit(int(summary.failed > 0))
+    if summary.set_aside:
+        first = summary.set_aside[0]
+        typer.echo(
+            f"{counted(len(summary.set_aside), 'line', width=8)} of the responses set aside, the first "
+            f"{first.path}:{first.line}: {first.reason}"
+        )
 
 
 @app.command()
@@ -192,6 +249,12 @@ def lint(
     model: Annotated[str | None, typer.Option(help="Model whose processor counts tokens.")] = None,
     max_prompt_length: Annotated[int | None, typer.Option(min=1, help="Longest prompt in tokens.")] = None,
     format_: Annotated[str, typer.Option("--format", help=FORMAT_HELP)] = "mulberry",
+    traces: Annotated[
+        Path | None,
+        typer.Option(
+            help="Responses to these rows, a run's or an evaluation's: which key steps teach nothing?"
+        ),
+    ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Findings of each kind to show.")] = 3,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a finding, and nothing else.")
@@ -199,11 +262,13 @@ def lint(
 ) -> None:
     """Say what in prepared data will hurt training. Status 1 if anything was found."""
     from verl_stepgrpo.data import lint as work
+    from verl_stepgrpo.data.key_step_responses import Shown
     from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
 
     check_prompt_limit(max_prompt_length, model)
     counts = prompt_length_of(model) if model is not None else None
     tokens = special_tokens_of(model)
+    responses = Shown(traces) if traces is not None else None
     found = False
     for file in files:
         findings = list(
@@ -213,6 +278,7 @@ def lint(
                 max_prompt_length=max_prompt_length,
                 tokens=tokens,
                 format_=format_,
+                responses=responses,
             )
         )
         found = found or bool(findings)
@@ -238,10 +304,16 @@ def evaluate(
         typer.Option(help="Further arguments of that vllm serve, as one text: '--tensor-parallel-size 4'."),
     ] = "",
     processor: Annotated[
-        str | None, typer.Option(help="Model whose image processor scales the images [--model].")
+        str | None,
+        typer.Option(
+            help="Model whose image processor scales the images [--model; of a closed one, as they are]."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Responses to each question.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the sampling; 0 is greedy decoding.")] = 0.0,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of the sampling; 0 is greedy decoding [0, or 1 for several samples]."),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 1024,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask the first rows only.")] = None,
     against: Annotated[
@@ -265,6 +337,7 @@ def evaluate(
     """
     # Before a server is started for it.
     reward = reward_settings(settings or [])
+    check_given(reward.extra_weights, ())
     server = _server_options(base_url, model, concurrency, timeout)
     from verl_stepgrpo.data.rl_rows import read_rows
     from verl_stepgrpo.evaluation import evaluate as work
@@ -278,7 +351,7 @@ def evaluate(
         base_url,
         weights_of(model),
         samples,
-        temperature,
+        (1.0 if samples > 1 else 0.0) if temperature is None else temperature,
         max_tokens,
         reward=reward,
     )
@@ -288,6 +361,9 @@ def evaluate(
         doubt = f": if {model!r} is another model by now, name another folder" if base_url else ""
         if n:
             typer.echo(f"{counted(n, 'row was', 'rows were')} answered in an earlier run into {out}{doubt}")
+
+    def say_unscaled(why: str) -> None:
+        typer.echo(f"images are sent as they are, which the server scales as it likes: {why}")
 
     if against is not None:
         if against.resolve() == out.resolve():
@@ -310,6 +386,7 @@ def evaluate(
             serving,
             api_key=os.environ.get(api_key_env),
             limit=limit,
+            unscaled=say_unscaled if base_url and processor is None else None,
             reused=say_reused,
             set_aside=set_aside.append,
             progress=advance,
@@ -588,7 +665,8 @@ def _show_replay(found: Replay) -> None:
         typer.echo(
             "These traces have no header, so that what is not set here has its default, not the run's."
         )
-    rows = [_measures(one) for one in found.summaries]
+    parts = keys_with_parts((), (one.components for one in found.summaries))
+    rows = [_measures(one, parts) for one in found.summaries]
     # What no setting changes would only widen the table.
     same = [name for name in rows[0] if name not in ALWAYS_SHOWN and len({row[name] for row in rows}) == 1]
     shown = [name for name in rows[0] if name not in same]
@@ -630,14 +708,14 @@ def _show_what_replay_left_out(found: Replay) -> None:
         typer.echo(f"set aside: {counted(len(found.set_aside), 'line')} in all")
 
 
-def _measures(one: Summary) -> dict[str, str]:
-    """Return what the table says of a setting, by column."""
+def _measures(one: Summary, parts: Sequence[str]) -> dict[str, str]:
+    """Return what the table says of a setting, by column; ``parts`` are the keys of parts that any setting has."""
     from verl_stepgrpo.curves import GROUP_CURVES, SHARE_CURVES
     from verl_stepgrpo.rewards import SCORE_KEYS
 
     trouble = ("verifier_timeout", "verifier_failed", "unparseable")
     components = [key for key in SCORE_KEYS if key not in trouble]
-    numbers = {key: one.components.get(key) for key in components}
+    numbers = {key: one.components.get(key) for key in (*components, *parts)}
     numbers |= {key: one.shares.get(key) for key in SHARE_CURVES.values()}
     numbers |= {key: one.groups.get(key) for key in GROUP_CURVES}
     numbers["rank_correlation"] = one.rank_correlation

@@ -1,4 +1,4 @@
-"""Write the key steps of a dataset, by rules or by a model: into JSONL for ``prepare``, or into verl's parquet."""
+"""Write the key steps of a dataset, by rules, a model or responses: into JSONL for ``prepare``, or verl's parquet."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verl_stepgrpo.data.key_step_columns import write_key_steps
+from verl_stepgrpo.data.key_step_responses import Found, Responses, Task, find
 from verl_stepgrpo.data.key_step_rules import rule_key_steps
 from verl_stepgrpo.data.raw_rows import files_of
 from verl_stepgrpo.data.sources import Item, is_verls, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
-from verl_stepgrpo.files import open_whole
+from verl_stepgrpo.files import SetAside, open_whole
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
+from verl_stepgrpo.parallel import in_order
 
 if TYPE_CHECKING:
     from verl_stepgrpo.serving.client import ServerOptions
@@ -32,7 +34,9 @@ class Summary:
     """How many rows have key steps, how many have no solution to find them in, how many were set aside, what of them is
     not read and so not in the file (``unread``, ``others``, as in ``prepare``'s report), and what was used for it.
 
-    ``in_place`` says that the source is verl's parquet, all of whose rows are in the file."""
+    ``in_place`` says that the source is verl's parquet, all of whose rows are in the file. Of key steps by responses:
+    ``mined`` rows got theirs from these, ``pruned`` key steps were left out, rows that have none are counted by why
+    (``without``), and lines that are no responses are ``set_aside``."""
 
     written: int = 0
     passed_on: int = 0
@@ -41,6 +45,10 @@ class Summary:
     unread: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     usage: dict[str, int] = field(default_factory=dict)
+    mined: int = 0
+    pruned: int = 0
+    without: Counter[str] = field(default_factory=Counter)
+    set_aside: list[SetAside] = field(default_factory=list)
 
 
 def failed_file(out: Path) -> Path:
@@ -132,6 +140,70 @@ async def _by_model(
         cache.close()
 
 
+def support_file(out: Path) -> Path:
+    return out.with_suffix(".support.jsonl")
+
+
+def by_responses(
+    source: Path,
+    traces: Path,
+    out: Path,
+    *,
+    margin: float,
+    prune: bool,
+    num_proc: int,
+    progress: Callable[[int], None],
+) -> Summary:
+    """Write key steps by responses to the questions; a row that has some keeps them, or with ``prune`` the good ones.
+
+    What speaks for each goes to ``support_file``. A row that gets none is passed on.
+
+    Raises:
+        ConfigError: ``out`` is ``source``, or is not named ``.jsonl``.
+        DataError: ``source`` or the traces cannot be read or have no rows, or no response is to a row of ``source``.
+    """
+    aside: list[SetAside] = []
+    responses = Responses(traces, aside.append)
+    items: deque[Item] = deque()
+    answered = 0
+
+    def tasks() -> Iterator[Task]:
+        nonlocal answered
+        for item in files.items():
+            rows = responses.of(item)
+            answered += bool(rows)
+            items.append(item)
+            yield Task(item.question, item.key_steps, rows, margin, prune)
+
+    with _Files(source, out) as files, open_whole(support_file(out)) as support:
+        for found in in_order(find, tasks(), num_proc=num_proc):
+            item = items.popleft()
+            files.add(item, [one.wordings for one in found.key_steps], "", passes_on=True)
+            files.summary.mined += bool(found.key_steps) and not item.key_steps
+            files.summary.pruned += len(found.pruned)
+            if found.why_none:
+                files.summary.without[found.why_none] += 1
+            support.write(json.dumps(_support(item, found), ensure_ascii=False) + "\n")
+            progress(1)
+        if not answered:
+            raise DataError(
+                f"none of the responses in {traces} is to a question of {source}: they are told by id, or else by "
+                "index, reference answer and question; name the file that was asked"
+            )
+        files.summary.set_aside = aside
+        return files.summary
+
+
+def _support(item: Item, found: Found) -> dict[str, Any]:
+    """Return what speaks for the key steps of a row, and against those that were left out."""
+    kept = [{"wordings": one.wordings, **dataclasses.asdict(one.support)} for one in found.key_steps]
+    pruned = [
+        {"wordings": one.wordings, **dataclasses.asdict(one.support), "why": why} for one, why in found.pruned
+    ]
+    said = {"why_none": found.why_none} if found.why_none else {}
+    return {"row": item.number, "id": item.id, "key_steps": kept, "pruned": pruned, **said}
+
+
 class _Files:
     """The rows with key steps, and those set aside. The files get their names when all of them are in them."""
 
@@ -181,9 +253,12 @@ class _Files:
             else:
                 yield readable
 
-    def add(self, item: Item, key_steps: list[KeyStep], error: str) -> None:
-        """Write an item with its key steps; where it has none pass it on, if RL can use it so, or set it aside."""
-        if not key_steps and not _serves_rl_alone(item):
+    def add(self, item: Item, key_steps: list[KeyStep], error: str, *, passes_on: bool = False) -> None:
+        """Write an item with its key steps; where it has none pass it on, if RL can use it so, or set it aside.
+
+        With ``passes_on`` it is passed on in any case.
+        """
+        if not key_steps and not passes_on and not _serves_rl_alone(item):
             self._set_aside(item.number, error)
             return
         if self.summary.in_place:

@@ -9,7 +9,7 @@ the matcher reads the other spellings of an expression itself. Pure: no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from verl_stepgrpo.data.solutions import sections_of_solution
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
@@ -17,7 +17,7 @@ from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token
-from verl_stepgrpo.judging.sections import Kind
+from verl_stepgrpo.judging.sections import Kind, Section
 
 MAX_WORDS = 3
 """Longest phrase, in words."""
@@ -32,7 +32,7 @@ _NO_NOUNS = frozenset(
     "while after before behind between when where because since than means gives give".split()
 )
 """Words that follow a number without being counted by it, and that are not function words to the matcher."""
-_RELATIONS = frozenset("=<>≤≥≠≈∥⊥≅")
+RELATIONS = frozenset("=<>≤≥≠≈∥⊥≅")
 _OPERATORS = frozenset("+-*/^±×÷−")
 _BINARY = _OPERATORS - frozenset("+-±−")
 _NUMBERED = frozenset(
@@ -52,7 +52,11 @@ def rule_key_steps(solution: str) -> list[KeyStep]:
 
     Equations and inequalities first, then numbers with what they count, then names, each in the order of the text.
     """
-    sections = sections_of_solution(solution)
+    return key_steps_of(sections_of_solution(solution))
+
+
+def key_steps_of(sections: Sequence[Section]) -> list[KeyStep]:
+    """Return the key steps of a response that was read already, as ``rule_key_steps`` those of a solution."""
     bodies = [section.body for section in sections if section.kind is Kind.STEP]
     sentences = [sentence.group().strip() for body in bodies for sentence in _SENTENCE.finditer(body)]
     found: dict[tuple[str, ...], str] = {}
@@ -70,7 +74,7 @@ def _equations(sentence: str) -> Iterator[str]:
     tokens = tokenize(sentence)
     for run in map(_without_bullet, _runs(tokens)):
         text = _text(sentence, run)
-        sides = [token.text in _RELATIONS for token in run]
+        sides = [token.text in RELATIONS for token in run]
         if sum(sides) != 1 or sides[0] or sides[-1] or len(text) > MAX_EQUATION_CHARS:
             continue
         # Cut off by a word: "90° - angle 1" is another value than 90°.
@@ -120,6 +124,8 @@ def _counted(sentence: str) -> Iterator[str]:
             adjoins = _BLANK.fullmatch(sentence[counted[-1].end : behind.start])
             if not adjoins or behind.mark or not (behind.text in UNITS or _is_noun(behind)):
                 break
+            if behind.text == "in" and len(counted) > 1:
+                break  # "12 eggs in a carton" is no length
             counted.append(behind)
             if behind.text in UNITS:
                 break

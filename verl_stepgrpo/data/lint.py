@@ -15,6 +15,7 @@ from typing import Any
 
 from verl_stepgrpo.data.images import is_url, mended, name_of, opened
 from verl_stepgrpo.data.index import check_index, traced
+from verl_stepgrpo.data.key_step_responses import Shown
 from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
@@ -47,6 +48,7 @@ CHECKS = {
     "empty_key_step": "a key step is blank",
     "never_matched": "a key step is not found in its own solution, or, without one, in its own words",
     "matches_anything": f"a key step stands in more than {MAX_DECOY_RATE:.0%} of other rows' solutions",
+    "teaches_nothing": "a key step is found in all responses, in none, or more in wrong ones than in right (--traces)",
     "repeated_key_step": "two key steps of the row share a wording",
     "answer_kind": f"the answer has more than {MAX_ANSWER_WORDS} words: only its exact text would be right",
     "duplicate": "question and images stand in an earlier row too",
@@ -96,6 +98,7 @@ def lint(
     max_prompt_length: int | None = None,
     tokens: Collection[str] = TOKENS,
     format_: str = "mulberry",
+    responses: Shown | None = None,
 ) -> Iterator[Finding]:
     """Yield what is found in a parquet file of verl's RL rows.
 
@@ -105,12 +108,13 @@ def lint(
         max_prompt_length: Above how many it is found; None for none.
         tokens: Texts that a processor takes for an image or the end of a turn.
         format_: The format that will be paid.
+        responses: What responses to the rows show of their key steps; None for none.
 
     Raises:
         DataError: The file cannot be read, has no rows, is the warm-up's or lacks a column that is needed.
         ConfigError: The model reads no images.
     """
-    look = _Look(prompt_length, max_prompt_length, tokens, RewardSettings(format=format_))
+    look = _Look(prompt_length, max_prompt_length, tokens, RewardSettings(format=format_), responses)
     sampled: list[_Sampled] = []
     every = max(1, open_rl_parquet(path).metadata.num_rows // DECOY_ROWS)
     names: dict[int, dict[str, Any]] = {}
@@ -150,6 +154,7 @@ class _Look:
     max_prompt_length: int | None
     tokens: Collection[str]
     reward: RewardSettings
+    responses: Shown | None = None
     reference: Reference | None = None
     seen: dict[bytes, int] = field(default_factory=dict)
     indices: dict[str, int] = field(default_factory=dict)
@@ -164,6 +169,7 @@ class _Look:
         else:
             yield from _of_index(number, self.reference.index, self.indices)
             yield from _of_reference(number, self.reference, row.get("extra_info") or {}, self.reward)
+            yield from self._of_responses(number, self.reference)
         try:
             messages, images = prompt_of(row)
         except DataError as error:
@@ -182,6 +188,13 @@ class _Look:
         yield from _of_duplicates(number, messages, images, self.seen)
         if not any(finding.check in ("marks", "image") for finding in wrong):
             yield from self._of_length(number, messages, images)
+
+    def _of_responses(self, number: int, reference: Reference) -> Iterator[Finding]:
+        if self.responses is None:
+            return
+        name = str(reference.index) if reference.id is None else reference.id
+        for key_step, fault in self.responses.faults(name, reference.ground_truth, reference.key_steps):
+            yield Finding(number, "teaches_nothing", f"{key_step[0]}: {fault}")
 
     def _of_length(self, number: int, messages: list[Any], images: list[Any]) -> Iterator[Finding]:
         if self.prompt_length is None or self.max_prompt_length is None:

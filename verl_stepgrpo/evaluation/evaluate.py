@@ -7,6 +7,7 @@ where it was and whatever reads traces reads them; when all are there they are p
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shlex
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
+from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.evaluation.intervals import Estimate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
 from verl_stepgrpo.evaluation.responses import RESPONSES, Answered, judge_again, settle
@@ -29,6 +31,9 @@ from verl_stepgrpo.settings import RewardSettings, RunSettings
 from verl_stepgrpo.traces.files import write_rows
 from verl_stepgrpo.traces.header import DataFile, Start
 from verl_stepgrpo.traces.rows import VAL, TraceRow, judgement_of
+
+_NEXT_SEED = 1_000_003
+"""What a seed is raised by for each response that a server left out; more than a dataset has rows."""
 
 RESULTS, FAILED = "results.json", "failed.jsonl"
 
@@ -89,6 +94,7 @@ def evaluate(
     *,
     api_key: str | None = None,
     limit: int | None = None,
+    unscaled: Callable[[str], None] | None = None,
     reused: Callable[[int], None] = lambda n: None,
     set_aside: Callable[[SetAside], None] = lambda line: None,
     progress: Callable[[int], None] = lambda n: None,
@@ -96,9 +102,10 @@ def evaluate(
     """Evaluate the model on the rows of ``file`` (the first ``limit``), write all to the folder ``out``, return it.
 
     ``serving`` gives the server; it is entered when the folder has been looked at, since one may take minutes to start,
-    and not at all where every row was answered in an earlier run. ``reused`` is called first, with the number of rows
-    that were, and ``progress`` with those that are asked now. ``set_aside`` is called with each line of the responses
-    that cannot be read; it goes to ``set_aside.jsonl``, and its question is asked again.
+    and not at all where every row was answered in an earlier run. With ``unscaled`` images are sent as they are where
+    the processor cannot be loaded, as of a closed model, and it is called with why. ``reused`` is called first, with
+    the number of rows that were, and ``progress`` with those that are asked now. ``set_aside`` is called with each
+    line of the responses that cannot be read; it goes to ``set_aside.jsonl``, and its question is asked again.
 
     Raises:
         DataError: A row cannot be asked or scored, the server does not have the model, or the responses are no trace
@@ -123,7 +130,9 @@ def evaluate(
         data = {VAL: [DataFile(str(file), sha256)]}
         Start(0, settings, shlex.join(sys.argv), options.model, options.weights, data).write(out)
         with serving as server:
-            failed = asyncio.run(_ask(file, out, options, server, api_key, set(open_rows), progress))
+            failed = asyncio.run(
+                _ask(file, out, _Work(server, options, unscaled), api_key, set(open_rows), progress)
+            )
         answered = settle(responses, options.samples)
     rows = (one for one in answered if limit is None or int(one.uid) < limit)
     # StepRVR is a share where a valid response is paid 1.
@@ -174,8 +183,7 @@ def summarise(
 async def _ask(
     file: Path,
     out: Path,
-    options: EvalOptions,
-    server_options: ServerOptions,
+    work: _Work,
     api_key: str | None,
     rows_to_ask: set[int],
     progress: Callable[[int], None],
@@ -185,11 +193,9 @@ async def _ask(
     failures: dict[int, str] = {}
     try:
         with open_lines(out / RESPONSES) as responses:
-            async with ChatServer(server_options, api_key) as server:
-                work = _Work(server, options)
-                async for question, rows in as_they_come(
-                    questions, work.responses, server_options.concurrency
-                ):
+            async with ChatServer(work.server_options, api_key) as server:
+                ask = functools.partial(work.responses, server)
+                async for question, rows in as_they_come(questions, ask, work.server_options.concurrency):
                     if isinstance(rows, FailedError):
                         failures[question.row] = str(rows)
                     else:
@@ -207,24 +213,43 @@ def _write_failed(path: Path, failures: Mapping[int, str]) -> None:
 
 
 class _Work:
-    def __init__(self, server: ChatServer, options: EvalOptions) -> None:
-        self._server = server
+    def __init__(
+        self, server_options: ServerOptions, options: EvalOptions, unscaled: Callable[[str], None] | None
+    ) -> None:
+        self.server_options = server_options
         self._options = options
-        self._patch_size: int | None = None
+        self._unscaled = unscaled
 
-    async def responses(self, question: RLRow) -> list[TraceRow]:
+    @functools.cached_property
+    def _patch_size(self) -> int | None:
+        """What images are scaled by; None where they are to be sent as they are."""
+        try:
+            return patch_size_of(self._options.processor)
+        except ConfigError as error:
+            if self._unscaled is None:
+                raise
+            self._unscaled(str(error))
+            return None
+
+    async def responses(self, server: ChatServer, question: RLRow) -> list[TraceRow]:
         """Return the trace rows of the responses to a question."""
-        if question.images and self._patch_size is None:
-            self._patch_size = patch_size_of(self._options.processor)
-        texts = await self._server.complete(
-            await asyncio.to_thread(chat_messages, question, self._patch_size),
-            n=self._options.samples,
-            temperature=self._options.temperature,
-            max_tokens=self._options.max_tokens,
-            seed=self._options.seed + question.row,
-        )
-        if len(texts) != self._options.samples:
-            raise FailedError(f"the server gave {len(texts)} of {counted(self._options.samples, 'response')}")
+        patch_size = self._patch_size if question.images else None
+        messages = await asyncio.to_thread(chat_messages, question, patch_size)
+        texts: list[str] = []
+        # Some servers give fewer than they are asked for, and mostly one.
+        while (missing := self._options.samples - len(texts)) > 0:
+            given = await server.complete(
+                messages,
+                n=missing,
+                temperature=self._options.temperature,
+                max_tokens=self._options.max_tokens,
+                seed=self._options.seed + question.row + len(texts) * _NEXT_SEED,
+            )
+            if not given:
+                raise FailedError(
+                    f"the server gave {len(texts)} of {counted(self._options.samples, 'response')}"
+                )
+            texts += given[:missing]
         return await asyncio.to_thread(
             lambda: [self._row(question, session, text) for session, text in enumerate(texts)]
         )

@@ -1,4 +1,4 @@
-"""Make messages for a chat server of rows of verl's RL file, with images as training shows them."""
+"""Make messages for a chat server of rows of verl's RL file, with images as training shows them, or as they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import io
 from typing import Any
 
-from verl_stepgrpo.data.images import parts, scaled
+from verl_stepgrpo.data.images import is_url, opened, parts, scaled, seen
 from verl_stepgrpo.data.pretrained import load
 from verl_stepgrpo.data.rl_rows import RLRow
 from verl_stepgrpo.errors import ConfigError, DataError
@@ -32,10 +32,14 @@ def patch_size_of(model: str) -> int:
 def chat_messages(question: RLRow, patch_size: int | None) -> list[dict[str, Any]]:
     """Return the messages for an OpenAI-compatible server, images inline.
 
+    Args:
+        question: A row.
+        patch_size: What images are scaled by; None leaves them as they are.
+
     Raises:
         DataError: An image cannot be opened.
     """
-    if not question.images or patch_size is None:
+    if not question.images:
         return question.messages
     images = iter(question.images)
     return [
@@ -50,10 +54,13 @@ def chat_messages(question: RLRow, patch_size: int | None) -> list[dict[str, Any
     ]
 
 
-def _image_part(question: RLRow, image: dict[str, Any], patch_size: int) -> dict[str, Any]:
+def _image_part(question: RLRow, image: dict[str, Any], patch_size: int | None) -> dict[str, Any]:
+    if patch_size is None and is_url(image):
+        return {"type": "image_url", "image_url": {"url": image["image"]}}
     content = io.BytesIO()
     try:
-        scaled(image, patch_size=patch_size).save(content, format="PNG")
+        shown = seen(opened(image), image) if patch_size is None else scaled(image, patch_size=patch_size)
+        shown.save(content, format="PNG")
     except DataError as error:
         raise DataError(f"row {question.row}: {error}") from None
     encoded = base64.b64encode(content.getvalue()).decode()

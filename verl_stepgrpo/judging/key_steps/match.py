@@ -184,3 +184,9 @@ def _candidates(key_step: KeyStep, reasoning: Reasoning) -> list[Stretch]:
         if stretches and not reasoning.lists_values(forms):
             found += stretches
     return found
+
+
+def shown(sections: Sequence[Section], key_steps: Sequence[KeyStep], *, threshold: float) -> tuple[bool, ...]:
+    """Return whether each key step stands in a response by itself, whatever stretches the others would take."""
+    reasoning = Reasoning(sections, threshold)
+    return tuple(bool(_candidates(key_step, reasoning)) for key_step in key_steps)
