@@ -246,6 +246,21 @@ class TestVerls:
         assert row["extra_info"]["solution"] is None
         assert row["images"] == [{"bytes": drawn(1)}]
 
+    def test_what_else_extra_info_has_is_kept_as_it_was(self, tmp_path: Path) -> None:
+        extra = {"index": 3, "box": [1.5, 2.0], "meta": {"level": 4}, "split": "train"}
+        rows = [
+            self.ROW | {"extra_info": extra},
+            self.ROW | {"extra_info": extra | {"index": 4, "box": None}},
+        ]
+        prepare(written(tmp_path / "train.parquet", rows), tmp_path / "out", options(tmp_path))
+        found = [row["extra_info"] for row in rows_of(tmp_path / "out")]
+        assert [one["box"] for one in found] == [[1.5, 2.0], None]
+        assert [one["meta"] for one in found] == [{"level": 4}] * 2
+        assert [(one["id"], one["index"], one["split"]) for one in found] == [
+            ("3", 0, "train"),
+            ("4", 1, "train"),
+        ]
+
     def test_a_solution_that_verls_examples_call_answer_is_one(self, tmp_path: Path) -> None:
         extra = {"index": 1, "answer": "She has 2 + 3 = <<2+3=5>>5.\n#### 5", "question": "x?"}
         (item,) = items(written(tmp_path / "train.parquet", [self.ROW | {"extra_info": extra}]))

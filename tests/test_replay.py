@@ -286,6 +286,23 @@ class TestCommand:
         done = self.run(tmp_path / "val", "--set", "credit=trajectory,step")
         assert "had no advantages: what makes advantages of rewards changes nothing" in done.output
 
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (
+                ["process_weight=1"],
+                "process_weight=1: process_weight without combine=answer_first changes nothing",
+            ),
+            (["value_lambda=0"], "value_lambda=0: value_lambda without credit=value changes nothing"),
+            (["process_weight=1", "combine=answer_first"], None),
+            (["alpha=0.5"], None),
+        ],
+    )
+    def test_what_changes_nothing_is_said(self, words: list[str], said: str | None, tmp_path: Path) -> None:
+        train(tmp_path, [ALL])
+        output = self.run(tmp_path, *(word for one in words for word in ("--set", one))).output
+        assert (said in output) if said else ("changes nothing" not in output)
+
     def test_a_column_is_there_where_a_setting_changes_it(self, tmp_path: Path) -> None:
         train(tmp_path, [ALL])
         table, same = self.run(tmp_path, "--set", "alpha=0,0.5").output.split("The same in all rows: ")

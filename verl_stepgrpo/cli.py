@@ -689,6 +689,8 @@ def _show_replay(found: Replay) -> None:
 
 def _show_what_replay_left_out(found: Replay) -> None:
     logged = found.summaries[0]
+    for said in found.in_vain:
+        typer.echo(said)
     if logged.flipped is None:
         typer.echo(
             "These responses had no advantages: what makes advantages of rewards changes nothing here."

@@ -32,6 +32,9 @@ DRAFTS = ("free", "judged")
 COMBINES = ("sum", "component", "answer_first")
 CREDITS = ("trajectory", "step", "value")
 
+NEEDED = {"process_weight": ("combine", "answer_first"), "value_lambda": ("credit", "value")}
+"""By setting of advantages, the other one, and its value, without which it does nothing."""
+
 MIN_GROUP = 3
 """Responses to a prompt that ``credit=value`` needs: with two, it would say what ``trajectory`` says."""
 

@@ -14,7 +14,7 @@ import itertools
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
 from verl_stepgrpo.data.prompts import other_format
-from verl_stepgrpo.data.raw_rows import files_of
+from verl_stepgrpo.data.raw_rows import files_of, schema_of
 from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
-from verl_stepgrpo.data.sources import Item, RowError, read_items
+from verl_stepgrpo.data.sources import OWN_INFO, Item, RowError, is_verls, read_items
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
@@ -131,7 +131,8 @@ def prepare(
     )
     counts: Counter[str] = Counter()
     n_parts = 0
-    tasks = ((number, chunk, parts, options) for number, chunk in enumerate(_chunks(source)))
+    others = _other_info(source)
+    tasks = ((number, chunk, parts, options, others) for number, chunk in enumerate(_chunks(source)))
     with contextlib.closing(in_order(_work, tasks, num_proc=num_proc)) as finished:
         for part in finished:
             counts.update(part)
@@ -153,7 +154,9 @@ def prepare(
         _counts_of("others/", counts),
         split,
     )
-    joined = [_join(parts, name, n_parts, counts[name], options.rows) for name in FILES]
+    joined = [
+        _join(parts, name, n_parts, counts[name], _schema(name, options.rows, others)) for name in FILES
+    ]
     _put_in_place([*joined, _join_dropped(parts, n_parts)], out, report)
     _clear(parts)
     return report
@@ -234,9 +237,21 @@ def _chunks(source: Path) -> Iterator[list[tuple[int, Item | RowError]]]:
         yield chunk
 
 
-def _work(task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptions]) -> dict[str, int]:
+def _other_info(source: Path) -> list[pa.Field]:
+    """Return the fields of ``extra_info`` that a verl parquet has beside this package's own; they are kept."""
+    if not is_verls(source):
+        return []
+    schema = schema_of(files_of(source)[0])
+    place = schema.get_field_index("extra_info")
+    info = schema.field(place).type if place >= 0 else None
+    return [one for one in info if one.name not in OWN_INFO] if isinstance(info, pa.StructType) else []
+
+
+def _work(
+    task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptions, list[pa.Field]],
+) -> dict[str, int]:
     """Prepare one chunk, unless that was done before; return its counts."""
-    number, chunk, parts, options = task
+    number, chunk, parts, options, others = task
     done = _finished(parts, number)
     if done is not None:
         return done
@@ -256,7 +271,7 @@ def _work(task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptio
     for name in FILES:
         counts[name] = len(rows[name])
         if rows[name]:
-            table = pa.Table.from_pylist(rows[name], schema=_schema(name, options.rows))
+            table = pa.Table.from_pylist(rows[name], schema=_schema(name, options.rows, others))
             with open_whole(_part(parts, number, name), "wb") as file:
                 pq.write_table(table, file)
     lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in dropped)
@@ -326,8 +341,11 @@ def _why_dropped(error: Exception) -> tuple[str, str]:
     return "failed", f"{type(error).__name__}: {error}"
 
 
-def _schema(name: str, options: RowOptions) -> pa.Schema:
-    """Return the columns of a file; an image has the keys that verl is to see, and no empty ones beside them."""
+def _schema(name: str, options: RowOptions, others: Sequence[pa.Field] = ()) -> pa.Schema:
+    """Return the columns of a file; an image has the keys that verl is to see, and no empty ones beside them.
+
+    ``others`` are further fields of ``extra_info``.
+    """
     image: list[tuple[str, pa.DataType]] = (
         [("bytes", pa.binary())] if options.embed_images else [("image", pa.string())]
     )
@@ -341,6 +359,7 @@ def _schema(name: str, options: RowOptions) -> pa.Schema:
         ("id", pa.string()),
         ("key_steps", pa.list_(pa.list_(pa.string()))),
         ("solution", pa.string()),
+        *((one.name, one.type) for one in others),
     ]
     return pa.schema([
         ("data_source", pa.string()),
@@ -351,7 +370,7 @@ def _schema(name: str, options: RowOptions) -> pa.Schema:
     ])  # fmt: skip
 
 
-def _join(parts: Path, name: str, n_parts: int, n_rows: int, options: RowOptions) -> Path:
+def _join(parts: Path, name: str, n_parts: int, n_rows: int, schema: pa.Schema) -> Path:
     """Write the rows of all chunks into one file beside them, chunk by chunk, and return it.
 
     Raises:
@@ -359,7 +378,7 @@ def _join(parts: Path, name: str, n_parts: int, n_rows: int, options: RowOptions
     """
     target = parts / f"{name}.parquet"
     n = 0
-    with open_whole(target, "wb") as file, pq.ParquetWriter(file, _schema(name, options)) as writer:
+    with open_whole(target, "wb") as file, pq.ParquetWriter(file, schema) as writer:
         for path in _existing(_part(parts, number, name) for number in range(n_parts)):
             try:
                 table = pq.read_table(path)

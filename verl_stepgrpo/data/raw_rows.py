@@ -97,13 +97,22 @@ def columns_of(path: Path) -> list[str]:
     Raises:
         DataError: It cannot be read.
     """
+    return list(schema_of(path).names)
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """Return the columns of a file of a table with their types; none of a file of JSON.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     try:
         if path.suffix == _ARROW:
             with pa.memory_map(str(path)) as file:
-                return list(pa.ipc.open_stream(file).schema.names)
+                return pa.ipc.open_stream(file).schema
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET)) == _PARQUET
-        return list(pq.ParquetFile(path).schema_arrow.names) if is_parquet else []
+        return pq.ParquetFile(path).schema_arrow if is_parquet else pa.schema([])
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise DataError(f"{path} cannot be read: {error}") from error
 

@@ -128,6 +128,7 @@ def rl_row(
         "images": images,
         "reward_model": {"style": "rule", "ground_truth": answer},
         "extra_info": {
+            **item.extra_info,
             "index": item.number,
             "id": item.id,
             "key_steps": key_steps,

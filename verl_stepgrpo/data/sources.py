@@ -17,7 +17,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from verl_stepgrpo.data.layouts import TURNS, Turns, answer_and_solution, images
 from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.data.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
+
+OWN_INFO = ("index", "id", "key_steps", "solution")
+"""What ``extra_info`` holds of this package's; the index of a row that is prepared anew becomes its ``id``."""
 
 _LEADING_MARKS = re.compile(rf"^(?:\s*{IMAGE_MARK}\s*)+")
 _REFLECTION = re.compile(
@@ -108,6 +111,7 @@ class Item:
         others: Further keys that are not read and that nothing is known of, as metadata are.
         system: The system message before the question, or None.
         data_source: verl's name of the dataset where the row is one of verl's, or None.
+        extra_info: What a row of verl's has in its ``extra_info`` beside ``OWN_INFO``, which is kept.
     """
 
     number: int
@@ -122,6 +126,7 @@ class Item:
     others: tuple[str, ...] = ()
     system: str | None = None
     data_source: str | None = None
+    extra_info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def marked_question(self) -> str:
@@ -196,7 +201,10 @@ def item_of(number: int, row: Any) -> Item:
         raise row
     if not isinstance(row, Mapping):
         raise DataError(f"the row is {type(row).__name__}, not an object")
-    of_verl, row = is_verl_row(row), flat(row)
+    of_verl = is_verl_row(row)
+    kept = _mapping(row, "extra_info") if of_verl else {}
+    extra_info = {key: value for key, value in kept.items() if key not in OWN_INFO}
+    row = flat(row)
     row_id, unread, others = _named(row)
     turns = _turns(row)
     if not turns.question:
@@ -216,6 +224,7 @@ def item_of(number: int, row: Any) -> Item:
         () if of_verl else others,
         turns.system,
         _optional(row, "data_source") if of_verl else None,
+        extra_info,
     )
     _check_characters(item)
     return item

@@ -16,7 +16,7 @@ from verl_stepgrpo.files import SetAside, open_whole, write_whole
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.replay.rescoring import Plan, Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
-from verl_stepgrpo.replay.variants import Variant
+from verl_stepgrpo.replay.variants import Variant, without_effect
 from verl_stepgrpo.traces.files import no_rows, stands_twice, trace_files
 from verl_stepgrpo.traces.header import SettingsByStep, read_header
 
@@ -31,11 +31,13 @@ class Replay:
         summaries: The run as it was logged, and then each variant.
         set_aside: Lines of the traces that are no rows.
         has_header: Whether the run's own settings are known; without a header, the defaults stand for them.
+        in_vain: What variants set that changes nothing, a sentence each.
     """
 
     summaries: list[Summary]
     set_aside: list[SetAside]
     has_header: bool
+    in_vain: list[str]
 
 
 def replay(
@@ -76,7 +78,9 @@ def replay(
                 write(variant, (one for one in step.responses if one.is_flipped))
     if not logged.responses:
         raise no_rows(source, aside)
-    found = Replay([tally.summary() for tally in (logged, *tallies)], aside, by_step.is_known)
+    said = (without_effect(variant, run) for variant in variants)
+    in_vain = [one for one in said if one is not None]
+    found = Replay([tally.summary() for tally in (logged, *tallies)], aside, by_step.is_known, in_vain)
     if out is not None:
         _write(out, found)
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.settings import (
+    NEEDED,
     AdvantageSettings,
     RewardSettings,
     RunSettings,
@@ -45,6 +46,17 @@ class Variant:
         """Return all of its settings for a step that the run made with ``run``."""
         own = {key: value for key, value in self.assigned.items() if key != GROUP_SIZE}
         return RunSettings.from_mapping(assign(run.to_mapping(), own))
+
+
+def without_effect(variant: Variant, run: RunSettings) -> str | None:
+    """Return what a variant sets in vain beside the rest of its settings, and why; None for nothing."""
+    settings = variant.settings(run).to_mapping()
+    lacking = [
+        f"{key} without {other}={value}"
+        for key, (other, value) in NEEDED.items()
+        if key in variant.assigned and settings[other] != value
+    ]
+    return f"{variant.label}: {' and '.join(lacking)} changes nothing" if lacking else None
 
 
 def variants(values: Mapping[str, Sequence[Any]]) -> list[Variant]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from verl_stepgrpo.bridge.asked import DEFAULTS, ESTIMATOR, FUNCTION, MANAGER, Manager, Run
 from verl_stepgrpo.bridge.rules.rule import Rule, clash
 from verl_stepgrpo.parts import OVERLONG, READY
-from verl_stepgrpo.settings import EXTRA_WEIGHTS, MIN_GROUP, NAME, NODE
+from verl_stepgrpo.settings import EXTRA_WEIGHTS, MIN_GROUP, NAME, NEEDED, NODE
 
 RESPONSES = "actor_rollout_ref.rollout.n"
 BY_STD = "algorithm.norm_adv_by_std_in_grpo"
@@ -35,12 +35,16 @@ class Need:
 _ESTIMATOR = Need(f"{ESTIMATOR}={NAME}", lambda run: run.estimates)
 _MANAGER = Need(f"{MANAGER}={NAME}", lambda run: run.may_pay)
 _V1 = Need("trainer.use_v1=True", lambda run: run.uses_v1)
-_ANSWER_FIRST = Need(f"{NODE}.combine=answer_first", lambda run: run.setting("combine") == "answer_first")
-_VALUE = Need(f"{NODE}.credit=value", lambda run: run.setting("credit") == "value")
 _OVERLONG = Need(
     f"{NODE}.{EXTRA_WEIGHTS}.{OVERLONG}=1", lambda run: OVERLONG in (run.setting(EXTRA_WEIGHTS) or {})
 )
 _STD = Need(f"{BY_STD}=True", lambda run: run.value(BY_STD) is not False)
+
+
+def _other(key: str) -> Need:
+    other, value = NEEDED[key]
+    return Need(f"{NODE}.{other}={value}", lambda run: run.setting(other) == value)
+
 
 NEEDS: Mapping[str, Sequence[Need]] = {
     "alpha": (_MANAGER,),
@@ -52,9 +56,9 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "draft": (_MANAGER,),
     "extra_weights": (_MANAGER,),
     "combine": (_ESTIMATOR, _MANAGER, _V1),
-    "process_weight": (_ANSWER_FIRST,),
+    "process_weight": (_other("process_weight"),),
     "credit": (_ESTIMATOR, _MANAGER, _V1),
-    "value_lambda": (_VALUE,),
+    "value_lambda": (_other("value_lambda"),),
     "outcome_gate": (_ESTIMATOR, _MANAGER, _V1),
     "std_floor": (_ESTIMATOR, _STD),
     "trace_dir": (_ESTIMATOR, _MANAGER, _V1),
