@@ -40,15 +40,18 @@ def test_the_front_page_is_one_to_read_in_ten_minutes() -> None:
 def test_the_commands_are_the_ones_that_are_tested() -> None:
     commands = [block.strip() for block in blocks("bash") if block not in GPU_COMMANDS]
     # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the third is the
-    # recipes' stage `merge` (test_recipes.py); the others run in test_key_steps_command.py, test_prepare.py,
-    # test_lint.py, test_evaluation.py, test_doctor.py, test_report.py, test_replay.py and test_score_command.py.
+    # recipes' stage `merge` (test_recipes.py); the three starts run in test_starts.py, the others in test_lint.py,
+    # test_evaluation.py, test_doctor.py, test_report.py, test_replay.py and test_score_command.py.
     assert commands == [
         "bash examples/digits/run.sh",
         "bash tests/run.sh",
         "python -m verl.model_merger merge --backend fsdp \\\n"
         "    --local_dir checkpoints/global_step_100/actor --target_dir checkpoints/merged",
-        "verl-stepgrpo prepare data.json --image-root images --out prepared",
-        "verl-stepgrpo key-steps data.json --out with-key-steps.jsonl --rules",
+        "verl-stepgrpo prepare data.json --image-root images --out prepared\n"
+        "verl-stepgrpo eval prepared/rl-train.parquet --model Qwen/Qwen2-VL-2B-Instruct --samples 16 --out sampled\n"
+        "verl-stepgrpo key-steps prepared/rl-train.parquet --from sampled --out train.parquet",
+        "verl-stepgrpo key-steps data.json --out with-key-steps.jsonl --rules\n"
+        "verl-stepgrpo prepare with-key-steps.jsonl --image-root images --out prepared",
         "verl-stepgrpo doctor --model Qwen/Qwen2-VL-2B-Instruct --data prepared/rl-train.parquet",
         "verl-stepgrpo lint prepared/rl-train.parquet",
         "verl-stepgrpo report traces --data prepared/rl-train.parquet --val-data prepared/rl-val.parquet "
