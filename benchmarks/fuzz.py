@@ -26,6 +26,8 @@ from verl_stepgrpo import SCORE_KEYS, compute_score
 DATA = Path(__file__).parent.parent / "tests" / "data"
 BATCH = 1_000
 TOP_SCORE = 2.1 + 1e-9
+TOPS = {"score": TOP_SCORE, "step_rar": TOP_SCORE, "equations": 100_000.0}
+"""Highest value of a component, where it is not 1."""
 SLOW_SECONDS = 3.0
 FRAGMENTS = (
     *(
@@ -166,7 +168,9 @@ def make(rng: random.Random) -> tuple[str, str, list[list[str]], dict]:
     response = f"{response}\n{steps}\n### The final answer is: {mutated(rng, answer['answer'])}"
     wordings = [[mutated(rng, text) for text in case["key_step"]] for case in key_steps]
     settings = (
-        {"mode": "reference"} if rng.random() < 0.01 else {"match_threshold": rng.choice((0.5, 0.8, 1.0))}
+        {"mode": "reference"}
+        if rng.random() < 0.01
+        else {"match_threshold": rng.choice((0.5, 0.8, 1.0)), "true_steps": rng.random() < 0.1}
     )
     return response, answer["gold"].strip() or "1", wordings, settings
 
@@ -176,7 +180,7 @@ def fault(result: dict[str, float]) -> str | None:
     if tuple(result) != SCORE_KEYS:
         return f"keys {sorted(result)}"
     for key, value in result.items():
-        top = TOP_SCORE if key in ("score", "step_rar") else 1.0
+        top = TOPS.get(key, 1.0)
         if not isinstance(value, float) or not math.isfinite(value) or not 0.0 <= value <= top:
             return f"{key} is {value!r}"
     return None

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import real_answers
+import real_equations
 import real_key_steps
 from rapidfuzz import fuzz
 
@@ -244,6 +245,7 @@ def main() -> None:
         print(real_table(arguments.answers), flush=True)
     if arguments.gsm8k:
         print(real_key_steps.table(arguments.gsm8k), flush=True)
+        print(real_equations.table(arguments.gsm8k), flush=True)
     print(LABELLED)
     for task in tasks():
         print(f"### {task.title}\n\n{table(task)}\n", flush=True)

@@ -26,7 +26,7 @@ from verl_stepgrpo.settings import RewardSettings
 
 MODELS = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
 SAME, COMMUTED, ABSENT, STATED = "same", "commuted", "absent", "stated"
-_ANNOTATION = re.compile(r"<<([^<>]*)>>")
+ANNOTATION = re.compile(r"<<([^<>]*)>>")
 _MONEY = str.maketrans("", "", " $%,")
 
 
@@ -53,7 +53,7 @@ class Question(NamedTuple):
 
 def equations(solution: str) -> list[Equation]:
     """Return the annotated calculations of a solution."""
-    found = (annotation.rpartition("=") for annotation in _ANNOTATION.findall(solution))
+    found = (annotation.rpartition("=") for annotation in ANNOTATION.findall(solution))
     return [Equation(_plain(left), _plain(right)) for left, _, right in found if left and right]
 
 
@@ -75,7 +75,7 @@ def questions(path: Path) -> Iterator[Question]:
 
 def stripped(text: str) -> str:
     """Return a solution without its annotations."""
-    return _ANNOTATION.sub("", text)
+    return ANNOTATION.sub("", text)
 
 
 def _split(solution: str) -> tuple[str, str]:
@@ -98,7 +98,7 @@ def _truths(wanted: Iterable[Equation], body: str) -> Iterator[str]:
     mine = equations(body)
     written = {(e.expression, _number(e.value)) for e in mine}
     computed = {(in_any_order(e.expression), _number(e.value)) for e in mine}
-    plain = _plain(re.sub(r"(?<=[\d)])\s*[x×]\s*(?=[$\d(])", "*", _ANNOTATION.sub("", body)))
+    plain = _plain(re.sub(r"(?<=[\d)])\s*[x×]\s*(?=[$\d(])", "*", ANNOTATION.sub("", body)))
     for equation in wanted:
         value = _number(equation.value)
         if (equation.expression, value) in written:

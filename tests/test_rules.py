@@ -172,6 +172,11 @@ CASES = {
         refused=(f"{node('draft=judged')} and {NAIVE}",),
         files=(("own.py", WRAPPER),),
     ),
+    "true_steps": Case(
+        (PAPER, NAIVE, FUNCTION, node("true_steps=True")),
+        refused=(f"{node('true_steps=True')} and {NAIVE}",),
+        files=(("own.py", WRAPPER),),
+    ),
     "image_description": Case(
         (PAPER, NAIVE, FUNCTION, node("image_description=optional")),
         refused=(f"{node('image_description=optional')} and {NAIVE}",),

@@ -20,6 +20,7 @@ from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.answers.judge import judge_answer
 from verl_stepgrpo.judging.answers.last_answer import judge_last_answer
 from verl_stepgrpo.judging.answers.verdict import Verdict
+from verl_stepgrpo.judging.key_steps.calculations import Equation, equations_of, false_steps
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.marks import without_thoughts
@@ -34,6 +35,8 @@ SCORE_KEYS = (
     "step_rar",
     "step_rvr",
     "key_step_match",
+    "equations",
+    "false_equations",
     "complete",
     "ordered",
     "answered",
@@ -78,6 +81,7 @@ class ScoredResponse:
         key_step_share: The part of ``step_rar`` that was paid for key steps, in [0, alpha].
         parts: The numbers of the parts beside these two rewards, by name.
         parts_paid: What they were paid in sum.
+        equations: The equations of numbers that its steps state, as far as they can be checked.
     """
 
     sections: tuple[Section, ...]
@@ -91,6 +95,7 @@ class ScoredResponse:
     key_step_share: float
     parts: Mapping[str, float] = field(default_factory=dict)
     parts_paid: float = 0.0
+    equations: tuple[Equation, ...] = ()
 
     @property
     def steps(self) -> tuple[Section, ...]:
@@ -101,6 +106,16 @@ class ScoredResponse:
     def key_step_match(self) -> float:
         """Share of the reference's key steps that were matched, in [0, 1]; 0 where there are none (see ``defined``)."""
         return matched_share(self.key_steps)
+
+    @property
+    def n_equations(self) -> int:
+        """How many different equations its steps state that can be checked; one that is repeated counts once."""
+        return len({equation.key for equation in self.equations})
+
+    @property
+    def false_step_share(self) -> float:
+        """Share of its steps that state a false equation, in [0, 1]; 0 where it has no steps."""
+        return len(false_steps(self.equations)) / max(1, len(self.steps))
 
     @property
     def step_shares(self) -> tuple[float, ...]:
@@ -124,6 +139,8 @@ class ScoredResponse:
             self.step_rar,
             self.step_rvr,
             self.key_step_match,
+            self.n_equations,
+            self.false_step_share,
             self.complete,
             self.ordered,
             self.answer.answered,
@@ -166,6 +183,7 @@ def score_response(
         given[REPETITION] = repetition(response)
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = sections_of(response, settings)
+    equations = equations_of(sections)
     tolerance = settings.answer_tolerance
     if settings.mode == "reference":
         answer = reference.judge_answer(response, ground_truth)
@@ -175,10 +193,17 @@ def score_response(
     else:
         answer = judge_answer(final_answer(sections), ground_truth, tolerance=tolerance)
         last_answer = judge_last_answer(response, sections, ground_truth, strict=answer, tolerance=tolerance)
-        matches = match_key_steps(sections, key_steps, threshold=settings.match_threshold)
+        matches = match_key_steps(
+            sections,
+            key_steps,
+            threshold=settings.match_threshold,
+            left_out=false_steps(equations) if settings.true_steps else (),
+        )
         complete = not _missing(sections, settings)
         ordered = not formats.find(settings.format).disorder(sections)
-    judged = ScoredResponse(sections, matches, answer, last_answer, complete, ordered, 0.0, 0.0, 0.0, given)
+    judged = ScoredResponse(
+        sections, matches, answer, last_answer, complete, ordered, 0.0, 0.0, 0.0, given, equations=equations
+    )
     return paid(judged, settings)
 
 

@@ -67,6 +67,7 @@ class RewardSettings:
             patterns, or ``module:Class`` (``judging.formats``).
         draft: What stands in ``<think>...</think>`` before a response of a format without thoughts: ``free`` leaves it
             unread, ``judged`` reads it as a part of the response.
+        true_steps: Whether no key step counts in a step that states a false equation ("3 + 5 = 9"). Not in the paper.
         mode: ``paper`` follows the paper's text; ``reference`` reproduces the rules of the authors' code.
         extra_weights: What one unit of each part beside StepRAR and StepRVR is paid, by its name: of those that
             ``reward.custom_reward_function`` gives, and of those that are ready (``parts.READY``). Any finite number;
@@ -83,6 +84,7 @@ class RewardSettings:
     image_description: str = "required"
     format: str = "mulberry"
     draft: str = "free"
+    true_steps: bool = False
     mode: str = "paper"
     extra_weights: Mapping[str, float] = field(default_factory=Weights)
 
@@ -103,8 +105,16 @@ class RewardSettings:
                 for key, names in (("mode", MODES), ("image_description", DESCRIPTIONS), ("draft", DRAFTS))
             ),
             _format_fault(self.format),
+            None
+            if isinstance(self.true_steps, bool)
+            else _fault("true_steps", self.true_steps, "True or False"),
             *_weight_faults(self.extra_weights),
         )
+        if self.mode == "reference" and self.true_steps:
+            raise ConfigError(
+                f"{NODE}.mode=reference and {NODE}.true_steps=True: the authors' rules pay key steps whatever a step "
+                "states. Set one of them."
+            )
         if self.mode == "reference" and self.format != RewardSettings.format:
             raise ConfigError(
                 f"{NODE}.mode=reference and {NODE}.format={self.format}: the authors' rules are about the format "

@@ -40,7 +40,9 @@ def assigned(texts: Sequence[str]) -> dict[str, str]:
 
 
 def value(text: str) -> float | str:
-    """Return a number or a word, as YAML would read them."""
+    """Return a number, True or False, or a word, as YAML would read them."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     return float(text) if re.fullmatch(r"-?(\d+\.\d*|\.\d+)", text) else text

@@ -24,6 +24,7 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import n_rows, raw_rows, row_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.judging.answers.verdict import Verdict
+from verl_stepgrpo.judging.key_steps.calculations import false_steps
 from verl_stepgrpo.judging.key_steps.explain import Miss, explain_missed
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
@@ -256,6 +257,8 @@ def _shown(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
     yield Text()
     yield from _key_steps(asked, result)
     yield Text()
+    yield from _equations(asked.response, result)
+    yield Text()
     yield from _answers(asked, result)
     yield Text()
     yield Text("Response", "bold")
@@ -353,7 +356,12 @@ def _misses(asked: Asked, result: ScoredResponse) -> Sequence[Miss | None]:
     """Return why each key step was missed; None where it was not, or where the authors' rules say no more."""
     if asked.settings.mode == "reference":
         return [None] * len(result.key_steps)
-    return explain_missed(result.sections, result.key_steps, threshold=asked.settings.match_threshold)
+    return explain_missed(
+        result.sections,
+        result.key_steps,
+        threshold=asked.settings.match_threshold,
+        left_out=false_steps(result.equations) if asked.settings.true_steps else (),
+    )
 
 
 def _place(response: str, result: ScoredResponse, match: KeyStepMatch | Miss) -> str:
@@ -373,6 +381,22 @@ def _why_missed(response: str, result: ScoredResponse, miss: Miss | None) -> str
         return ""
     place = _place(response, result, miss)
     return _visible(str(miss)) + (f" ({place})" if place else "")
+
+
+def _equations(response: str, result: ScoredResponse) -> Iterator[Text]:
+    false = [equation for equation in result.equations if not equation.is_true]
+    n, steps = result.n_equations, len(false_steps(false))
+    said = (
+        f": {n} checked, false in {steps} of {counted(len(result.steps), 'step')}" if n else ": none to check"
+    )
+    yield Text(f"Equations{said}", "bold")
+    for equation in false:
+        step = result.steps[equation.step].number or equation.step + 1
+        place = f"step {step}, line {_line(response, equation.start)}"
+        what = f"{place}: {_excerpt(response[equation.start : equation.end])}"
+        yield Text.assemble(
+            "  ", ("false  ", BAD), f"  {what}  ", (f"{' is not '.join(equation.values)}", QUIET)
+        )
 
 
 def _answers(asked: Asked, result: ScoredResponse) -> Iterator[Text]:

@@ -23,7 +23,7 @@ from verl_stepgrpo.report.page import MARK, Page, render
 from verl_stepgrpo.report.rollouts import group_view
 from verl_stepgrpo.report.verl_log import Metrics, read_log
 from verl_stepgrpo.traces.files import iter_traces, no_rows, trace_files
-from verl_stepgrpo.traces.header import read_header
+from verl_stepgrpo.traces.header import SettingsByStep, read_header
 from verl_stepgrpo.traces.rows import TRAIN, VAL, TraceRow
 
 
@@ -95,16 +95,18 @@ def write_report(sources: Sources, out: Path, *, max_rollouts: int) -> Written:
     rows = _rows_of(chosen, files, set_aside)
     images = Images()
     by_group = _with_images(images, rows, sources)
+    starts = read_header(sources.traces, set_aside=set_aside)
+    settings = SettingsByStep(starts)
     shown = sum(map(len, rows.values()))
     page = Page(
         title=_title(sources.traces),
         run=run,
-        starts=read_header(sources.traces, set_aside=set_aside),
+        starts=starts,
         charts=_charts(run, log),
         comparison=_comparison(run)
         if sources.against is None
         else _evaluations(sources.traces, sources.against),
-        groups=[group_view(own, by_group[key]) for key, own in rows.items()],
+        groups=[group_view(own, by_group[key], settings=settings) for key, own in rows.items()],
         images=images,
         shown=shown,
         set_aside=list(aside.values()),

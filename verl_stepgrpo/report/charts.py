@@ -114,6 +114,12 @@ _COMPONENTS = (
     ("step_rvr", "number", "The validity reward: complete and in order, or nothing."),
     ("key_step_match", "share", "Mean share of a prompt's key steps that were found."),
     (WITH_KEY_STEPS, "share", "Share of responses whose prompt has any."),
+    ("equations", "number", "Different equations of a response's steps that could be checked, as 3 + 5 = 8."),
+    (
+        "false_equations",
+        "share",
+        "Share of a response's steps that state a false one. Near 0 with few equations it says little.",
+    ),
     ("complete", "share", "Description, rationales, a step and an answer are there."),
     ("ordered", "share", "Background first, steps numbered 1 to n, one answer last."),
     ("answered", "share", "There was a final answer under its header."),

@@ -29,6 +29,8 @@ COMPARED = {
     "score": "Reward",
     "step_rar": "StepRAR",
     "key_step_match": "Key steps found",
+    "equations": "Equations",
+    "false_equations": "Steps with a false equation",
     "step_rvr": "StepRVR",
     "complete": "Complete",
     "ordered": "In order",

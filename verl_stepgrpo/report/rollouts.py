@@ -6,6 +6,7 @@ UTF-16 units, and pieces need neither.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,14 +19,23 @@ from verl_stepgrpo.judging.sections import Kind, Section
 from verl_stepgrpo.report.collect import rollout_of
 from verl_stepgrpo.rewards import sections_of
 from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.traces.header import SettingsByStep
 from verl_stepgrpo.traces.rows import Faults, TraceRow
 
 Span = tuple[int, int, int]
 """Start, end and number of a key step that was found."""
 
 
-def group_view(rows: Sequence[TraceRow], images: Sequence[int] = ()) -> dict[str, Any]:
-    """Return a group, of at least one row, with all its responses; ``images`` are the numbers of its images."""
+def group_view(
+    rows: Sequence[TraceRow], images: Sequence[int] = (), settings: SettingsByStep | None = None
+) -> dict[str, Any]:
+    """Return a group, of at least one row, with all its responses.
+
+    Args:
+        rows: Its rows.
+        images: The numbers of its images.
+        settings: Those of the run; None where they are not known.
+    """
     rollouts = [rollout_of(row) for row in rows]
     first, facts = rows[0], rollouts[0]
     (state,) = group_states(r.outcome for r in rollouts).values()
@@ -42,14 +52,15 @@ def group_view(rows: Sequence[TraceRow], images: Sequence[int] = ()) -> dict[str
         "isEqual": state.is_equal and state.size > 1,
         "isMoving": state.is_moving_all_wrong,
         "keySteps": [list(wordings) for wordings in first.wordings],
-        "rollouts": [rollout_view(row) for row in rows],
+        "rollouts": [rollout_view(row, settings) for row in rows],
     }
 
 
-def rollout_view(row: TraceRow) -> dict[str, Any]:
+def rollout_view(row: TraceRow, settings: SettingsByStep | None = None) -> dict[str, Any]:
     """Return one response: its numbers, the decision on its answer, its key steps, and its text in sections."""
     response, credit = row.response or "", row.credit
-    sections = _sections(row, response)
+    scored_by = _settings(row, settings)
+    sections = sections_of(response, scored_by)
     spans: list[Span] = [
         (match.start, match.end, number)
         for number, match in enumerate(row.key_steps)
@@ -62,7 +73,11 @@ def rollout_view(row: TraceRow) -> dict[str, Any]:
         "answer": vars(row.answer),
         "lastAnswer": _another_answer(row),
         "found": [_found(match) for match in row.key_steps],
-        "misses": _misses(row, sections),
+        "misses": _misses(row, sections, scored_by),
+        "falseEquations": [
+            {"step": one.step, "text": response[one.start : one.end], "values": [one.left, one.right]}
+            for one in row.false_equations or ()
+        ],
         "faults": vars(row.faults or _guessed_faults(response, row.components)),
         "sections": sections_view(
             response, sections, spans, credit.spans if credit and credit.is_by_step else ()
@@ -145,18 +160,24 @@ def _outcome(state: GroupState) -> str:
     return "wrong" if state.is_all_wrong else "right" if state.right == state.size else "mixed"
 
 
-def _sections(row: TraceRow, response: str) -> tuple[Section, ...]:
-    """Return the sections of a row's response, read as its reward read them."""
+def _settings(row: TraceRow, settings: SettingsByStep | None) -> RewardSettings:
+    """Return what a row was scored by, as far as it is known."""
+    if settings is not None and settings.is_known:
+        return dataclasses.replace(settings.at(row.step).reward, format=row.format)
     # Without faults it is a row of ``mode=reference``, which reads drafts too, or of a schema that knew no formats.
-    draft = "judged" if row.faults is None else "free"
-    return sections_of(response, RewardSettings(format=row.format, draft=draft))
+    return RewardSettings(format=row.format, draft="judged" if row.faults is None else "free")
 
 
-def _misses(row: TraceRow, sections: Sequence[Section]) -> list[str | None]:
+def _misses(row: TraceRow, sections: Sequence[Section], settings: RewardSettings) -> list[str | None]:
     """Return why each key step was missed, by the rules of today; None where it was found, or by other rules."""
     if row.faults is None or not row.response:
         return [None] * len(row.key_steps)
-    misses = explain_missed(sections, row.key_steps, threshold=RewardSettings.match_threshold)
+    misses = explain_missed(
+        sections,
+        row.key_steps,
+        threshold=settings.match_threshold,
+        left_out={one.step for one in row.false_equations or ()} if settings.true_steps else (),
+    )
     return [None if miss is None else str(miss) for miss in misses]
 
 

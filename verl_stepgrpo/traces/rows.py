@@ -24,7 +24,7 @@ SCHEMA = 2
 READABLE = (1, 2)
 """Versions that are read. Schema 1 had no ``split``, ``faults`` and ``id``, and fewer components."""
 
-LATER_COMPONENTS = ("acc_flexible", "verifier_failed")
+LATER_COMPONENTS = ("acc_flexible", "verifier_failed", "equations", "false_equations")
 FIRST_COMPONENTS = tuple(key for key in SCORE_KEYS if key not in LATER_COMPONENTS)
 """Those of schema 1, which every row has; the later ones of ``SCORE_KEYS`` are in the rows of later versions."""
 
@@ -42,6 +42,23 @@ class Decision:
     text: str
     layer: str
     reason: str
+
+
+@dataclass(frozen=True)
+class FalseEquation:
+    """An equation of a step that is false.
+
+    Attributes:
+        step: Index of the step, counted from 0.
+        start, end: Where it stands in the response, in characters.
+        left, right: What its sides are worth.
+    """
+
+    step: int
+    start: int
+    end: int
+    left: str
+    right: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,7 @@ class Judgement:
         steps: The response's steps, in their order.
         last_answer: What was decided on the last answer given, in whatever format; None where that is not known.
         faults: Why it is not valid; None where that is not known (schema 1, and ``mode=reference``).
+        false_equations: The equations of its steps that are false; None where that is not known.
         format: How it was read (``RewardSettings.format``).
         index, id, data_source: The row of the data.
         ground_truth: Its reference answer.
@@ -116,6 +134,7 @@ class Judgement:
     steps: tuple[StepSpan, ...]
     last_answer: Decision | None = None
     faults: Faults | None = None
+    false_equations: tuple[FalseEquation, ...] | None = None
     format: str = "mulberry"
     index: Any = None
     id: str | None = None
@@ -160,6 +179,9 @@ class Judgement:
             "key_steps": [_match_json(match) for match in self.key_steps],
             "steps": [vars(step) for step in self.steps],
             "faults": None if self.faults is None else vars(self.faults),
+            "false_equations": None
+            if self.false_equations is None
+            else [vars(equation) for equation in self.false_equations],
             "format": self.format,
             "index": self.index,
             "id": self.id,
@@ -238,6 +260,11 @@ def judgement_of(
         steps=tuple(StepSpan(step.number, step.start, step.end, end, share) for step, end, share in spans),
         # The authors' rules ask for other things, and say nothing of what they miss.
         faults=None if settings.mode == "reference" else Faults(*faults_of_form(result, settings)),
+        false_equations=tuple(
+            FalseEquation(one.step, one.start, one.end, one.values[0], one.values[1])
+            for one in result.equations
+            if not one.is_true
+        ),
         format=settings.format,
         **question,
     )
@@ -280,6 +307,7 @@ def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
     components, last, faults = facts["components"], facts.get("last_answer"), facts.get("faults")
+    false = facts.get("false_equations")
     return {
         "components": {
             key: _number(components[key])
@@ -292,6 +320,7 @@ def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
         "key_steps": tuple(map(_match, facts["key_steps"])),
         "steps": tuple(map(_span, facts["steps"])),
         "faults": faults and Faults(tuple(faults["complete"]), tuple(faults["ordered"])),
+        "false_equations": None if false is None else tuple(map(_false_equation, false)),
         "format": str(facts.get("format", "mulberry")),
         "index": facts.get("index"),
         **{key: _text(facts.get(key)) for key in ("id", "data_source", "ground_truth", "prompt", "response")},
@@ -300,6 +329,11 @@ def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _decision(facts: Mapping[str, Any]) -> Decision:
     return Decision(str(facts["text"]), str(facts["layer"]), str(facts["reason"]))
+
+
+def _false_equation(facts: Mapping[str, Any]) -> FalseEquation:
+    step, start, end = (int(facts[key]) for key in ("step", "start", "end"))
+    return FalseEquation(step, start, end, str(facts["left"]), str(facts["right"]))
 
 
 def _match(facts: Mapping[str, Any]) -> KeyStepMatch:

@@ -54,6 +54,7 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "image_description": (_MANAGER,),
     "format": (_MANAGER,),
     "draft": (_MANAGER,),
+    "true_steps": (_MANAGER,),
     "extra_weights": (_MANAGER,),
     "combine": (_ESTIMATOR, _MANAGER, _V1),
     "process_weight": (_other("process_weight"),),

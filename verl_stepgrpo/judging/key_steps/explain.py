@@ -8,7 +8,7 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from verl_stepgrpo.judging.key_steps.chains import Chain
@@ -63,7 +63,11 @@ class Miss:
 
 
 def explain_missed(
-    sections: Sequence[Section], matches: Sequence[KeyStepMatch], *, threshold: float
+    sections: Sequence[Section],
+    matches: Sequence[KeyStepMatch],
+    *,
+    threshold: float,
+    left_out: Collection[int] = (),
 ) -> tuple[Miss | None, ...]:
     """Return for each key step why it was not found, None for one that was.
 
@@ -71,9 +75,10 @@ def explain_missed(
         sections: The sections of the response, as it was scored.
         matches: What ``match_key_steps`` returned for them (``ScoredResponse.key_steps``).
         threshold: The threshold that it had.
+        left_out: The steps, counted from 0, that it left out since they state a false equation.
     """
     reasoning = Reasoning(sections, threshold)
-    return tuple(None if m.matched else _explain(m.wordings, reasoning) for m in matches)
+    return tuple(None if m.matched else _explain(m.wordings, reasoning, left_out) for m in matches)
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class _Near:
         return Miss(self.fault.rule, words, text[start:end], self.segment.step, offset + start, offset + end)
 
 
-def _explain(key_step: KeyStep, reasoning: Reasoning) -> Miss:
+def _explain(key_step: KeyStep, reasoning: Reasoning, left_out: Collection[int]) -> Miss:
     if not reasoning.index.text:
         return Miss(NOTHING_NEAR, "the response has no steps")
     forms = [form for wording in forms_of(key_step) for form in wording if form.tokens]
@@ -111,8 +116,13 @@ def _explain(key_step: KeyStep, reasoning: Reasoning) -> Miss:
     stated = [near for near in found if near.depth == _STATED]
     if stated:
         listed = any(reasoning.lists_values(wording) for wording in forms_of(key_step))
-        rule = "one of a list of values" if listed else "the place serves another key step"
-        return _Near(_STATED, stated[0].segment, stated[0].fault._replace(rule=rule)).miss()
+        near = next((near for near in stated if near.segment.step not in left_out), stated[0])
+        rule = "the place serves another key step"
+        if near.segment.step in left_out:
+            rule = "its step states a false equation"
+        if listed:
+            rule = "one of a list of values"
+        return _Near(_STATED, near.segment, near.fault._replace(rule=rule)).miss()
     if found:
         return max(found, key=lambda near: near.depth).miss()
     return Miss(NOTHING_NEAR, _missing(forms[0], reasoning))

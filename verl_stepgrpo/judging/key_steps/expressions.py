@@ -48,12 +48,18 @@ def form(items: Sequence[Item], *, number: Callable[[str], str] = str) -> str | 
         return number(items[0].text) if items[0].kind == "n" else items[0].text
     if len(items) == 3 and items[0].kind == items[2].kind == "n" and items[1].kind in "+-*/":
         return _of_two(number(items[0].text), items[1].kind, number(items[2].text))
+    node = read(items, number=number)
+    return None if node is None else _written(node)
+
+
+def read(items: Sequence[Item], *, number: Callable[[str], str] = str) -> Node | None:
+    """Return the expression that ``items`` are, all of them, as operations; None where they are none."""
     reader = _Reader(items, number)
     try:
         node = reader.sum_()
     except _UnreadableError:
         return None
-    return _written(node) if reader.position == len(items) else None
+    return node if reader.position == len(items) else None
 
 
 def _of_two(a: str, operator: str, b: str) -> str:
@@ -85,10 +91,13 @@ class _Reader:
         self.position += 1
         return self.items[self.position - 1]
 
-    def sum_(self) -> Node:
+    def _deeper(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _UnreadableError
+
+    def sum_(self) -> Node:
+        self._deeper()
         terms = [(1, self.product())]
         while self.next_kind() in ("+", "-"):
             terms.append((1 if self.take().kind == "+" else -1, self.product()))
@@ -116,15 +125,13 @@ class _Reader:
         return _product_of(factors)
 
     def power(self) -> Node:
-        base = self.postfixed()
-        while self.next_kind() in ("^", "_"):
-            self.depth += 1
-            if self.depth > MAX_DEPTH:
-                raise _UnreadableError
+        base, depth = self.postfixed(), self.depth
+        while self.next_kind() in ("^", "_"):  # each is around the one before
+            self._deeper()
             operator = self.take().kind
             exponent = _sum_of([(-1, self._exponent())]) if self.next_kind() == "~" else self.postfixed()
             base = (operator, base, exponent)
-            self.depth -= 1
+        self.depth = depth
         return base
 
     def _exponent(self) -> Node:
@@ -132,9 +139,11 @@ class _Reader:
         return self.postfixed()
 
     def postfixed(self) -> Node:
-        node = self.primary()
+        node, depth = self.primary(), self.depth
         while self.next_kind() in ("!", "′"):
+            self._deeper()
             node = (self.take().kind, node)
+        self.depth = depth
         return node
 
     def primary(self) -> Node:
@@ -167,9 +176,7 @@ class _Reader:
         return ("of", name, self._inside())
 
     def _applied_function(self, name: str) -> Node:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise _UnreadableError
+        self._deeper()
         node = ("of", name, self.tight() if name.isalpha() else self.power())
         self.depth -= 1
         return node

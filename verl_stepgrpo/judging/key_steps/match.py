@@ -9,24 +9,21 @@ and what the text denies or only lists does not count.
 Source: Zhang et al., arXiv 2503.12937, section 3.2 (soft key-step matching). Departure: the paper does
 not say how soft the match is; see ``match_key_steps``.
 
-Pure: no I/O, no torch, no verl. Not covered: whether a step is true; only its wording is compared.
+Pure: no I/O, no torch, no verl. Not covered: whether a step is true (``calculations``); only its wording is compared.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.key_steps.sentences import Anchors, SentenceIndex
+from verl_stepgrpo.judging.key_steps.sentences import MAX_STEP_CHARS, Anchors, SentenceIndex
 from verl_stepgrpo.judging.key_steps.stretches import Stretch, relations_of, stretches_of
 from verl_stepgrpo.judging.key_steps.wordings import Wording, forms_of
 from verl_stepgrpo.judging.sections import Kind, Section
-
-MAX_STEP_CHARS = 20_000
-"""Characters of one reasoning step that are searched; a longer one is a runaway generation."""
 
 MAX_VALUES = 5
 """Different numbers that a response may put in the place of one of a key step's ("x = 1, x = 2, ..."). With
@@ -139,7 +136,11 @@ class Reasoning:
 
 
 def match_key_steps(
-    sections: Sequence[Section], key_steps: Sequence[KeyStep], *, threshold: float
+    sections: Sequence[Section],
+    key_steps: Sequence[KeyStep],
+    *,
+    threshold: float,
+    left_out: Collection[int] = (),
 ) -> tuple[KeyStepMatch, ...]:
     """Return one ``KeyStepMatch`` for each key step, in the same order.
 
@@ -156,9 +157,13 @@ def match_key_steps(
         sections: The sections of one response.
         key_steps: As ``parse_key_steps`` returns them.
         threshold: Lowest similarity, in (0, 1].
+        left_out: Steps, counted from 0, in which no key step counts.
     """
     reasoning = Reasoning(sections, threshold)
-    candidates = [_candidates(key_step, reasoning) for key_step in key_steps]
+    candidates = [
+        [found for found in _candidates(key_step, reasoning) if found.step not in left_out]
+        for key_step in key_steps
+    ]
     chosen: dict[int, Stretch] = {}
     for i in sorted(range(len(key_steps)), key=lambda i: (len(candidates[i]), -max(map(len, key_steps[i])))):
         free = [c for c in candidates[i] if not any(c.overlaps(other) for other in chosen.values())]

@@ -26,6 +26,9 @@ from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token
 from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
 
+MAX_STEP_CHARS = 20_000
+"""Characters of one reasoning step that are searched; a longer one is a runaway generation."""
+
 _WORD = re.compile(r"[^\W\d_]+")
 _DIGITS = re.compile(r"\d+")
 _ODD_DIGITS = re.compile(r"(?![0-9])\d|[²³¹⁰⁴-⁹ⁿ₀-₉¼-¾⅐-⅞]|\\[dtc]?frac ?\d")

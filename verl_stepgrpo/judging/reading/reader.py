@@ -139,7 +139,7 @@ def _normalised(spelling: str) -> tuple[str, ...]:
     if "⁄" in plain:
         return tuple(part for part in plain.replace("⁄", "\n/\n").split("\n") if part)
     if plain[0].isdigit() or (plain[0] == "." and len(plain) > 1):
-        return (_canonical_number(plain),)
+        return (canonical_number(plain),)
     if plain.casefold() in FUNCTIONS or not (plain.isupper() and len(plain) <= MAX_NAME_CHARS):
         plain = plain.casefold()
     plain = _SPELLINGS.get(plain, plain)
@@ -150,7 +150,8 @@ def _normalised_run(text: str) -> Iterable[str]:
     return re.findall(r"\d+|\D", text)
 
 
-def _canonical_number(text: str) -> str:
+def canonical_number(text: str) -> str:
+    """Return the one spelling of a number in digits: "1,000.50" is "1000.5"."""
     text = re.sub(r"[,{}]", "", text)
     whole, point, decimals = text.partition(".")
     decimals = decimals.rstrip("0")

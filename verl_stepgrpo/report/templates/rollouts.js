@@ -16,6 +16,8 @@
     ["step_rar", "StepRAR"],
     ["step_rvr", "StepRVR"],
     ["key_step_match", "key steps"],
+    ["equations", "equations"],
+    ["false_equations", "steps with a false one"],
     ["complete", "complete"],
     ["ordered", "in order"],
     ["answered", "answered"],
@@ -169,6 +171,20 @@
     );
   }
 
+  function equationsNode({ falseEquations }) {
+    if (!falseEquations.length) return null;
+    const items = falseEquations.map(({ step, text, values: [left, right] }) =>
+      element(
+        "li",
+        { class: "missed" },
+        element("span", { class: "sign" }, "✗"),
+        element("bdi", {}, text),
+        element("span", { class: "muted" }, `step ${step + 1}: ${left} is not ${right}`),
+      ),
+    );
+    return element("ul", { class: "keysteps", "aria-label": "False equations" }, ...items);
+  }
+
   function keyStepsNode(group, rollout) {
     if (!group.keySteps.length) return element("p", { class: "muted" }, "This prompt has no key steps.");
     const items = group.keySteps.map((wordings, i) => keyStepNode(wordings, rollout.found[i], rollout.misses[i], i));
@@ -236,6 +252,7 @@
       componentsNode(rollout),
       faultsNode(rollout),
       keyStepsNode(group, rollout),
+      equationsNode(rollout),
       element("div", { class: "text" }, ...rollout.sections.map(sectionNode)),
     );
   }
