@@ -231,7 +231,11 @@ def real_table(path: Path) -> str:
         "math-verify": lambda pair: _math_verify({"answer": pair["final"], "gold": pair["gold"]}),
         "substring": real_answers.is_substring,
     }
-    return f"{real_answers.INTRODUCTION.format(n=len(pairs))}\n{real_answers.table(pairs, judges)}\n"
+    choices = real_answers.choices_table(
+        pairs, lambda a, gold, own: judge_answer(a, gold, choices=own).correct
+    )
+    table_ = real_answers.table(pairs, judges)
+    return f"{real_answers.INTRODUCTION.format(n=len(pairs))}\n{table_}\n{choices}\n"
 
 
 def main() -> None:

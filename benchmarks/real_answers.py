@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -100,3 +101,45 @@ def table(pairs: list[Pair], judges: Mapping[str, Judge]) -> str:
 def is_substring(pair: Mapping[str, str]) -> bool:
     """Whether the reference stands in the answer, whatever the case."""
     return pair["gold"].strip().casefold() in pair["final"].casefold()
+
+
+CHOICES = """
+### Choices of the question
+
+No pair has the choices of its question. In {n} a letter with its text is the reference, and another letter with another
+text the answer: two choices of one real question, of which these answers were made. `with` has both choices, as where a
+prompt lists them.
+
+| reference and answer | right | agreement with | without |
+|---|---|---|---|"""
+_CHOICE = re.compile(r"\(([A-J])\) (.+)", re.DOTALL)
+_MADE = (
+    ("a letter, its text", "{a}", "{text_a}", True),
+    ("a letter, the text of another", "{a}", "{text_b}", False),
+    ("a letter, it with the text of another", "{a}", "({a}) {text_b}", False),
+    ("a text, its letter", "{text_a}", "({a})", True),
+    ("a text, the letter of another", "{text_a}", "({b})", False),
+    ("a text, it with the letter of another", "{text_a}", "({b}) {text_a}", False),
+)
+
+
+def choices_table(pairs: Iterable[Pair], judge: Callable[[str, str, Mapping[str, str]], bool]) -> str:
+    """Return the section about choices; ``judge`` gets the answer, the reference and the choices."""
+    both = [
+        (_CHOICE.fullmatch(p.gold.strip()), _CHOICE.fullmatch(p.final.strip()))
+        for p in pairs
+        if not p.correct
+    ]
+    known = [(one.groups(), other.groups()) for one, other in both if one and other and one[1] != other[1]]
+    lines = [CHOICES.format(n=len(known))]
+    for name, gold, answer, is_right in _MADE:
+        cells = []
+        for has_choices in (True, False):
+            verdicts = []
+            for (a, text_a), (b, text_b) in known:
+                made = {"a": a, "text_a": text_a, "b": b, "text_b": text_b}
+                choices = {a: text_a, b: text_b} if has_choices else {}
+                verdicts.append((judge(answer.format(**made), gold.format(**made), choices), is_right))
+            cells.append(cell(verdicts))
+        lines.append(f"| {name} | {'yes' if is_right else 'no'} | {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ from verl_stepgrpo.judging import authors_rules as reference
 from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.answers.judge import judge_answer
 from verl_stepgrpo.judging.answers.last_answer import judge_last_answer
+from verl_stepgrpo.judging.answers.options import choices_of, parse_choices
 from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.key_steps.calculations import Equation, equations_of, false_steps
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
@@ -158,6 +159,8 @@ def score_response(
     key_steps: Any = (),
     settings: RewardSettings | None = None,
     parts: Mapping[str, float] | None = None,
+    *,
+    choices: Any = None,
 ) -> ScoredResponse:
     """Return the rewards of ``response``, with everything they rest on.
 
@@ -167,9 +170,12 @@ def score_response(
         key_steps: The reference's key steps, in any form that ``parse_key_steps`` takes.
         settings: Defaults to ``RewardSettings()``.
         parts: The numbers of parts that ``settings.extra_weights`` pays, by name; ``repetition`` is known without.
+        choices: Those of the question, in any form that ``parse_choices`` takes; ``choices_of`` finds them in a row.
+            They decide a letter against a text.
 
     Raises:
-        DataError: ``response`` is no text, ``ground_truth`` is empty or the key steps are of a wrong type.
+        DataError: ``response`` is no text, ``ground_truth`` is empty, or the key steps or the choices are of a wrong
+            type.
         ConfigError: A part has a weight, and is not given.
 
     Source: equations 3 (StepRAR) and 4 (StepRVR). In ``reference`` mode, the rules of the authors' code.
@@ -184,15 +190,15 @@ def score_response(
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = sections_of(response, settings)
     equations = equations_of(sections)
-    tolerance = settings.answer_tolerance
+    judged_by: dict[str, Any] = {"tolerance": settings.answer_tolerance, "choices": parse_choices(choices)}
     if settings.mode == "reference":
         answer = reference.judge_answer(response, ground_truth)
-        last_answer = judge_last_answer(response, sections, ground_truth, tolerance=tolerance)
+        last_answer = judge_last_answer(response, sections, ground_truth, **judged_by)
         matches = reference.match_key_steps(response, sections, key_steps)
         complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
     else:
-        answer = judge_answer(final_answer(sections), ground_truth, tolerance=tolerance)
-        last_answer = judge_last_answer(response, sections, ground_truth, strict=answer, tolerance=tolerance)
+        answer = judge_answer(final_answer(sections), ground_truth, **judged_by)
+        last_answer = judge_last_answer(response, sections, ground_truth, strict=answer, **judged_by)
         matches = match_key_steps(
             sections,
             key_steps,
@@ -239,7 +245,8 @@ def compute_score(
         solution_str: What the model wrote.
         ground_truth: The reference answer.
         extra_info: The row's ``extra_info``; ``extra_info["key_steps"]`` in any form that
-            ``parse_key_steps`` takes. Without it the key-step match is 0.
+            ``parse_key_steps`` takes. Without it the key-step match is 0. The question's choices decide a letter
+            against a text: ``extra_info["choices"]``, or those that ``extra_info["question"]`` lists.
         **settings: Fields of ``RewardSettings``: ``alpha``, ``rvr_weight``, ``match_threshold`` and so on.
 
     Returns:
@@ -255,7 +262,11 @@ def compute_score(
         raise DataError(f"extra_info is {extra_info!r}; expected an object with key_steps, or nothing")
     key_steps = (extra_info or {}).get("key_steps")
     return score_response(
-        solution_str, ground_truth, key_steps, RewardSettings.from_mapping(settings)
+        solution_str,
+        ground_truth,
+        key_steps,
+        RewardSettings.from_mapping(settings),
+        choices=choices_of(extra_info),
     ).components()
 
 

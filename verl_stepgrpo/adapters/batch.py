@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
 from verl_stepgrpo.rewards import ScoredResponse, check_ground_truth, score_response
 from verl_stepgrpo.settings import RewardSettings
@@ -32,7 +33,8 @@ def score_batch(
         columns: What the trainer passes beside them: the columns of the dataset, each a list as long as
             ``completions``, and values of the trainer's own, which are left alone. The reference answer is read from
             the first of ``ANSWER_COLUMNS``, else from verl's ``reward_model``; key steps from ``key_steps``, else from
-            verl's ``extra_info``.
+            verl's ``extra_info``; the question's choices from ``choices``, else as ``choices_of`` finds them in
+            ``extra_info`` and in the prompts, as far as the trainer passes them.
         settings: How a response is scored.
 
     Raises:
@@ -49,8 +51,9 @@ def score_batch(
             "beside these, with a weight of its own"
         )
     name, answers = _answers(columns)
-    pairs = zip(answers, _key_steps(columns, len(completions), settings), strict=True)
-    references = [_reference(i, name, *pair) for i, pair in enumerate(pairs)]
+    n = len(completions)
+    known = zip(answers, _key_steps(columns, n, settings), _choices(columns, n), strict=True)
+    references = [_reference(i, name, *one) for i, one in enumerate(known)]
     return [
         _scored(completion_text(completion), *reference, settings)
         for completion, reference in zip(completions, references, strict=True)
@@ -81,18 +84,27 @@ def _texts(content: Any) -> Iterator[str]:
         yield from (text for text in texts if isinstance(text, str))
 
 
-def _reference(i: int, name: str, answer: Any, key_steps: Any) -> tuple[str, tuple[KeyStep, ...]]:
+_Reference = tuple[str, tuple[KeyStep, ...], tuple[tuple[str, str], ...]]
+"""The answer, the key steps, and the choices as letters with their texts."""
+
+
+def _reference(i: int, name: str, answer: Any, key_steps: Any, row: tuple[Any, str]) -> _Reference:
     try:
-        return check_ground_truth(answer, name), parse_key_steps(key_steps)
+        choices = tuple(choices_of(*row).items())
+        return check_ground_truth(answer, name), parse_key_steps(key_steps), choices
     except DataError as error:
         raise DataError(f"row {i} of the batch: {error}") from None
 
 
 @lru_cache(maxsize=CACHE_SIZE)
 def _scored(
-    response: str, ground_truth: str, key_steps: tuple[KeyStep, ...], settings: RewardSettings
+    response: str,
+    ground_truth: str,
+    key_steps: tuple[KeyStep, ...],
+    choices: tuple[tuple[str, str], ...],
+    settings: RewardSettings,
 ) -> ScoredResponse:
-    return score_response(response, ground_truth, key_steps, settings)
+    return score_response(response, ground_truth, key_steps, settings, choices=dict(choices))
 
 
 def _answers(columns: Mapping[str, Any]) -> tuple[str, Sequence[Any]]:
@@ -121,6 +133,30 @@ def _key_steps(columns: Mapping[str, Any], n: int, settings: RewardSettings) -> 
     raise DataError(
         f"the dataset has no column key_steps, it has {_names(columns)}; rename the column that holds them, make them "
         "with `verl-stepgrpo key-steps`, or set alpha=0 to pay for none"
+    )
+
+
+def _choices(columns: Mapping[str, Any], n: int) -> list[tuple[Mapping[str, Any], str]]:
+    """Return for each completion where its choices may stand: an ``extra_info``, and the text of its prompt."""
+    nothing: list[Any] = [None] * n
+    infos = _objects(columns, "extra_info", "choices") if "extra_info" in columns else [{}] * n
+    own = columns.get("choices") or nothing
+    prompts = columns.get("prompts") or columns.get("prompt") or nothing
+    return [
+        ({**info, "choices": choices} if choices is not None else info, _prompt_text(prompt))
+        for info, choices, prompt in zip(infos, own, prompts, strict=True)
+    ]
+
+
+def _prompt_text(prompt: Any) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    messages = prompt if isinstance(prompt, Sequence) else ()
+    return "\n".join(
+        text
+        for message in messages
+        if isinstance(message, Mapping)
+        for text in _texts(message.get("content"))
     )
 
 

@@ -16,6 +16,7 @@ from verl_stepgrpo.bridge.own_parts import OwnParts
 from verl_stepgrpo.bridge.token_ends import Decoding, Written
 from verl_stepgrpo.bridge.written_tokens import WRITTEN_SPANS
 from verl_stepgrpo.data.index import traced
+from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.rewards import ScoredResponse, score_response
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
 from verl_stepgrpo.traces.rows import TRACE_KEY, judgement_of
@@ -69,6 +70,7 @@ class StepGRPORewardManager(RewardManagerBase):
             extra_info.get("key_steps"),
             self.settings.reward,
             parts,
+            choices=choices_of(extra_info, _prompt_text(row.get("raw_prompt"))),
         )
         components: dict[str, Any] = result.components()
         info = components | ({TRACE_KEY: self._trace(result, row, written)} if self._carries_traces else {})
@@ -85,6 +87,7 @@ class StepGRPORewardManager(RewardManagerBase):
             id=traced(extra_info.get("id")),
             data_source=traced(row.get("data_source")),
             ground_truth=str(row["reward_model"]["ground_truth"]),
+            choices=choices_of(extra_info, texts["prompt"]),
             **(texts if self.settings.trace_dir is not None else {}),
         )
         return json.dumps(judgement.to_json(), ensure_ascii=False)

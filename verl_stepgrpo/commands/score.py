@@ -49,6 +49,7 @@ class Asked:
         key_steps: The reference's key steps, in any form that ``parse_key_steps`` takes.
         settings: Those of the rewards.
         question: What else is known of the question, by the names of a trace.
+        choices: The text of each of its choices by its letter.
         logged: The reward that its trace has, or None.
         parts: The numbers that its trace has of parts beside StepRAR and StepRVR.
     """
@@ -58,6 +59,7 @@ class Asked:
     key_steps: Any
     settings: RewardSettings
     question: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
     logged: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
 
@@ -101,7 +103,14 @@ def score(
     else:
         _refuse_without("--trace", line=line, uid=uid)
         asked = _of_options(response, ground_truth, key_step, data, row, reward_settings(texts))
-    result = score_response(asked.response, asked.ground_truth, asked.key_steps, asked.settings, asked.parts)
+    result = score_response(
+        asked.response,
+        asked.ground_truth,
+        asked.key_steps,
+        asked.settings,
+        asked.parts,
+        choices=asked.choices,
+    )
     if as_json:
         typer.echo(json.dumps(_facts(asked, result), ensure_ascii=False))
     else:
@@ -148,6 +157,7 @@ def _of_options(
             question.key_steps,
             settings,
             known | {"prompt": question.text},
+            question.choices,
         )
     if ground_truth is None:
         raise ConfigError("Name the reference answer: --ground-truth, or --data with its --row.")
@@ -228,7 +238,9 @@ def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
     question = {key: getattr(row, key) for key in ("index", "id", "data_source", "prompt")}
     settings = reward_settings(texts, known)
     logged = row.total if settings == known else None
-    return Asked(row.response, row.ground_truth, row.wordings, settings, question, logged, row.parts)
+    return Asked(
+        row.response, row.ground_truth, row.wordings, settings, question, row.choices, logged, row.parts
+    )
 
 
 def _facts(asked: Asked, result: ScoredResponse) -> dict[str, Any]:
@@ -238,6 +250,7 @@ def _facts(asked: Asked, result: ScoredResponse) -> dict[str, Any]:
         asked.settings,
         **asked.question,
         ground_truth=asked.ground_truth,
+        choices=asked.choices,
         response=asked.response,
     )
     sections = [

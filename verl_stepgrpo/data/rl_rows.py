@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import NEEDED, open_rl_parquet
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
 
@@ -39,6 +40,7 @@ class Reference:
         index: ``extra_info.index``, or None.
         id: ``extra_info.id``, or None.
         data_source: verl's name of the dataset, or None.
+        choices: The text of each of the question's choices by its letter, as far as the row has them.
     """
 
     ground_truth: str
@@ -47,6 +49,7 @@ class Reference:
     index: Any = None
     id: str | None = None
     data_source: str | None = None
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,7 @@ def reference_of(row: Mapping[str, Any]) -> Reference:
         index=extra_info.get("index"),
         id=None if row_id is None else str(row_id),
         data_source=row.get("data_source"),
+        choices=choices_of(extra_info, _texts_of(row.get("prompt"))),
     )
 
 
@@ -171,6 +175,15 @@ def _mapping(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DataError(f"{column} is {value!r:.60} ({type(value).__name__}); expected an object")
     return value
+
+
+def _texts_of(prompt: Any) -> str:
+    """Return the text of a prompt, as far as it is one; what is wrong with it is said where it is read."""
+    messages = prompt if isinstance(prompt, list) else []
+    contents = [message.get("content") for message in messages if isinstance(message, Mapping)]
+    parts = [part for content in contents for part in (content if isinstance(content, list) else [content])]
+    texts = (part.get("text") if isinstance(part, Mapping) else part for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _is_message(message: Any) -> bool:

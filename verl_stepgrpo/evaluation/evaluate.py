@@ -257,12 +257,13 @@ class _Work:
     def _row(self, question: RLRow, session: int, text: str) -> TraceRow:
         reward = self._options.reward
         judgement = judgement_of(
-            score_response(text, question.ground_truth, question.key_steps, reward),
+            score_response(text, question.ground_truth, question.key_steps, reward, choices=question.choices),
             reward,
             index=question.index,
             id=question.id,
             data_source=question.data_source,
             ground_truth=question.ground_truth,
+            choices=question.choices,
             prompt=question.text,
             response=text,
         )

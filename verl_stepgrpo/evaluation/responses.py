@@ -20,7 +20,7 @@ from verl_stepgrpo.traces.rows import TraceRow, judgement_of, parse_row
 
 RESPONSES, SET_ASIDE = "responses.jsonl", "set_aside.jsonl"
 
-QUESTION = ("index", "id", "data_source", "ground_truth", "prompt", "response")
+QUESTION = ("index", "id", "data_source", "ground_truth", "choices", "prompt", "response")
 """What a row says beside what was judged."""
 
 
@@ -98,7 +98,9 @@ def judge_again(path: Path, reward: RewardSettings) -> list[Answered]:
 
 
 def _judged_again(row: TraceRow, reward: RewardSettings) -> TraceRow:
-    scored = score_response(row.response or "", row.ground_truth or "", row.wordings, reward)
+    scored = score_response(
+        row.response or "", row.ground_truth or "", row.wordings, reward, choices=row.choices
+    )
     question = {key: getattr(row, key) for key in QUESTION}
     return TraceRow.of(
         judgement_of(scored, reward, **question), step=row.step, uid=row.uid, session=row.session

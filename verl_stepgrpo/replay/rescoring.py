@@ -191,7 +191,9 @@ def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredRes
     for one in dict.fromkeys(settings):
         rules = _rules(one)
         if rules not in judged:
-            judged[rules] = score_response(row.response, row.ground_truth, row.wordings, one, row.parts)
+            judged[rules] = score_response(
+                row.response, row.ground_truth, row.wordings, one, row.parts, choices=row.choices
+            )
             require_judged(judged[rules].answer)
             require_judged(judged[rules].last_answer)
         scored[one] = paid(judged[rules], one)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from verl_stepgrpo.data.index import as_key
@@ -124,6 +124,7 @@ class Judgement:
         format: How it was read (``RewardSettings.format``).
         index, id, data_source: The row of the data.
         ground_truth: Its reference answer.
+        choices: The text of each of its choices by its letter; nothing where it has none, or they are not known.
         prompt, response: What was asked and what the model wrote; None where a run leaves no traces.
     """
 
@@ -140,6 +141,7 @@ class Judgement:
     id: str | None = None
     data_source: str | None = None
     ground_truth: str | None = None
+    choices: Mapping[str, str] = field(default_factory=dict)
     prompt: str | None = None
     response: str | None = None
 
@@ -187,6 +189,7 @@ class Judgement:
             "id": self.id,
             "data_source": self.data_source,
             "ground_truth": self.ground_truth,
+            "choices": dict(self.choices),
             "prompt": self.prompt,
             "response": self.response,
         }
@@ -247,7 +250,8 @@ def judgement_of(
         settings: What it was scored under.
         step_token_ends: For each step, the number of leading tokens that cover the response up to its end; None
             where the response's tokens are not known.
-        **question: ``index``, ``id``, ``data_source``, ``ground_truth``, ``prompt`` and ``response``, as far as known.
+        **question: ``index``, ``id``, ``data_source``, ``ground_truth``, ``choices``, ``prompt`` and ``response``, as
+            far as known.
     """
     token_ends = [None] * len(result.steps) if step_token_ends is None else step_token_ends
     spans = zip(result.steps, token_ends, result.step_shares, strict=True)
@@ -323,6 +327,7 @@ def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
         "false_equations": None if false is None else tuple(map(_false_equation, false)),
         "format": str(facts.get("format", "mulberry")),
         "index": facts.get("index"),
+        "choices": {str(letter): str(text) for letter, text in (facts.get("choices") or {}).items()},
         **{key: _text(facts.get(key)) for key in ("id", "data_source", "ground_truth", "prompt", "response")},
     }
 

@@ -118,7 +118,7 @@ def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         text = _by_text_alone(given, gold, judge)
         if text.correct:
             return text
-    choice = choice or _choice_behind(given.core) or _choice_in_prose(given)
+    choice = choice or choice_named(given)
     if choice is not None:
         return _by_letter(choice, gold, given, judge)
     return _by_text_alone(given, gold, judge) if gold.text else None
@@ -248,6 +248,11 @@ def _by_text_of_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict |
         if verdict.correct:
             return verdict
     return None
+
+
+def choice_named(given: Answer) -> Choice | None:
+    """Return the one choice that an answer names behind its text, "blue (B)", or in a sentence."""
+    return _choice_behind(given.core) or _choice_in_prose(given)
 
 
 def _choice_behind(text: str) -> Choice | None:

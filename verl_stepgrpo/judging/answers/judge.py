@@ -10,7 +10,7 @@ No torch, no verl. Not covered: conversion between units.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from verl_stepgrpo.judging.answers.choices import by_choice
@@ -20,6 +20,7 @@ from verl_stepgrpo.judging.answers.in_words import by_hedge, by_words, by_yes_no
 from verl_stepgrpo.judging.answers.lists import by_list
 from verl_stepgrpo.judging.answers.normalise import compact, normalise
 from verl_stepgrpo.judging.answers.numbers import by_number
+from verl_stepgrpo.judging.answers.options import by_options
 from verl_stepgrpo.judging.answers.statement import statement
 from verl_stepgrpo.judging.answers.symbolic import Equality, VerifierFailedError
 from verl_stepgrpo.judging.answers.verdict import (
@@ -41,16 +42,23 @@ MAX_DEPTH = 12
 """Parts of parts of an answer that are judged: elements of lists, the text behind a letter, the value behind a name."""
 
 
-def judge_answer(answer: str | None, gold: str, *, tolerance: float = 0.0) -> Verdict:
+def judge_answer(
+    answer: str | None, gold: str, *, tolerance: float = 0.0, choices: Mapping[str, str] | None = None
+) -> Verdict:
     """Return the verdict on ``answer``, the text of the final-answer section (None where there is none).
 
     Of two numbers of which one is a decimal, ``tolerance`` is how far the answer may be off, as a share of ``gold``.
+    ``choices`` are those of the question, each text by its letter: they decide a letter against a text.
 
     Whatever a model wrote gets a verdict, within ``symbolic.TIME_LIMIT`` seconds of its turn where math-verify's
     process lives; nothing raises. An empty ``gold`` matches nothing.
     """
     try:
-        return _Judge(tolerance).verdict_on(answer, gold)
+        judge = _Judge(tolerance)
+        verdict = judge.verdict_on(answer, gold)
+        if choices and answer and verdict.answered and len(answer) <= MAX_ANSWER_CHARS:
+            return by_options(verdict, answer, gold, choices, judge)
+        return verdict
     except TimedOutError:
         verdict = symbolic_verdict(Equality.TIMEOUT, answered=True, text="")
     except VerifierFailedError as error:

@@ -24,7 +24,7 @@ judged as any answer is.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from verl_stepgrpo.judging.answers.choices import MARKED_CHOICE
 from verl_stepgrpo.judging.answers.judge import judge_answer
@@ -60,6 +60,7 @@ def judge_last_answer(
     *,
     strict: Verdict | None = None,
     tolerance: float = 0.0,
+    choices: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Return the verdict on the last answer that ``response`` gives.
 
@@ -70,15 +71,16 @@ def judge_last_answer(
         strict: The verdict on its final-answer section, where that is known: it is returned where no other answer
             stands behind the section, so that nothing is judged twice.
         tolerance: As for ``judge_answer``.
+        choices: As for ``judge_answer``.
     """
     given = find_last_answer(response, sections)
     if given is None:
         return judge_answer(None, gold)
     if strict is not None and _is_same(given, final_section(sections), strict):
         return strict
-    verdict = judge_answer(given.text, gold, tolerance=tolerance)
+    verdict = judge_answer(given.text, gold, tolerance=tolerance, choices=choices)
     value = None if verdict.correct or not given.in_prose else _value(given.text, gold)
-    return verdict if value is None else judge_answer(value, gold, tolerance=tolerance)
+    return verdict if value is None else judge_answer(value, gold, tolerance=tolerance, choices=choices)
 
 
 def _is_same(given: Given, section: Section | None, strict: Verdict) -> bool:

@@ -81,10 +81,20 @@ def products(tokens: list[Token]) -> list[Token]:
 
 
 def silent_products(tokens: list[Token]) -> list[Token]:
-    """Drop the signs of multiplication by letters and parentheses: ``2 * x`` is ``2 x``."""
+    """Drop the signs of multiplication by letters and parentheses: ``2 * x`` is ``2 x``.
+
+    Behind a division it stays, since ``6 / 2 * x`` is not ``6 / (2 x)``.
+    """
     out: list[Token] = []
     for i, token in enumerate(tokens):
-        if token.text == "*" and out and i + 1 < len(tokens) and _multiplies_silently(out[-1], tokens[i + 1]):
+        divides = len(out) > 1 and out[-2].text == "/"
+        if (
+            token.text == "*"
+            and out
+            and not divides
+            and i + 1 < len(tokens)
+            and _multiplies_silently(out[-1], tokens[i + 1])
+        ):
             tokens[i + 1] = tokens[i + 1]._replace(attached=True)
         else:
             out.append(token)

@@ -1,0 +1,204 @@
+"""What the choices of a question decide: whether a text is that of the letter, and a letter that of the text.
+
+Without them a reference ``B`` is met by a letter alone, and a reference ``blue`` by a text alone. With them ``B`` is
+met by "blue" too, where that is what stands behind (B) in the question, and ``blue`` by "B"; and a letter with the text
+of another choice is neither.
+
+Pure: no I/O. Not covered: choices that are pictures.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.judging.answers.choices import MARKED_CHOICE, Choice, choice_named, read_choice
+from verl_stepgrpo.judging.answers.normalise import compact, normalise
+from verl_stepgrpo.judging.answers.statement import statement
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict
+
+LETTERS = "ABCDEFGHIJ"
+"""Letters of choices, from the first on."""
+
+MAX_CHARS = 200
+"""Characters of a choice in a question; longer ones are paragraphs."""
+
+MAX_QUESTION_CHARS = 20_000
+"""Characters of a question, its last ones, in which choices are looked for."""
+
+_EXPECTED = 'a list of texts, or an object such as {"A": "blue", "B": "red"}'
+_MARKED = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        r"(?<![\w)])\(([A-J])\)[ \t]*",  # (A) blue (B) red
+        r"^[ \t]*([A-J])[.):][ \t]+",  # A. blue, each on a line of its own
+        r"(?:^|(?<=\s))([A-J])[.)][ \t]+",  # A. blue B. red
+    )
+)
+"""How a question marks its choices; the first that finds any counts."""
+
+
+def parse_choices(value: Any) -> dict[str, str]:
+    """Return the text of each choice by its letter, as a row of data may hold them; none for none.
+
+    Args:
+        value: A list of texts in the order of the letters, with a letter before each or without, an object of letters
+            and texts, one with a list ``label`` and a list ``text``, or a JSON text of any of them.
+
+    Raises:
+        DataError: It is something else.
+    """
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise _wrong(value) from None
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return {}
+    if isinstance(value, Mapping) and set(value) == {"label", "text"}:  # as datasets have them
+        value = dict(zip(_listed(value["label"]), _listed(value["text"]), strict=False))
+    if isinstance(value, Mapping):
+        # A parquet column of objects has every key in every row.
+        texts = {
+            str(letter).strip("(). ").upper(): text for letter, text in value.items() if text is not None
+        }
+        if not (set(texts) <= set(LETTERS) and all(map(_is_text, texts.values()))):
+            raise _wrong(value)
+        return {letter: str(text) for letter, text in sorted(texts.items())}
+    value = _listed(value)
+    if not isinstance(value, Sequence) or not all(map(_is_text, value)):
+        raise _wrong(value)
+    if len(value) > len(LETTERS):
+        return {}
+    return {letter: _without_letter(str(text), letter) for letter, text in zip(LETTERS, value, strict=False)}
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _wrong(value: Any) -> DataError:
+    return DataError(f"extra_info.choices is {value!r:.80} ({type(value).__name__}); expected {_EXPECTED}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def _without_letter(text: str, letter: str) -> str:
+    return re.sub(rf"^\s*(?:\({letter}\)|{letter}[.):])\s*", "", text)
+
+
+@functools.lru_cache(maxsize=4096)
+def choices_in(question: str) -> Mapping[str, str]:
+    """Return the text of each choice that a question lists by its letter; nothing where it lists none.
+
+    A list has at least two choices, from A on, without a gap. Of several lists the last counts: examples stand before.
+    """
+    text = question[-MAX_QUESTION_CHARS:]
+    for pattern in _MARKED:
+        marks = list(pattern.finditer(text))
+        begin = max((i for i, mark in enumerate(marks) if mark[1] == "A"), default=len(marks))
+        listed = marks[begin : begin + len(LETTERS)]
+        known: dict[str, str] = {}
+        for i, mark in enumerate(listed):
+            if mark[1] != LETTERS[i]:
+                break
+            follows = listed[i + 1].start() if listed[i + 1 : i + 2] else len(text)
+            line_end = text.find("\n", mark.end())
+            end = follows if line_end < 0 else min(follows, line_end)
+            known[mark[1]] = text[mark.end() : end].strip(" \t,;\r")
+        if len(known) > 1 and all(0 < len(one) <= MAX_CHARS for one in known.values()):
+            return known
+    return {}
+
+
+def choices_of(extra_info: Mapping[str, Any] | None, question: str | None = None) -> Mapping[str, str]:
+    """Return the choices of a row: its ``choices``, else those that its ``question``, or the prompt, lists.
+
+    Args:
+        extra_info: The row's.
+        question: The text of the prompt, where it is known.
+
+    Raises:
+        DataError: ``choices`` is neither a list of texts nor an object of letters and texts.
+    """
+    extra_info = extra_info or {}
+    if known := parse_choices(extra_info.get("choices")):
+        return known
+    asked = extra_info.get("question")
+    return choices_in(asked if isinstance(asked, str) and asked else question or "")
+
+
+def by_options(verdict: Verdict, answer: str, gold: str, options: Mapping[str, str], judge: Judge) -> Verdict:
+    """Return the verdict on an answer to a question with choices.
+
+    Args:
+        verdict: That without them.
+        answer: The answer.
+        gold: The reference answer.
+        options: The text of each choice, by its letter.
+        judge: Judges an answer against the text of a choice.
+    """
+    given, wanted = normalise(answer), normalise(gold)
+    right = _right_letter(wanted, options)
+    if right is None or verdict.failed:
+        return verdict
+    stated = Answer(given, statement(given) or given)
+    is_letter = bool(MARKED_CHOICE.match(wanted))
+    whole = _whose_text(stated.full, options) or _whose_text(stated.core, options)
+    if whole == right and is_letter and not verdict.correct and len(options[right]) > 1:
+        return _decided(verdict, True, f"the text of choice {right}")
+    choice = _choice(stated)
+    if choice is None or choice.letter not in options:
+        return _by_text(verdict, answer, right, options, judge) if is_letter else verdict
+    other = _whose_text(choice.text, options)
+    if other is not None and other != choice.letter:
+        return _decided(
+            verdict, False, f"the letter of one choice, {choice.letter}, with the text of another, {other}"
+        )
+    names_right = choice.letter == right and verdict.layer != "hedge" and (other or not choice.text)
+    if names_right and not verdict.correct and not is_letter:
+        return _decided(verdict, True, f"the letter of that choice: {right}")
+    return verdict
+
+
+def _by_text(verdict: Verdict, answer: str, right: str, options: Mapping[str, str], judge: Judge) -> Verdict:
+    """Return the verdict on an answer without a letter, where the reference is one."""
+    if verdict.correct or not judge.verdict_on(answer, options[right]).correct:
+        return verdict
+    same = [letter for letter, text in options.items() if _same(text, options[right])]
+    if len(same) > 1:
+        return verdict
+    return _decided(verdict, True, f"the text of choice {right}")
+
+
+def _decided(verdict: Verdict, correct: bool, reason: str) -> Verdict:
+    return replace(verdict, correct=correct, layer="choice", reason=reason, unparseable=False, timeout=False)
+
+
+def _right_letter(wanted: str, options: Mapping[str, str]) -> str | None:
+    """Return the letter that a reference names, or whose text it is; None where it is neither, or that of several."""
+    if MARKED_CHOICE.match(wanted):
+        choice = read_choice(wanted)
+        return choice.letter if choice is not None and choice.letter in options else None
+    return _whose_text(wanted, options)
+
+
+def _whose_text(text: str, options: Mapping[str, str]) -> str | None:
+    """Return the letter of the one choice that has this text; None where none has it, or several have."""
+    found = [letter for letter, option in options.items() if text and _same(text, option)]
+    return found[0] if len(found) == 1 else None
+
+
+def _same(one: str, other: str) -> bool:
+    return compact(normalise(one)) == compact(normalise(other))
+
+
+def _choice(stated: Answer) -> Choice | None:
+    return read_choice(stated.core) or read_choice(stated.full) or choice_named(stated)
