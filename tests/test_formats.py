@@ -347,3 +347,51 @@ def test_lint_and_the_start_of_a_run_say_when_prompts_ask_for_another_format(
     asked = [line for line in data_lines(Path(path)) if line.what == "format"]
     assert [line.verdict for line in asked] == ["warn"]
     assert not [line for line in data_lines(Path(path), "think") if line.what == "format"]
+
+
+class TestSeveralThoughts:
+    TWICE = "<think>\n1. There are 3 children.\n</think>\n<think>\n2. 6/3 = 2\n</think>\n<answer>2</answer>"
+
+    def test_the_steps_of_all_are_read(self) -> None:
+        result = score_response(self.TWICE, "2", ["3 children", "6/3 = 2"], format="think")
+        assert [step.number for step in result.steps] == [1, 2]
+        assert result.total == pytest.approx(2.1)
+
+    def test_text_between_two_is_out_of_order_and_no_answer(self) -> None:
+        said = self.TWICE.replace("</think>\n<think>", "</think>\n<answer>3</answer>\n<think>")
+        result = score_response(said, "2", format="think")
+        assert (result.answer.correct, result.complete, result.ordered) == (True, True, False)
+        assert formats.find("think").disorder(result.sections) == ["text between two thoughts"]
+
+    def test_a_mark_within_a_thought_is_its_text(self) -> None:
+        nested = "<think>\nThe user said <think> here, 6/3 = 2.\n</think>\n\\boxed{2}"
+        assert score_response(nested, "2", ["6/3 = 2"], format="think").total == pytest.approx(2.1)
+
+    def test_one_that_is_not_closed_has_no_answer_behind_it(self) -> None:
+        result = score_response(self.TWICE.rpartition("</think>")[0], "2", format="think")
+        assert (result.answer.answered, result.complete) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('name: qa\nrequest: "x"\nstep: "\\bThought"\nanswer: "^A:"\n', "write the pattern in single quotes"),
+        ("name: think\nrequest: x\nstep: '^T:'\nanswer: '^A:'\n", "is that of a format of this package"),
+    ],
+)
+def test_a_file_of_patterns_that_does_not_say_what_it_seems_to_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        formats.find(str(path))
+
+
+def test_a_setting_may_be_named_where_a_response_is_scored() -> None:
+    response = "<think>There are 3 children.</think>\n\\boxed{2}"
+    assert score_response(response, "2", ["3 children"], format="think").total == pytest.approx(2.1)
+    both = score_response(response, "2", ["3 children"], RewardSettings(alpha=1), format="think")
+    assert both.total == pytest.approx(3)
+    with pytest.raises(ConfigError, match="Did you mean format"):
+        score_response(response, "2", formt="think")

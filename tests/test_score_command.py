@@ -72,6 +72,12 @@ class TestWhatIsShown:
              "not in order (no step, no final answer)"),
             ("", "Sections: none; no line opens with ### and a header"),
             ("", "Answer: none (none): no final answer was given"),
+            ("<think>\n3 + 5\n\nmakes 8.\n</think>\n\\boxed{8}", "it is complete as think: --set format=think"),
+            ("So it is 8.", "Equations: none to check"),
+            (f"<think>9?</think>\n{GOOD}", "the draft in <think> is not read (draft=free)"),
+            (GOOD, "Equations: 1 checked, false in 0 of 1 step"),
+            (GOOD.replace("3 + 5 = 8", "3 + 5 = 9"), "Equations: 1 checked, false in 1 of 1 step"),
+            (GOOD.replace("3 + 5 = 8", "3 + 5 = 9"), "false step 1, line 6: 3 + 5 = 9 8 is not 9"),
             ("So it is 8.\n### Step 1:\n3 + 5 = 8", "line 1 in no section: So it is 8."),
             (GOOD.replace("Step 1:", "Step 2:"), "StepRVR 0.000 complete, not in order (steps numbered 2)"),
             (GOOD.replace("Rationales", "Reasons"), "line 3 ### Reasons: Add them. "

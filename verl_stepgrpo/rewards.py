@@ -161,6 +161,7 @@ def score_response(
     parts: Mapping[str, float] | None = None,
     *,
     choices: Any = None,
+    **named: Any,
 ) -> ScoredResponse:
     """Return the rewards of ``response``, with everything they rest on.
 
@@ -172,17 +173,20 @@ def score_response(
         parts: The numbers of parts that ``settings.extra_weights`` pays, by name; ``repetition`` is known without.
         choices: Those of the question, in any form that ``parse_choices`` takes; ``choices_of`` finds them in a row.
             They decide a letter against a text.
+        **named: Fields of ``RewardSettings``, over those of ``settings``: ``format="think"`` and the like.
 
     Raises:
+        ConfigError: A named setting is unknown or out of range, or a part has a weight and is not given.
         DataError: ``response`` is no text, ``ground_truth`` is empty, or the key steps or the choices are of a wrong
             type.
-        ConfigError: A part has a weight, and is not given.
 
     Source: equations 3 (StepRAR) and 4 (StepRVR). In ``reference`` mode, the rules of the authors' code.
     """
     if not isinstance(response, str):
         raise DataError(f"the response is {response!r:.60} ({type(response).__name__}); expected text")
     settings = settings or RewardSettings()
+    if named:
+        settings = RewardSettings.from_mapping(vars(settings) | named)
     given = dict(parts or {})
     check_given(settings.extra_weights, given)
     if REPETITION in settings.extra_weights:
@@ -308,10 +312,15 @@ def matched_share(matches: Sequence[KeyStepMatch]) -> float:
 
 def sections_of(response: str, settings: RewardSettings) -> tuple[Section, ...]:
     """Return the sections of ``response`` in the format of ``settings``; those of a draft that is free are left out."""
-    format_ = formats.find(settings.format)
+    return formats.find(settings.format).sections(read_text(response, settings))
+
+
+def read_text(response: str, settings: RewardSettings) -> str:
+    """Return what is read of ``response``, every offset kept: all of it, or all but a draft that is free."""
     # The authors' rules read all of a response.
-    leaves_out = settings.draft == "free" and not format_.thinks and settings.mode == "paper"
-    return format_.sections(without_thoughts(response) if leaves_out else response)
+    thinks = formats.find(settings.format).thinks
+    leaves_out = settings.draft == "free" and not thinks and settings.mode == "paper"
+    return without_thoughts(response) if leaves_out else response
 
 
 def faults_of_form(

@@ -24,12 +24,13 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import n_rows, raw_rows, row_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.judging.answers.verdict import Verdict
+from verl_stepgrpo.judging.formats import FORMATS
 from verl_stepgrpo.judging.key_steps.calculations import false_steps
 from verl_stepgrpo.judging.key_steps.explain import Miss, explain_missed
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.judging.sections import Kind, Section
-from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, score_response
+from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, read_text, score_response
 from verl_stepgrpo.settings import EXTRA_WEIGHTS, RewardSettings
 from verl_stepgrpo.traces.files import iter_traces, trace_files
 from verl_stepgrpo.traces.rows import TraceRow, judgement_of, parse_row
@@ -266,7 +267,7 @@ def _shown(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
     """Yield what is printed, line by line."""
     yield from _rewards(asked, result)
     yield Text()
-    yield from _sections(asked.response, result)
+    yield from _sections(asked, result)
     yield Text()
     yield from _key_steps(asked, result)
     yield Text()
@@ -324,10 +325,13 @@ def _joined(parts: Sequence[tuple[str, str]], between: str) -> list[tuple[str, s
     return [piece for part in parts for piece in (between, part)][1:]
 
 
-def _sections(response: str, result: ScoredResponse) -> Iterator[Text]:
-    yield Text(
-        "Sections" if result.sections else "Sections: none; no line opens with ### and a header", "bold"
-    )
+def _sections(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
+    response = asked.response
+    none = "Sections: none"
+    if asked.settings.format == RewardSettings.format:
+        none += "; no line opens with ### and a header"
+    yield Text("Sections" if result.sections else none, "bold")
+    yield from _read_otherwise(asked, result)
     begin = result.sections[0].start if result.sections else len(response)
     if response[:begin].strip():
         yield Text(f"  line 1     in no section: {_excerpt(response[:begin])}", QUIET)
@@ -335,6 +339,20 @@ def _sections(response: str, result: ScoredResponse) -> Iterator[Text]:
         header = _excerpt(response[section.start : section.body_start])
         place = f"  line {_line(response, section.start):<4}  {header}  "
         yield Text.assemble(place, (_excerpt(section.body), QUIET), _useless(section))
+
+
+def _read_otherwise(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
+    """Say that a draft is not read, and which format a response is in that has neither step nor answer in its own."""
+    if read_text(asked.response, asked.settings) != asked.response:
+        yield Text("  the draft in <think> is not read (draft=free)", QUIET)
+    if any(one.kind in (Kind.STEP, Kind.FINAL_ANSWER) for one in result.sections):
+        return
+    others = (one for name, one in FORMATS.items() if name != asked.settings.format)
+    for other in others:
+        sections = other.sections(asked.response)
+        if not (other.missing(sections, needs_description=False) or other.disorder(sections)):
+            yield Text(f"  it is complete as {other.name}: --set format={other.name}", BAD)
+            return
 
 
 def _useless(section: Section) -> tuple[str, str]:

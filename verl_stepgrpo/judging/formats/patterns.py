@@ -23,6 +23,9 @@ from verl_stepgrpo.judging.formats import pieces
 from verl_stepgrpo.judging.formats.format import Format, section
 from verl_stepgrpo.judging.sections import Kind, Section
 
+RESERVED = frozenset({"mulberry", "think", "markdown", "plain"})
+"""Names of the formats of this package."""
+
 NEEDED, ALLOWED = ("name", "request", "step", "answer"), ("name", "request", "step", "answer", "asks")
 
 
@@ -71,10 +74,19 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"format={path}: it has to have the keys {', '.join(NEEDED)}, all text, and may have asks; it has "
             f"{', '.join(sorted(map(str, keys))) or 'none'}."
         )
+    if facts["name"] in RESERVED:
+        raise ConfigError(
+            f"format={path}: name={facts['name']} is that of a format of this package; give it a name of its own."
+        )
     return facts
 
 
 def _pattern(path: Path, key: str, text: str) -> re.Pattern[str]:
+    if control := re.search(r"[\x00\x07\x08\x0b\x0c\x1b\x85\xa0]", text):
+        raise ConfigError(
+            f"format={path}: {key}={text!r} has the character {control[0]!r}, which YAML makes of a backslash and a "
+            "letter in double quotes; write the pattern in single quotes."
+        )
     try:
         pattern = re.compile(text, re.IGNORECASE | re.MULTILINE)
     except re.error as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from verl_stepgrpo.judging.formats import pieces
 from verl_stepgrpo.judging.formats.format import Format, section
@@ -13,14 +14,41 @@ from verl_stepgrpo.judging.sections import Kind, Section, says_something
 REQUEST = r"""First think in steps inside <think> and </think>, with an empty line between two steps. Then give the \
 final answer in \boxed{}."""
 
-_OPEN, _CLOSE = re.compile(r"<think(?:ing)?>", re.IGNORECASE), re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_MARK = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+
+
+class _Thought(NamedTuple):
+    """A thought: where its mark begins and ends, and where its end begins and ends."""
+
+    start: int
+    inside: int
+    end: int
+    behind: int
+    is_closed: bool
+
+
+def _thoughts(response: str) -> list[_Thought]:
+    """Return the thoughts of a response; a mark within one is text of it, and the last may lack its end."""
+    found: list[_Thought] = []
+    # A chat template may have opened the first.
+    marks = list(_MARK.finditer(response))
+    opened: tuple[int, int] | None = (0, 0) if marks and marks[0][1] else None
+    for mark in marks:
+        if not mark[1]:
+            opened = opened or mark.span()
+        elif opened is not None:
+            found.append(_Thought(*opened, *mark.span(), is_closed=True))
+            opened = None
+    if opened is not None:
+        found.append(_Thought(*opened, len(response), len(response), is_closed=False))
+    return found
 
 
 class Think(Format):
     r"""``<think>`` with the steps, and behind it the answer in ``<answer>...</answer>``, or else the last ``\boxed{}``.
 
     Steps are what ``Step n`` opens, numbered lines or paragraphs. A chat template may have written ``<think>`` already,
-    so that the response has its end alone.
+    so that the response has its end alone. Of several thoughts all are read, and the answer stands behind the last.
     """
 
     name = "think"
@@ -31,16 +59,18 @@ class Think(Format):
         return REQUEST.replace("\\\n", "")
 
     def sections(self, response: str) -> tuple[Section, ...]:
-        opened, closed = _OPEN.search(response), _CLOSE.search(response)
-        if opened is None and closed is None:
-            return tuple(self._answers(response, 0))
-        start = opened.start() if opened and (closed is None or opened.start() < closed.start()) else 0
-        inside = opened.end() if opened and start == opened.start() else 0
-        end = closed.start() if closed else len(response)
-        before = [section(response, Kind.OTHER, 0, start, 0)] if says_something(response[:start]) else []
-        thought = [section(response, Kind.STEP_BY_STEP, start, inside, start)] if closed else []
-        behind = closed.end() if closed else len(response)
-        return (*before, *thought, *pieces.steps(response, inside, end), *self._answers(response, behind))
+        found: list[Section] = []
+        behind = 0
+        for thought in _thoughts(response):
+            if says_something(response[behind : thought.start]):
+                found.append(section(response, Kind.OTHER, behind, thought.start, behind))
+            if thought.is_closed:
+                found.append(
+                    section(response, Kind.STEP_BY_STEP, thought.start, thought.inside, thought.start)
+                )
+            found += pieces.steps(response, thought.inside, thought.end)
+            behind = thought.behind
+        return (*found, *self._answers(response, behind))
 
     def missing(self, sections: Sequence[Section], *, needs_description: bool) -> list[str]:
         is_closed = any(one.kind is Kind.STEP_BY_STEP for one in sections)
@@ -49,8 +79,10 @@ class Think(Format):
         )
 
     def disorder(self, sections: Sequence[Section]) -> list[str]:
-        said_before = bool(sections) and sections[0].kind is Kind.OTHER
-        return ["text before <think>"] * said_before + super().disorder(sections)
+        said = [i for i, one in enumerate(sections) if one.kind is Kind.OTHER]
+        before, between = 0 in said, any(said)
+        faults = ["text before <think>"] * before + ["text between two thoughts"] * between
+        return faults + super().disorder(sections)
 
     def _answers(self, response: str, start: int) -> list[Section]:
         tagged = list(tags(response, start))
