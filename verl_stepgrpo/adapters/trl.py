@@ -27,6 +27,8 @@ RAR_PARTS = (
     "acc",
     "acc_flexible",
     "key_step_match",
+    "equations",
+    "false_equations",
     "answered",
     "verifier_timeout",
     "verifier_failed",
