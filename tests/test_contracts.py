@@ -121,7 +121,7 @@ class TestVerl:
     def test_the_methods_are_wrapped_once(self) -> None:
         from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
-        for name in ("fit", "_compute_advantage", "_val_metrics_update"):
+        for name in ("fit", "step", "_save_checkpoint", "_compute_advantage", "_val_metrics_update"):
             method = getattr(PPOTrainer, name)
             assert method._verl_stepgrpo
             assert not getattr(method.__wrapped__, "_verl_stepgrpo", False)
@@ -131,7 +131,8 @@ class TestVerl:
 
         for mode in ("sync", "colocate_async", "separate_async"):
             trainer = trainer_base.get_trainer_cls(mode)
-            assert not {"_compute_advantage", "_val_metrics_update"} & set(vars(trainer))
+            wrapped = {"step", "_save_checkpoint", "_compute_advantage", "_val_metrics_update"}
+            assert not wrapped & set(vars(trainer))
 
     def test_every_agent_loop_is_scored_in_the_method_that_is_wrapped(self) -> None:
         from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
