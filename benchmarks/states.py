@@ -19,7 +19,7 @@ import torch
 from verl_stepgrpo.advantage import as_tensors, group_ids
 from verl_stepgrpo.advantage.credit import outcome_to_go
 from verl_stepgrpo.earned import Earned, steps_found
-from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.files import read_trace, steps_of
 from verl_stepgrpo.traces.rows import TraceRow
 
 
@@ -42,7 +42,7 @@ def by_step(folders: list[Path]) -> Iterator[tuple[int, int, float, float]]:
     """Yield for each step the responses that have it, and the mean squared errors by the group and by the state."""
     group: dict[int, list[float]] = {}
     state: dict[int, list[float]] = {}
-    for path in (path for folder in folders for path in sorted((folder / "train").glob("step-*.jsonl"))):
+    for path in (path for folder in folders for path in steps_of(folder, "train")):
         mean_B, ahead_BS, count_B = errors(read_trace(path))
         for s in range(ahead_BS.shape[1]):
             has_B = count_B > s

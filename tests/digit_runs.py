@@ -5,6 +5,7 @@ Everything behind the response is the project's: the rewards, the advantages, th
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ from sklearn.datasets import load_digits
 
 from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
 from verl_stepgrpo.bridge.judged import Judged, provided
-from verl_stepgrpo.bridge.trainer_hooks import TokenAdvantages, training_row, validation_rows
+from verl_stepgrpo.bridge.trainer_hooks import TokenAdvantages, training_line, validation_lines
 from verl_stepgrpo.rewards import score_response
 from verl_stepgrpo.settings import AdvantageSettings, RewardSettings, RunSettings
 from verl_stepgrpo.traces.files import TraceWriter
 from verl_stepgrpo.traces.header import Start
-from verl_stepgrpo.traces.rows import TraceRow, judgement_of
+from verl_stepgrpo.traces.packed import packed
+from verl_stepgrpo.traces.rows import TraceRow, judgement_of, parse_row
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples" / "digits"))
 import build_data
@@ -63,7 +65,7 @@ def judged(row: dict[str, Any], response: str, name: str) -> Judged:
         prompt=row["prompt"][0]["content"],
         response=response,
     )
-    return Judged(name, result.components(), judgement)
+    return Judged(name, result.components(), judgement, packed=packed(judgement))
 
 
 def training_rows(
@@ -84,8 +86,8 @@ def training_rows(
             rewards, mask, np.array([one.uid for one in own]), {"stepgrpo": {"credit": credit}}
         )
     return [
-        training_row(one, TokenAdvantages(*pair), step)
-        for one, *pair in zip(own, advantages, mask, strict=True)
+        parse_row(gzip.decompress(training_line(one, TokenAdvantages(*pair), step)))
+        for one, *pair in zip(own, advantages.numpy(), mask.numpy(), strict=True)
     ]
 
 
@@ -104,9 +106,9 @@ def write_run(
     for step in range(steps + 1):
         skill = 0.35 + 0.5 * step / steps
         if step in (0, steps // 2, steps):
-            judgements = [judged(row, respond(row, rng, skill), "u_0_0").judgement for row in heldout]
-            uids = [f"question-{step}-{i}" for i in range(len(judgements))]
-            writer.write("val", step, validation_rows(uids, judgements, step))
+            given = [judged(row, respond(row, rng, skill), "u_0_0").packed for row in heldout]
+            uids = [f"question-{step}-{i}" for i in range(len(given))]
+            writer.write("val", step, validation_lines(uids, given, step))
         if step:
             own = train[(step - 1) * prompts : step * prompts]
             responses = [[respond(row, rng, skill) for _ in range(n)] for row in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -38,6 +39,16 @@ def rows(n: int = 3, **changes: object) -> list[dict]:
 def parquet(path: Path, table: list[dict]) -> str:
     pq.write_table(pa.Table.from_pylist(table), path)
     return str(path)
+
+
+def lines_in(path: Path) -> list[bytes]:
+    """Return the lines of a file of traces."""
+    return gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+
+
+def put_lines(path: Path, *lines: bytes) -> None:
+    """Write the lines of a file of traces."""
+    path.write_bytes(gzip.compress(b"".join(lines)))
 
 
 NO_ADVANTAGE = Credit(0.0, (0.0,), 0.0)

@@ -28,7 +28,7 @@ ALLOWED = {
         "tokenizers",
         "tensorboard",
     },
-    "cpu": PURE | {"torch", "verl", "psutil"},
+    "cpu": PURE | {"torch", "verl", "psutil", "ray", "safetensors"},
     "data": PURE
     | {
         "pyarrow",

@@ -148,7 +148,7 @@ def check_curves(log: str, out: Path) -> None:
     (events,) = (out / "tensorboard").glob("events*")
     drawn = EventAccumulator(str(events)).Reload()
     for step in (1, 2):
-        rows = read_trace(out / "trace" / "train" / f"step-{step:06d}.jsonl")
+        rows = read_trace(out / "trace" / "train" / f"step-{step:06d}.jsonl.gz")
         for name in set(SCORE_KEYS) - {"score"}:
             mean = statistics.fmean(row.components[name] for row in rows)
             assert drawn.Scalars(f"stepgrpo/{name}/mean")[step - 1].value == pytest.approx(mean, abs=1e-6)
@@ -178,7 +178,7 @@ def check_a_replay_gives_the_run_back(folder: Path) -> None:
 
 def check_traces(folder: Path) -> None:
     for step in (1, 2):
-        rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
+        rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl.gz")
         assert len(rows) == 32 * 8
         groups: dict[str, list] = {}
         for row in rows:
@@ -210,7 +210,7 @@ def check_components_agree_with_verl(log: str, folder: Path) -> None:
 
     logged = {int(s): float(v) for s, v in re.findall(r"step:(\d+) - .*?critic/score/mean:([\d.e-]+)", log)}
     for step in (1, 2):
-        rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl")
+        rows = read_trace(folder / "train" / f"step-{step:06d}.jsonl.gz")
         assert statistics.fmean(r.total for r in rows) == pytest.approx(logged[step], abs=1e-4)
 
 
@@ -346,7 +346,7 @@ class TestAnAsynchronousMode:
         assert 0 < max(shares) < 0.5
         assert "does not say which tokens" not in said
         for step in (1, 2):
-            rows = read_trace(tmp_path / "trace" / "train" / f"step-{step:06d}.jsonl")
+            rows = read_trace(tmp_path / "trace" / "train" / f"step-{step:06d}.jsonl.gz")
             assert len(rows) == 8 * 8
             assert all(isinstance(row.index, int) and row.index % 10 >= 3 for row in rows)
             assert not [row for row in rows if (row.response or "").endswith("first digit second digit")]

@@ -270,7 +270,7 @@ class TestAsync:
         own.ask(4)
         with pytest.raises(MissingSessionsError):
             sampled(watched)
-        (row,) = read_trace(tmp_path / "untrained" / "step-000001.jsonl")
+        (row,) = read_trace(tmp_path / "untrained" / "step-000001.jsonl.gz")
         assert (row.split, row.uid, row.session, row.index, row.credit) == ("train", "u0", 0, 7, None)
 
 
@@ -283,7 +283,7 @@ def test_the_rows_of_a_step_that_ends_the_run_are_traced_before(
     batch = sampled(watched)
     with pytest.raises(MissingSessionsError, match=r"step 1: 75\.0%.*max_missing_sessions=0\.5"):
         advantage_of(watched, batch)
-    rows = read_trace(tmp_path / "train" / "step-000001.jsonl")
+    rows = read_trace(tmp_path / "train" / "step-000001.jsonl.gz")
     credits = [(row.uid, row.session, round(row.credit.first, 2)) for row in rows if row.credit is not None]
     assert credits == [("u0", 0, -0.71), ("u0", 1, 0.71)]
 

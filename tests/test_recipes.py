@@ -315,7 +315,7 @@ class Run:
         """Check what the run on the CPU engine showed; with ``RECORD=1`` keep it beside the recipe, for its README."""
         (difference,) = re.findall(r"rollout_probs_diff_mean:([\d.e-]+)", log)[-1:]
         config = AutoConfig.from_pretrained(self.folder / "model")
-        rows = read_trace(self.folder / "out" / "rl" / "trace" / "train" / "step-000001.jsonl")
+        rows = read_trace(self.folder / "out" / "rl" / "trace" / "train" / "step-000001.jsonl.gz")
         prompts = len({row.uid for row in rows})
         facts = {
             "architecture": config.architectures[0],
@@ -447,7 +447,7 @@ def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
     assert results["failed"] == 0
     # The same rows under the same weights: what verl's validation saw at the end, the merged model answers too.
     trained = {
-        r.index: r for r in read_trace(run.folder / "out" / "rl" / "trace" / "val" / "step-000002.jsonl")
+        r.index: r for r in read_trace(run.folder / "out" / "rl" / "trace" / "val" / "step-000002.jsonl.gz")
     }
     merged = {r.index: r for r in read_trace(run.folder / "out" / "rl" / "eval" / "responses.jsonl")}
     assert trained.keys() == merged.keys()

@@ -261,7 +261,7 @@ def test_responses_that_are_alone_say_nothing_of_groups(tmp_path: Path) -> None:
 
 def test_traces_of_two_runs_are_refused(tmp_path: Path) -> None:
     path = train(tmp_path, [ALL])
-    path.with_name("step-000002.jsonl").write_bytes(path.read_bytes())
+    path.with_name("step-000002.jsonl.gz").write_bytes(path.read_bytes())
     with pytest.raises(DataError, match="step 1 stands in another place too"):
         one(tmp_path)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import digit_runs
 import pytest
-from helpers import parquet, python, trace_row
+from helpers import lines_in, parquet, put_lines, python, trace_row
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -545,7 +545,7 @@ class TestNumbers:
         for is_there in (True, False):
             report(tmp_path)
             assert (said in (tmp_path / "report.html").read_text()) is not is_there
-            (tmp_path / "trace" / "val" / "step-000000.jsonl").unlink(missing_ok=True)
+            (tmp_path / "trace" / "val" / "step-000000.jsonl.gz").unlink(missing_ok=True)
 
     def test_a_response_alone_has_no_variance_to_lack(self, rows: list[dict]) -> None:
         row = TraceRow.from_json(rows[0])
@@ -553,7 +553,9 @@ class TestNumbers:
         assert (alone["isEqual"], pair["isEqual"]) == (False, True)
 
     def test_an_evaluation_alone_has_its_means_and_no_curves(self, run: Path, tmp_path: Path) -> None:
-        shutil.copy(run / "trace" / "val" / "step-000006.jsonl", tmp_path / "responses.jsonl")
+        (tmp_path / "responses.jsonl").write_bytes(
+            b"".join(lines_in(run / "trace" / "val" / "step-000006.jsonl.gz"))
+        )
         write_report(Sources(tmp_path), tmp_path / "report.html", max_rollouts=5000)
         html = (tmp_path / "report.html").read_text()
         assert "How good is it?" in html
@@ -684,7 +686,7 @@ class TestFormat:
         responses: list[dict] = []
         for step in (0, 6):
             own: dict[str, list] = {}
-            for row in read_trace(run / "trace" / "val" / f"step-{step:06d}.jsonl"):
+            for row in read_trace(run / "trace" / "val" / f"step-{step:06d}.jsonl.gz"):
                 own.setdefault(str(row.index), []).append(row.defined)
             # In another order, as an evaluation's are.
             responses.append(dict(sorted(own.items(), reverse=True)))
@@ -698,7 +700,7 @@ class TestFormat:
 
     def test_every_component_that_is_judged_stands_in_the_table(self, run: Path) -> None:
         assert set(COMPARED) == set(SCORE_KEYS)
-        found = read_run(trace_files(run / "trace" / "val" / "step-000006.jsonl"), set_aside=refuse)
+        found = read_run(trace_files(run / "trace" / "val" / "step-000006.jsonl.gz"), set_aside=refuse)
         assert found.last_validation is not None
         lines = compare(found.last_validation, found.last_validation).lines
         assert [line.name for line in lines] == list(COMPARED.values())
@@ -797,14 +799,14 @@ class TestLog:
 class TestFaults:
     def test_lines_that_are_no_rows_are_set_aside_and_shown(self, run: Path, tmp_path: Path) -> None:
         shutil.copytree(run / "trace", tmp_path / "trace")
-        file = tmp_path / "trace" / "train" / "step-000002.jsonl"
-        lines = file.read_text().splitlines()
+        file = tmp_path / "trace" / "train" / "step-000002.jsonl.gz"
+        lines = [line.decode().rstrip("\n") for line in lines_in(file)]
         odd = json.loads(lines[0])
         odd["key_steps"] = [{"matched": True}]
         bare = json.loads(lines[0])
         bare["components"] = "none"
         lines[3:3] = ['{"a": 1}', json.dumps(odd), json.dumps(bare)]
-        file.write_text("\n".join(lines)[:-40])
+        put_lines(file, "\n".join(lines)[:-40].encode())
         done = command(tmp_path / "trace", "--out", tmp_path / "report.html")
         assert done.returncode == 0
         assert f"4 lines set aside, the first {file}:4: not a row of a trace" in done.stdout
@@ -821,15 +823,15 @@ class TestFaults:
         assert not (tmp_path / "report.html").exists()
 
     def test_traces_of_two_runs_are_a_mistake(self, run: Path, tmp_path: Path) -> None:
-        for name in ("step-000001.jsonl", "step-000002.jsonl"):
-            shutil.copy(run / "trace" / "train" / "step-000001.jsonl", tmp_path / name)
+        for name in ("step-000001.jsonl.gz", "step-000002.jsonl.gz"):
+            shutil.copy(run / "trace" / "train" / "step-000001.jsonl.gz", tmp_path / name)
         with pytest.raises(DataError, match="step 1 of train stands in another place too"):
             write_report(Sources(tmp_path), tmp_path / "report.html", max_rollouts=9)
 
     def test_a_report_is_made_anew_but_written_over_nothing_else(self, run: Path, tmp_path: Path) -> None:
         for _ in range(2):
             write_report(Sources(run / "trace"), tmp_path / "report.html", max_rollouts=9)
-        for mine in (run / "trace" / "train" / "step-000001.jsonl", run / "train.parquet"):
+        for mine in (run / "trace" / "train" / "step-000001.jsonl.gz", run / "train.parquet"):
             before = mine.read_bytes()
             with pytest.raises(ConfigError, match="is no report"):
                 write_report(Sources(run / "trace"), mine, max_rollouts=9)

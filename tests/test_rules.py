@@ -233,6 +233,10 @@ CASES = {
     "trace_dir, of the old trainer": Case(
         (PAPER, V0, node("trace_dir=traces")), refused=(f"{node('trace_dir=traces')} and {V0}",)
     ),
+    "a share of no traces": Case(
+        (PAPER, node("trace_share=0.5")),
+        refused=(f"{node('trace_share=0.5')} and {node('trace_dir=null')}",),
+    ),
     "max_missing_sessions": Case(
         (PAPER, V0, node("max_missing_sessions=0.1")),
         refused=(f"{node('max_missing_sessions=0.1')} and {V0}",),

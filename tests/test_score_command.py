@@ -160,7 +160,7 @@ class TestWhereItComesFrom:
         return tmp_path
 
     @pytest.mark.parametrize(
-        "place", [("", "--uid", "2-b", "--session", 1), ("train/step-000002.jsonl", "--line", 4)]
+        "place", [("", "--uid", "2-b", "--session", 1), ("train/step-000002.jsonl.gz", "--line", 4)]
     )
     def test_a_trace_with_the_settings_of_its_run(self, traces: Path, place: tuple) -> None:
         done = run("--trace", traces / place[0], *place[1:])
@@ -171,7 +171,7 @@ class TestWhereItComesFrom:
         assert "The trace has" not in done.stdout + other.stdout
 
     def test_a_trace_that_was_judged_otherwise_is_said_so(self, traces: Path) -> None:
-        file = traces / "train" / "step-000001.jsonl"
+        file = traces / "train" / "step-000001.jsonl.gz"
         facts = json.loads(file.read_text().splitlines()[0])
         facts["components"]["score"] = 1.5
         file.write_text(json.dumps(facts) + "\n")
@@ -202,7 +202,7 @@ class TestWhereItComesFrom:
             (["--trace", "{traces}"], "Say which response of the trace"),
             (["-", "--trace", "{traces}", "--line", "1"], "RESPONSE and --trace name two of the same thing"),
             (["--trace", "{traces}", "--line", "1"], "--line 1 of which file?"),
-            (["--trace", "{traces}/train/step-000001.jsonl", "--line", "9"], "--line 9 is not in"),
+            (["--trace", "{traces}/train/step-000001.jsonl.gz", "--line", "9"], "--line 9 is not in"),
             (["--trace", "{traces}/header.jsonl", "--line", "1"], "header.jsonl:1: not a row of a trace"),
             (["--trace", "{traces}", "--uid", "c"], "--uid c with --session 0 is not in"),
         ],

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 from pathlib import Path
+from typing import IO
 
 import pytest
-from helpers import trace_row
+from helpers import lines_in, put_lines, trace_row
 from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.settings import RunSettings
+from verl_stepgrpo.traces import files, packed
 from verl_stepgrpo.traces.files import (
     HEADER,
     TraceWriter,
     iter_traces,
     read_trace,
+    refuse,
     set_aside_later_steps,
     trace_files,
 )
 from verl_stepgrpo.traces.header import DataFile, SettingsByStep, Start, read_header
-from verl_stepgrpo.traces.rows import Credit, parse_row
+from verl_stepgrpo.traces.rows import Credit, Judgement, parse_row
 
 
 class TestWriting:
     def test_rows_come_back_as_written(self, tmp_path: Path) -> None:
         rows = [trace_row("图\n🙂"), trace_row("")]
         path = TraceWriter(tmp_path).write("train", 3, rows)
-        assert path == tmp_path / "train" / "step-000003.jsonl"
+        assert path == tmp_path / "train" / "step-000003.jsonl.gz"
         assert read_trace(path) == rows
 
     def test_a_lone_surrogate_comes_back_too(self, tmp_path: Path) -> None:
@@ -60,13 +64,56 @@ LINES = {
 
 
 class TestReading:
+    @pytest.mark.parametrize("share", [0.3, 0.985])
+    def test_a_file_that_breaks_off_has_the_rows_before(self, share: float, tmp_path: Path) -> None:
+        """A killed run leaves one."""
+        path = TraceWriter(tmp_path).write(
+            "train", 1, [trace_row(f"{i}" * 500, session=i) for i in range(100)]
+        )
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+        aside: list[SetAside] = []
+        rows = list(iter_traces([path], set_aside=aside.append))
+        assert [row.session for row in rows] == list(range(len(rows)))
+        assert 100 * share - 3 <= len(rows) < 100
+        assert [(one.line, one.reason[:32]) for one in aside[-1:]] == [
+            (len(rows) + len(aside), "the compressed file breaks off: ")
+        ]
+
+    def test_a_disk_that_is_full_for_a_while_costs_no_other_rows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writer = TraceWriter(tmp_path)
+        path = writer.write("train", 1, [trace_row(session=0)])
+
+        def fill(file: IO[bytes], data: bytes) -> None:
+            file.write(data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_write_all", fill)
+            assert writer.write("train", 1, [trace_row(session=1)]) is None
+        writer.write("train", 1, [trace_row(session=2)])
+        assert [row.session for row in read_trace(path)] == [0, 2]
+
+    def test_what_earlier_versions_wrote_is_read_alike(self, tmp_path: Path) -> None:
+        for step in (9, 10):
+            path = TraceWriter(tmp_path).write("train", step, [trace_row(step=step)])
+        path.with_suffix("").write_bytes(lines_in(path)[0])
+        path.unlink()
+        assert [row.step for row in iter_traces(trace_files(tmp_path), set_aside=refuse)] == [9, 10]
+        TraceWriter(tmp_path).write("train", 10, [trace_row(step=10, session=1)])
+        assert [row.session for row in iter_traces(trace_files(tmp_path), set_aside=refuse)] == [0, 1]
+
     @pytest.mark.parametrize("line", LINES, ids=lambda line: repr(line[:24]))
     def test_a_line_that_is_no_row_is_set_aside_with_its_place(self, line: bytes, tmp_path: Path) -> None:
         path = TraceWriter(tmp_path).write("train", 1, [trace_row(session=0)])
-        with path.open("ab") as file:
-            file.write(line + b"\n")
-        TraceWriter(tmp_path / "behind").write("train", 1, [trace_row(session=1)])
-        path.write_bytes(path.read_bytes() + (tmp_path / "behind/train/step-000001.jsonl").read_bytes())
+        (row,) = lines_in(path)
+        put_lines(
+            path,
+            row,
+            line + b"\n",
+            lines_in(TraceWriter(tmp_path / "b").write("val", 1, [trace_row(session=1)]))[0],
+        )
         aside: list[SetAside] = []
         assert [row.session for row in iter_traces([path], set_aside=aside.append)] == [0, 1]
         assert [(a.path, a.line) for a in aside] == [(path, 2)]
@@ -102,7 +149,7 @@ class TestHeader:
         assert path is not None
         for source in (tmp_path, tmp_path / "train", path):
             assert read_header(source) == [start]
-        assert read_header(tmp_path / "another" / "train" / "step-000001.jsonl") == []
+        assert read_header(tmp_path / "another" / "train" / "step-000001.jsonl.gz") == []
         assert start.versions["verl-stepgrpo"]
 
     def test_the_data_has_the_digest_of_its_contents(self, tmp_path: Path) -> None:
@@ -138,7 +185,7 @@ class TestHeader:
 
 class TestAnotherAttempt:
     def names(self, folder: Path) -> list[str]:
-        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jsonl"))
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jsonl*"))
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
@@ -152,12 +199,12 @@ class TestAnotherAttempt:
         aside = set_aside_later_steps(folder, 1)
         assert aside is not None
         assert self.names(aside) == [
-            "train/step-000002.jsonl",
-            "train/step-000003.jsonl",
-            "val/step-000002.jsonl",
+            "train/step-000002.jsonl.gz",
+            "train/step-000003.jsonl.gz",
+            "val/step-000002.jsonl.gz",
         ]
         kept = [path.relative_to(folder).as_posix() for path in trace_files(folder)]
-        assert kept == ["train/step-000001.jsonl", "val/step-000000.jsonl"]
+        assert kept == ["train/step-000001.jsonl.gz", "val/step-000000.jsonl.gz"]
         assert (folder / HEADER).exists()
         assert set_aside_later_steps(folder, 1) is None
 
@@ -178,11 +225,11 @@ class TestAFullDisk:
     ) -> None:
         (tmp_path / "train").mkdir()
         for step in (1, 2):
-            (tmp_path / "train" / f"step-{step:06d}.jsonl").symlink_to("/dev/full")
+            (tmp_path / "train" / f"step-{step:06d}.jsonl.gz").symlink_to("/dev/full")
         writer = TraceWriter(tmp_path)
         assert [writer.write("train", step, [trace_row()]) for step in (1, 2)] == [None, None]
         (message,) = [record.getMessage() for record in caplog.records]
-        assert "step-000001.jsonl cannot be written: No space left on device. Training goes on" in message
+        assert "step-000001.jsonl.gz cannot be written: No space left on device. Training goes on" in message
         caplog.clear()
         assert writer.write("train", 3, [trace_row()]) is not None
         (message,) = [record.getMessage() for record in caplog.records]
@@ -220,3 +267,26 @@ def test_a_row_is_the_same_after_json(response: str, index: object, is_trained: 
     row = dataclasses.replace(row, index=index, id="a")
     assert parse_row(json.dumps(row.to_json()).encode()) == row
     assert hash(row.question)
+
+
+class TestPacked:
+    def test_a_row_that_travelled_packed_is_the_row(self) -> None:
+        row = trace_row("图 \ud83d\n🙂", credit=Credit(0.5, (0.5, None), 0.25), step=3, uid="u", session=1)
+        judged = Judgement.from_json(row.to_json())
+        place = {"split": "train", "step": 3, "uid": "u", "session": 1}
+        line = packed.line_of(packed.packed(judged), place, row.credit)
+        assert parse_row(gzip.decompress(line)) == row
+        assert gzip.decompress(line).count(b"\n") == 1
+
+    def test_one_of_a_validation_has_no_credit(self) -> None:
+        row = trace_row("8", credit=None)
+        place = {"split": "val", "step": 1, "uid": "a", "session": 0}
+        line = packed.line_of(packed.packed(Judgement.from_json(row.to_json())), place, None)
+        assert parse_row(gzip.decompress(line)) == row
+
+    def test_groups_are_shown_by_their_names_alone_and_to_their_share(self) -> None:
+        names = [f"{i:032x}" for i in range(10_000)]
+        shown = [name for name in names if packed.shown(name, 0.2)]
+        assert 0.18 < len(shown) / len(names) < 0.22
+        assert {name for name in names if packed.shown(name, 0.1)} < set(shown)
+        assert all(packed.shown(name, 1.0) for name in names)

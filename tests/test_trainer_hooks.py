@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
+import gzip
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -24,7 +26,8 @@ from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
 from verl_stepgrpo.traces.files import TraceWriter, read_trace, trace_files
 from verl_stepgrpo.traces.header import DataFile, read_header
-from verl_stepgrpo.traces.rows import SCHEMA, TRACE_KEY
+from verl_stepgrpo.traces.packed import PACKED_KEY, packed
+from verl_stepgrpo.traces.rows import SCHEMA, SCORER_KEY, TRACE_KEY, parse_row
 
 RESPONSE = (
     "### Image Description:\nTwo digits.\n### Rationales:\nAdd them 🙂.\n### Let's think step by step.\n"
@@ -107,7 +110,7 @@ class TestRewardManager:
         result = score(RESPONSE, {}, self.EXTRA)
         info = result["reward_extra_info"]
         assert result["reward_score"] == info["score"] == pytest.approx(2.1)
-        assert set(info) == {*SCORE_KEYS, TRACE_KEY}
+        assert set(info) == {*SCORE_KEYS, TRACE_KEY, SCORER_KEY}
         assert all(isinstance(info[key], float) for key in SCORE_KEYS)
 
     def test_settings_of_the_node_are_used(self) -> None:
@@ -120,7 +123,9 @@ class TestRewardManager:
         )
 
     def test_the_trace_holds_what_the_result_holds(self) -> None:
-        trace = json.loads(score(RESPONSE, {"trace_dir": "x"}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+        info = score(RESPONSE, {"trace_dir": "x"}, self.EXTRA)["reward_extra_info"]
+        trace = json.loads(b"{" + gzip.decompress(base64.b64decode(info[PACKED_KEY])))
+        assert {**trace, "prompt": None, "response": None} == json.loads(info[TRACE_KEY])
         assert (trace["schema"], trace["index"], trace["data_source"]) == (SCHEMA, 7, "digits")
         assert (trace["prompt"], trace["response"]) == ("<image>Sum?", RESPONSE)
         assert trace["answer"]["layer"] == "text"
@@ -166,19 +171,21 @@ class TestRewardManager:
         assert set(info) == set(SCORE_KEYS)
 
     def test_without_a_trace_folder_the_texts_are_not_carried(self) -> None:
-        trace = json.loads(score(RESPONSE, {}, self.EXTRA)["reward_extra_info"][TRACE_KEY])
+        info = score(RESPONSE, {}, self.EXTRA)["reward_extra_info"]
+        assert PACKED_KEY not in info
+        trace = json.loads(info[TRACE_KEY])
         assert (trace["prompt"], trace["response"]) == (None, None)
 
     @pytest.mark.parametrize("text", ["", "\ufffd", "###" * 1000, "### Step 1:\n" * 50])
     def test_whatever_a_model_wrote_has_the_same_keys(self, text: str) -> None:
-        assert set(score(text, {}, self.EXTRA)["reward_extra_info"]) == {*SCORE_KEYS, TRACE_KEY}
+        assert set(score(text, {}, self.EXTRA)["reward_extra_info"]) == {*SCORE_KEYS, TRACE_KEY, SCORER_KEY}
 
 
 class TestValidationRows:
     def test_sessions_of_a_uid_are_numbered_in_their_order(self) -> None:
-        first, second, third = (json.dumps(trace_row(text).to_json()) for text in "123")
-        judgements = trainer_hooks.validated([first, second, None, third])
-        rows = trainer_hooks.validation_rows(["a", "b", "a", "b"], judgements, 5)
+        first, second, third = (packed(trace_row(text)) for text in "123")
+        lines = trainer_hooks.validation_lines(["a", "b", "a", "b"], [first, second, None, third], 5)
+        rows = [parse_row(gzip.decompress(line)) for line in lines]
         assert [(r.split, r.step, r.uid, r.session, r.response) for r in rows] == [
             ("val", 5, "a", 0, "1"),
             ("val", 5, "b", 0, "2"),
@@ -189,9 +196,9 @@ class TestValidationRows:
 class TestValidationInfos:
     """verl averages a validation itself; what means nothing for a prompt is kept out of its means."""
 
-    def infos(self, *key_steps: list) -> dict[str, list]:
+    def infos(self, *key_steps: list, node: dict | None = None) -> dict[str, list]:
         scored = [
-            score(RESPONSE, {}, {"index": i, "key_steps": own})["reward_extra_info"]
+            score(RESPONSE, node or {}, {"index": i, "key_steps": own})["reward_extra_info"]
             for i, own in enumerate(key_steps)
         ]
         return {key: [one[key] for one in scored] for key in scored[0]}
@@ -224,7 +231,7 @@ class TestValidationInfos:
     def test_each_trace_of_a_validation_is_parsed_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        infos = self.infos(["3 + 5 = 8"], [])
+        infos = self.infos(["3 + 5 = 8"], [], node={"trace_dir": "x"})
         config = {"algorithm": {"adv_estimator": "stepgrpo", "stepgrpo": {"trace_dir": str(tmp_path)}}}
         trainer = SimpleNamespace(config=OmegaConf.create(config), global_steps=3)
         parsed: list[str] = []
@@ -236,7 +243,7 @@ class TestValidationInfos:
         )
         assert averaged["with_key_steps"] == [1.0, 0.0]
         assert parsed == infos[TRACE_KEY]
-        (path,) = tmp_path.glob("val/*.jsonl")
+        (path,) = tmp_path.glob("val/*.jsonl.gz")
         assert [row.uid for row in read_trace(path)] == ["a", "b"]
 
     def test_training_leaves_them_out_too(self) -> None:
@@ -275,7 +282,7 @@ class TestBeginningTraces:
         for step in (1, 2):
             TraceWriter(tmp_path).write("train", step, [trace_row(step=step)])
         self.begin(tmp_path, 1)
-        assert [path.name for path in trace_files(tmp_path)] == ["step-000001.jsonl"]
+        assert [path.name for path in trace_files(tmp_path)] == ["step-000001.jsonl.gz"]
         (message,) = [record.getMessage() for record in caplog.records]
         assert "had steps behind 1, of another attempt; they are in" in message
 
@@ -290,24 +297,32 @@ class TestBeginningTraces:
 
 class TestTokenAdvantages:
     def test_the_first_is_that_of_the_first_unmasked_token(self) -> None:
-        values = torch.tensor([9.0, 2.0, -4.0])
-        own = trainer_hooks.TokenAdvantages(values, torch.tensor([0, 1, 1]))
+        values = np.array([9.0, 2.0, -4.0])
+        own = trainer_hooks.TokenAdvantages(values, np.array([0, 1, 1]))
         assert (own.first, own.mean_absolute) == (2.0, 3.0)
-        none = trainer_hooks.TokenAdvantages(values, torch.tensor([0, 0, 0]))
+        none = trainer_hooks.TokenAdvantages(values, np.array([0, 0, 0]))
         assert (none.first, none.mean_absolute) == (0.0, 0.0)
 
     def test_spans_are_the_steps_and_what_follows(self) -> None:
-        values = torch.tensor([1.0, 1.0, 2.0, 0.0, 3.0])
-        own = trainer_hooks.TokenAdvantages(values, torch.tensor([1, 1, 1, 0, 1]))
+        values = np.array([1.0, 1.0, 2.0, 0.0, 3.0])
+        own = trainer_hooks.TokenAdvantages(values, np.array([1, 1, 1, 0, 1]))
         assert own.of_spans([2, 3]) == [1.0, 2.0, 3.0]
+        assert own.of_spans([]) == [1.0]
         assert own.of_spans([2, 2, 5]) == [1.0, None, 2.0, None]
+
+    def test_tools_tokens_belong_to_no_step(self) -> None:
+        values = np.array([1.0, 9.0, 9.0, 2.0])
+        own = trainer_hooks.TokenAdvantages(values, np.array([1, 0, 0, 1]))
+        assert own.of_spans([1, 3]) == [1.0, None, 2.0]
+        assert own.of_spans([2, 4]) == [1.0, 2.0, None]
 
 
 class TestJudgedRows:
     """From verl's rows to what the estimator reads."""
 
     def rows(self) -> list[Judged]:
-        info = score(RESPONSE, {"credit": "step"}, TestRewardManager.EXTRA)["reward_extra_info"]
+        node = {"credit": "step", "trace_dir": "x"}
+        info = score(RESPONSE, node, TestRewardManager.EXTRA)["reward_extra_info"]
         keys = ["u_0_0", "u_0_1", "v_3_0", "pad1_0_0"]
         return judged_rows(keys, [{"reward_extra_info": info}] * 2 + [{}, None])
 
@@ -337,17 +352,18 @@ class TestJudgedRows:
             given, _ = compute_stepgrpo_advantage(rewards, mask, np.array(["u", "u", "v", "v"]))
         earlier, final, other = trainer_hooks._token_advantages(held)  # and none of padding
         assert (earlier.mean_absolute, final.first) == pytest.approx((0.7071, 0.7071), abs=1e-4)
-        assert torch.equal(other.values, given[2])
+        assert other.of_spans([1]) == given[2, :2].tolist()
 
     def test_a_trace_row_has_the_advantage_of_each_step(self) -> None:
         _, final, without, _ = self.rows()
-        values = torch.zeros(len(RESPONSE.encode()))
+        values = np.zeros(len(RESPONSE.encode()))
         values[: final.step_ends[0]] = 2.0
-        own = trainer_hooks.TokenAdvantages(values, torch.ones_like(values))
-        row = trainer_hooks.training_row(final, own, 7)
-        assert row is not None
+        own = trainer_hooks.TokenAdvantages(values, np.ones_like(values))
+        line = trainer_hooks.training_line(final, own, 7)
+        assert line is not None
+        row = parse_row(gzip.decompress(line))
         assert (row.split, row.step, row.uid, row.session) == ("train", 7, "u", 0)
         assert row.credit is not None
         assert (row.credit.first, row.credit.spans) == (2.0, (2.0, 0.0, 0.0))
         assert row.credit.mean_absolute == pytest.approx(2.0 * final.step_ends[0] / len(values))
-        assert trainer_hooks.training_row(without, own, 7) is None
+        assert trainer_hooks.training_line(without, own, 7) is None

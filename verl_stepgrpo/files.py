@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,16 +92,40 @@ def read_lines(
     """Yield what ``parse`` makes of each line of ``path``, one at a time.
 
     A line for which it raises ValueError is handed to ``set_aside`` with its place: a killed run leaves a torn one, a
-    power cut one of zeros, and other JSONL may lie beside ours.
+    power cut one of zeros, and other JSONL may lie beside ours. So is what follows where a compressed file breaks off.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+    number = 0
+    try:
+        for number, line in enumerate(lines_of(path), start=1):
             try:
                 row = parse(line)
             except ValueError as error:
                 set_aside(SetAside(path, number, str(error)))
             else:
                 yield row
+    except BrokenOffError as error:
+        set_aside(SetAside(path, number + 1, str(error)))
+
+
+class BrokenOffError(ValueError):
+    """A compressed file ends in the middle, or goes on with something else."""
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, of one whose name ends with ``.gz`` as they were before they were compressed.
+
+    Raises:
+        BrokenOffError: Behind the last line that can be read, where a compressed file is none from there on.
+    """
+    if path.suffix != ".gz":
+        with path.open("rb") as file:
+            yield from file
+        return
+    with gzip.open(path) as compressed:
+        try:
+            yield from compressed
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise BrokenOffError(f"the compressed file breaks off: {error}") from None
 
 
 def json_line(line: bytes | str) -> Any:

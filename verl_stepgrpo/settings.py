@@ -190,7 +190,8 @@ class RunSettings:
     Attributes:
         reward: How one response is scored.
         advantage: How the rewards of a group become advantages.
-        trace_dir: Folder for the traces (one JSONL file a training step and validation), or None for none.
+        trace_dir: Folder for the traces (one file a training step and validation), or None for none.
+        trace_share: Share of a training step's groups, in (0, 1], whose responses are traced; validations are whole.
         max_missing_sessions: Largest share of a step's sessions, in [0, 1], that may be missing before the
             run ends with an error. A session goes missing when its agent loop or its reward failed.
         overlong_buffer: For the part ``overlong``: the last share of ``data.max_response_length``, in (0, 1], over
@@ -200,6 +201,7 @@ class RunSettings:
     reward: RewardSettings = field(default_factory=RewardSettings)
     advantage: AdvantageSettings = field(default_factory=AdvantageSettings)
     trace_dir: str | None = None
+    trace_share: float = 1.0
     max_missing_sessions: float = 0.5
     overlong_buffer: float = 0.2
 
@@ -211,6 +213,9 @@ class RunSettings:
             ),
             _number_fault(
                 "overlong_buffer", self.overlong_buffer, Range(0, 1, "a share in (0, 1]", low_is_in=False)
+            ),
+            _number_fault(
+                "trace_share", self.trace_share, Range(0, 1, "a share in (0, 1]", low_is_in=False)
             ),
             None
             if is_folder

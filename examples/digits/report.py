@@ -22,7 +22,7 @@ from greedy import respond
 from provenance import provenance
 
 from verl_stepgrpo.evaluation.summary import changes
-from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.files import read_trace, step_of, steps_of
 from verl_stepgrpo.traces.rows import TraceRow
 
 MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "step_rvr"}
@@ -55,7 +55,7 @@ def paired_difference(before: list[TraceRow], after: list[TraceRow]) -> tuple[fl
 
 def draw_curves(trace: Path, path: Path) -> None:
     """Draw the mean of each component of the training responses, step by step."""
-    steps = [read_trace(file) for file in sorted((trace / "train").glob("step-*.jsonl"))]
+    steps = [read_trace(file) for file in steps_of(trace, "train")]
     numbers = [rows[0].step for rows in steps]
     figure, (rewards, shares) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for key, axis in (
@@ -94,9 +94,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True, help="wall time of the whole command")
     args = parser.parse_args()
 
-    validations = args.out / "trace" / "val"
-    before_by = by_index(validations / "step-000000.jsonl")
-    after_by = by_index(validations / f"step-{args.rl_steps:06d}.jsonl")
+    validations = {step_of(path): path for path in steps_of(args.out / "trace", "val")}
+    before_by, after_by = by_index(validations[0]), by_index(validations[args.rl_steps])
     shared = sorted(before_by.keys() & after_by.keys())
     before, after = [before_by[i] for i in shared], [after_by[i] for i in shared]
     difference, interval = paired_difference(before, after)

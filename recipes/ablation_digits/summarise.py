@@ -16,7 +16,7 @@ from provenance import provenance
 
 from verl_stepgrpo.replay.replay import replay
 from verl_stepgrpo.replay.variants import Variant
-from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.files import read_trace, steps_of
 from verl_stepgrpo.traces.rows import TraceRow
 
 
@@ -33,7 +33,7 @@ def measures(rows: list[TraceRow]) -> dict[str, float]:
 def evaluations(trace: Path) -> list[dict[str, Any]]:
     """Return what each validation showed; of the last two which were right, and which valid, a character an image."""
     found = []
-    for path in sorted((trace / "val").glob("step-*.jsonl")):
+    for path in steps_of(trace, "val"):
         rows = sorted(read_trace(path), key=lambda row: row.index)
         parts = [row.components for row in rows]
         right = "".join(str(int(c["acc"])) for c in parts)
@@ -48,7 +48,7 @@ def evaluations(trace: Path) -> list[dict[str, Any]]:
 def curves(trace: Path) -> list[dict[str, Any]]:
     """Return what each training step's responses were like, and how much their advantages moved the policy."""
     found = []
-    for path in sorted((trace / "train").glob("step-*.jsonl")):
+    for path in steps_of(trace, "train"):
         rows = read_trace(path)
         spread = float(np.std([row.credit.first for row in rows if row.credit is not None]))
         found.append({"step": rows[0].step, "rollouts": len(rows), **measures(rows), "advantage_std": spread})

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
 
-from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.files import read_trace, steps_of
 
 MAX_DIFFERENCE = 0.02
 """Largest mean difference between vLLM's probabilities, in bfloat16 on a GPU, and the actor's."""
@@ -23,7 +23,7 @@ def findings(out: Path, rl_steps: int) -> Iterator[tuple[bool, str]]:
     differences = [float(d) for d in re.findall(r"rollout_probs_diff_mean:([\d.e-]+)", log)]
     worst = max(differences, default=float("inf"))
     yield worst < MAX_DIFFERENCE, f"vLLM and actor differ by {worst:.1e} in their probabilities at most"
-    paths = sorted((out / "trace" / "train").glob("*.jsonl"))
+    paths = steps_of(out / "trace", "train")
     steps = [read_trace(path) for path in paths]
     n_rows = {len(rows) for rows in steps}
     yield (
@@ -34,7 +34,7 @@ def findings(out: Path, rl_steps: int) -> Iterator[tuple[bool, str]]:
     traced = [fmean(row.total for row in rows) for rows in steps]
     same = len(logged) == len(traced) and all(abs(a - b) < 1e-3 for a, b in zip(logged, traced, strict=True))
     yield same, "verl's own logged reward is that of the traces"
-    validations = sorted((out / "trace" / "val").glob("*.jsonl"))
+    validations = steps_of(out / "trace", "val")
     right = [fmean(row.components["acc"] for row in read_trace(path)) for path in validations]
     yield len(right) == 2, "held-out accuracy " + " to ".join(f"{share:.1%}" for share in right)
     yield (out / "model-rl" / "config.json").exists(), "the checkpoint was merged"

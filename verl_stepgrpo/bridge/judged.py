@@ -17,7 +17,8 @@ from typing import Any
 from verl_stepgrpo.earned import Earned, parts_paid, steps_found
 from verl_stepgrpo.parts import keys_with_parts, parts_in
 from verl_stepgrpo.rewards import SCORE_KEYS, defined
-from verl_stepgrpo.traces.rows import TRACE_KEY, Judgement
+from verl_stepgrpo.traces.packed import PACKED_KEY
+from verl_stepgrpo.traces.rows import SCORER_KEY, TRACE_KEY, Judgement
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Judged:
         key: verl's name of the row, ``{uid}_{session}_{output}``.
         components: ``SCORE_KEYS`` and parts, and their values, as far as the reward gave them and they mean something:
             without ``key_step_match`` where the judgement says that there are no key steps.
-        judgement: What the reward manager judged, or None where another one scored the row.
+        judgement: What the reward manager judged, without the texts, or None where another one scored the row.
+        scorer: Version and node of the reward worker that judged it, ``VERSION on NODE``; None where it does not say.
+        packed: The row that it adds to the traces (``traces.packed``); None where there are none.
         is_final: Whether it is the last output of its session, the one that was scored.
     """
 
@@ -36,6 +39,8 @@ class Judged:
     components: Mapping[str, float]
     judgement: Judgement | None
     is_final: bool = True
+    packed: str | None = None
+    scorer: str | None = None
 
     @property
     def uid(self) -> str:
@@ -113,7 +118,8 @@ def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
         if judgement is not None:
             components = defined(components, has_key_steps=bool(judgement.key_steps))
         session, _, output = key.rpartition("_")
-        rows.append(Judged(key, components, judgement, int(output) == last[session]))
+        is_final = int(output) == last[session]
+        rows.append(Judged(key, components, judgement, is_final, info.get(PACKED_KEY), info.get(SCORER_KEY)))
     return rows
 
 

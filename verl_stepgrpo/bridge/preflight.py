@@ -18,7 +18,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from verl_stepgrpo.bridge import checkpoints
 from verl_stepgrpo.bridge.asked import FUNCTION, Run, uses_stepgrpo
 from verl_stepgrpo.bridge.extensions import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
@@ -69,6 +68,7 @@ def check(config: DictConfig) -> None:
         _check_data(config, settings.reward.format)
     if run.pays:
         _check_verifier()
+    cluster.watch_start(config)
 
 
 def _check_rules(run: Run) -> None:

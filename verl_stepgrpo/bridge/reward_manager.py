@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Mapping
+import platform
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,10 +18,12 @@ from verl_stepgrpo.bridge.own_parts import OwnParts
 from verl_stepgrpo.bridge.token_ends import Decoding, Written
 from verl_stepgrpo.bridge.written_tokens import WRITTEN_SPANS
 from verl_stepgrpo.data.index import traced
+from verl_stepgrpo.identity import identity
 from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.rewards import ScoredResponse, score_response
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
-from verl_stepgrpo.traces.rows import TRACE_KEY, judgement_of
+from verl_stepgrpo.traces.packed import PACKED_KEY, packed
+from verl_stepgrpo.traces.rows import SCORER_KEY, TRACE_KEY, judgement_of
 
 logger = logging.getLogger("verl_stepgrpo")
 
@@ -52,10 +56,11 @@ class StepGRPORewardManager(RewardManagerBase):
             "reward_router_address": reward_router_address,
             "reward_model_tokenizer": reward_model_tokenizer,
         }
+        self._name = f"{identity()} on {platform.node()}"
         self._own_parts = OwnParts(config, self.settings, compute_score, router)
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Return ``reward_score`` and ``reward_extra_info`` (all components, and the trace as one string)."""
+        """Return ``reward_score`` and ``reward_extra_info`` (all components, and the traces as strings)."""
         item = data[-1:][0]
         row = item.non_tensor_batch
         written = await self.loop.run_in_executor(None, self._written, item)
@@ -73,12 +78,13 @@ class StepGRPORewardManager(RewardManagerBase):
             choices=choices_of(extra_info, _prompt_text(row.get("raw_prompt"))),
         )
         components: dict[str, Any] = result.components()
-        info = components | ({TRACE_KEY: self._trace(result, row, written)} if self._carries_traces else {})
+        info = components | (self._traces(result, row, written) if self._carries_traces else {})
         return {"reward_score": components["score"], "reward_extra_info": info}
 
-    def _trace(self, result: ScoredResponse, row: Any, written: Written) -> str:
+    def _traces(self, result: ScoredResponse, row: Any, written: Written) -> dict[str, str]:
+        """Return what the trainer reads of the judgement, and where traces are left, the row that it adds to them."""
         extra_info = row.get("extra_info") or {}
-        texts = {"prompt": _prompt_text(row.get("raw_prompt")), "response": written.text}
+        prompt = _prompt_text(row.get("raw_prompt"))
         judgement = judgement_of(
             result,
             self.settings.reward,
@@ -87,10 +93,13 @@ class StepGRPORewardManager(RewardManagerBase):
             id=traced(extra_info.get("id")),
             data_source=traced(row.get("data_source")),
             ground_truth=str(row["reward_model"]["ground_truth"]),
-            choices=choices_of(extra_info, texts["prompt"]),
-            **(texts if self.settings.trace_dir is not None else {}),
+            choices=choices_of(extra_info, prompt),
         )
-        return json.dumps(judgement.to_json(), ensure_ascii=False)
+        facts = json.dumps(judgement.to_json(), ensure_ascii=False, separators=(",", ":"))
+        traces = {SCORER_KEY: self._name, TRACE_KEY: facts}
+        if self.settings.trace_dir is not None:
+            traces[PACKED_KEY] = packed(dataclasses.replace(judgement, prompt=prompt, response=written.text))
+        return traces
 
     def _token_ends(self, result: ScoredResponse, written: Written) -> list[int] | None:
         """Return where steps end among the tokens, as far as anybody reads it: credit by step, and traces."""

@@ -14,20 +14,20 @@ A run with another estimator goes through them untouched.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
+import numpy as np
 from omegaconf import OmegaConf
 
 from verl_stepgrpo.bridge import tracked
 from verl_stepgrpo.bridge.asked import uses_estimator
+from verl_stepgrpo.bridge.cluster import OtherVersionError, RemoteWriter, remote_writer
 from verl_stepgrpo.bridge.judged import Judged, Provided, judged_rows, provided
 from verl_stepgrpo.bridge.liveness import watch_workers
 from verl_stepgrpo.bridge.missing_sessions import (
@@ -50,10 +50,12 @@ from verl_stepgrpo.curves import (
     decoy_rate,
     share_curves,
 )
+from verl_stepgrpo.identity import identity
 from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.rewards import UNDEFINED_WITHOUT_KEY_STEPS
 from verl_stepgrpo.settings import NODE, RunSettings
 from verl_stepgrpo.traces.files import TraceWriter
+from verl_stepgrpo.traces.packed import PACKED_KEY, line_of, shown
 from verl_stepgrpo.traces.rows import TRACE_KEY, TRAIN, VAL, Credit, Judgement, TraceRow
 
 logger = logging.getLogger("verl_stepgrpo")
@@ -70,6 +72,7 @@ UNTRAINED = "untrained"
 
 def wrap(trainer_base: ModuleType) -> None:
     """Wrap the methods of ``PPOTrainer``. Raises AttributeError where verl has no such method."""
+    identity()  # of the code as this process begins, whatever is installed over it later
     trainer = trainer_base.PPOTrainer
     apply_once(trainer, "fit", _fit)
     apply_once(trainer, "_compute_advantage", _compute_advantage)
@@ -82,7 +85,9 @@ class RunState:
 
     def __init__(self, trainer: Any) -> None:
         self.settings = RunSettings.from_mapping(OmegaConf.select(trainer.config, NODE))
-        self.writer = TraceWriter(self.settings.trace_dir) if self.settings.trace_dir else None
+        self.writer: TraceWriter | RemoteWriter | None = None
+        if self.settings.trace_dir:
+            self.writer = remote_writer() or TraceWriter(self.settings.trace_dir)
         per_prompt = OmegaConf.select(trainer.config, "actor_rollout_ref.rollout.n", default=1)
         self.sessions = SessionCount(per_prompt, self.settings.max_missing_sessions)
 
@@ -103,8 +108,10 @@ def _fit(original: Callable[..., None]) -> Callable[..., None]:
         state = RunState.of(self)
         watch_sampling(self.replay_buffer, state.sessions, functools.partial(_write_uncredited, state))
         settings = state.settings
-        if settings.trace_dir is not None:
-            begin_traces(Path(settings.trace_dir), settings, self.config, self.global_steps)
+        if isinstance(state.writer, RemoteWriter):
+            state.writer.begin(settings, self.config, self.global_steps)
+        elif state.writer is not None:
+            begin_traces(state.writer.folder, settings, self.config, self.global_steps)
         metrics = tracked.Tracked.of(self)
         metrics.begin()
         with watch_workers(self, agent_loop_manager).running():
@@ -121,6 +128,7 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, batch, metrics)
         state = RunState.of(self)
         rows = _judged(batch.partition_id, batch.keys)
+        check_scorers(rows)
         with provided(rows) as held:
             batch = original(self, batch, metrics)
         advantages = _token_advantages(held)
@@ -129,9 +137,11 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
         metrics.update(share_curves(held.shares))
         metrics.update(_decoy_metric(self, state, batch, rows))
         if state.writer is not None:
+            share = state.settings.trace_share
             traces = (
-                training_row(row, values, self.global_steps)
+                training_line(row, values, self.global_steps)
                 for row, values in zip(rows, advantages, strict=True)
+                if shown(row.uid, share)
             )
             write_counted(state.writer, self.global_steps, filter(None, traces), metrics)
         # Last: the rows of a step that ends the run are written before.
@@ -157,12 +167,29 @@ def _val_metrics_update(original: Callable[..., dict]) -> Callable[..., dict]:
             if traces is not None:
                 judgements = validated(traces)
                 if state.writer is not None:
-                    rows = validation_rows(sample_uids, judgements, self.global_steps)
-                    state.writer.write(VAL, self.global_steps, rows)
+                    packed = reward_extra_infos_dict.get(PACKED_KEY, [])
+                    lines = validation_lines(sample_uids, packed, self.global_steps)
+                    state.writer.write(VAL, self.global_steps, lines)
                 reward_extra_infos_dict = validation_infos(reward_extra_infos_dict, judgements)
         return original(self, data_sources, sample_uids, reward_extra_infos_dict, *args, **kwargs)
 
     return val_metrics_update
+
+
+def check_scorers(rows: Sequence[Judged]) -> None:
+    """End the run where a reward worker scored by another version's rules.
+
+    Raises:
+        OtherVersionError: Names the node, and both versions.
+    """
+    for scorer in {row.scorer for row in rows if row.judgement is not None}:
+        theirs, _, node = (scorer or "").partition(" on ")
+        if theirs != identity():
+            raise OtherVersionError(
+                f"a reward worker on {f'node {node}' if node else 'some node'} has verl-stepgrpo "
+                f"{theirs or 'of an earlier version'}, the trainer {identity()}: it scores by other rules. Install the "
+                "same on every node."
+            )
 
 
 def _count_missing(trainer: Any, state: RunState, keys: Sequence[str], metrics: dict) -> None:
@@ -183,7 +210,9 @@ def _missing_of_batch(trainer: Any, keys: Sequence[str]) -> float:
     return missing_share(keys, expected=prompts * config.actor_rollout_ref.rollout.n)
 
 
-def write_counted(writer: TraceWriter, step: int, rows: Iterable[TraceRow], metrics: dict) -> None:
+def write_counted(
+    writer: TraceWriter | RemoteWriter, step: int, rows: Iterable[TraceRow | bytes], metrics: dict
+) -> None:
     """Write the rows of a training step, and log whether that could be done."""
     metrics[UNTRACED] = float(writer.write(TRAIN, step, rows) is None)
 
@@ -191,7 +220,7 @@ def write_counted(writer: TraceWriter, step: int, rows: Iterable[TraceRow], metr
 def _write_uncredited(state: RunState, step: int, keys: Sequence[str]) -> None:
     """Write the rows of the responses of a step that ends before it is trained."""
     if state.writer is not None and keys:
-        traces = (training_row(row, None, step) for row in _judged(TRAINING, keys))
+        traces = (training_line(row, None, step) for row in _judged(TRAINING, keys))
         state.writer.write(UNTRAINED, step, filter(None, traces))
 
 
@@ -213,7 +242,7 @@ def _fetch(partition_id: str, keys: Sequence[str], fields: Sequence[str]) -> dic
 
 def _token_advantages(held: Provided) -> list[TokenAdvantages]:
     """Return what the estimator gave to each row that is no padding."""
-    given = zip(held.rows, held.advantages, held.mask, strict=True)
+    given = zip(held.rows, held.advantages.cpu().numpy(), held.mask.cpu().numpy(), strict=True)
     return [TokenAdvantages(advantage_T, mask_T) for row, advantage_T, mask_T in given if not row.is_padding]
 
 
@@ -239,16 +268,15 @@ def _decoy_metric(trainer: Any, state: RunState, batch: Any, rows: Sequence[Judg
     return {} if rate is None else {curve_name("decoy_match"): rate}
 
 
-def training_row(row: Judged, advantages: TokenAdvantages | None, step: int) -> TraceRow | None:
-    """Return the trace row of a response, or None where another reward manager scored it.
+def training_line(row: Judged, advantages: TokenAdvantages | None, step: int) -> bytes | None:
+    """Return the line of a response in the traces, or None where another reward manager scored it.
 
     ``advantages`` is None where the run ended before there were any.
     """
-    if row.judgement is None:
+    if row.packed is None:
         return None
     credit = None if advantages is None else advantages.credit(row.step_ends)
-    place = {"split": TRAIN, "step": step, "uid": row.uid, "session": row.session}
-    return TraceRow.of(row.judgement, **place, credit=credit)
+    return line_of(row.packed, _place(TRAIN, step, row.uid, row.session), credit)
 
 
 def validated(traces: Sequence[str | None]) -> list[Judgement | None]:
@@ -256,15 +284,17 @@ def validated(traces: Sequence[str | None]) -> list[Judgement | None]:
     return [None if trace is None else Judgement.from_json(json.loads(trace)) for trace in traces]
 
 
-def validation_rows(
-    uids: Sequence[str], judgements: Sequence[Judgement | None], step: int
-) -> Iterator[TraceRow]:
-    """Yield one trace row for each response of a validation; sessions of a uid count in their order."""
+def validation_lines(uids: Sequence[str], rows: Sequence[str | None], step: int) -> Iterator[bytes]:
+    """Yield one line for each response of a validation; sessions of a uid count in their order."""
     seen: Counter[str] = Counter()
-    for uid, judgement in zip(uids, judgements, strict=True):
-        if judgement is not None:
-            yield TraceRow.of(judgement, step=step, uid=uid, session=seen[uid])
+    for uid, row in zip(uids, rows, strict=True):
+        if row is not None:
+            yield line_of(row, _place(VAL, step, uid, seen[uid]), None)
         seen[uid] += 1
+
+
+def _place(split: str, step: int, uid: str, session: int) -> dict[str, Any]:
+    return {"split": split, "step": step, "uid": uid, "session": session}
 
 
 def validation_infos(
@@ -286,12 +316,17 @@ def validation_infos(
     return {**infos, key: matches, WITH_KEY_STEPS: [None if one is None else float(one) for one in known]}
 
 
-@dataclass(frozen=True)
 class TokenAdvantages:
-    """The advantages of one response, (T,), and the mask of what the model generated, (T,)."""
+    """The advantages of the tokens of one response that the model generated.
 
-    values: torch.Tensor
-    mask: torch.Tensor
+    Args:
+        values: Of all tokens of its row, (T,).
+        mask: Not 0 for those that the model generated, (T,).
+    """
+
+    def __init__(self, values: np.ndarray, mask: np.ndarray) -> None:
+        self._places = np.flatnonzero(mask)
+        self._values = values[self._places]
 
     def credit(self, step_ends: Sequence[int]) -> Credit:
         """Return what a response's steps were credited, given the number of leading tokens up to each one's end."""
@@ -300,18 +335,15 @@ class TokenAdvantages:
     @property
     def first(self) -> float:
         """That of the first token that the model generated; 0 where there is none."""
-        return self._first_of(slice(None)) or 0.0
+        return float(self._values[0]) if self._values.size else 0.0
 
-    @property
+    @functools.cached_property
     def mean_absolute(self) -> float:
-        kept = self.values[self.mask.bool()]
-        return float(kept.abs().mean()) if kept.numel() else 0.0
+        return float(np.abs(self._values).mean(dtype=np.float64)) if self._values.size else 0.0
 
     def of_spans(self, ends: Sequence[int]) -> list[float | None]:
         """Return that of each span of tokens up to an end, and of what follows the last; None where it is empty."""
-        starts = [0, *ends]
-        return [self._first_of(slice(*pair)) for pair in zip(starts, [*ends, None], strict=True)]
-
-    def _first_of(self, span: slice) -> float | None:
-        kept = self.values[span][self.mask[span].bool()]
-        return float(kept[0]) if kept.numel() else None
+        edges = [0, *np.searchsorted(self._places, ends).tolist(), self._values.size]
+        return [
+            float(self._values[start]) if start < end else None for start, end in itertools.pairwise(edges)
+        ]

@@ -23,6 +23,7 @@ from verl_stepgrpo.commands.options import reward_settings
 from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.rl_rows import n_rows, raw_rows, row_of
 from verl_stepgrpo.errors import ConfigError, DataError
+from verl_stepgrpo.files import BrokenOffError, lines_of
 from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.formats import FORMATS
 from verl_stepgrpo.judging.key_steps.calculations import false_steps
@@ -216,8 +217,10 @@ def _traced(trace: Path, line: int | None, uid: str | None, session: int) -> Tra
 
 
 def _at_line(file: Path, line: int) -> TraceRow:
-    with file.open("rb") as lines:
-        found = next(itertools.islice(lines, line - 1, None), None)
+    try:
+        found = next(itertools.islice(lines_of(file), line - 1, None), None)
+    except BrokenOffError as error:
+        raise DataError(f"{file}: {error}") from None
     if found is None:
         raise ConfigError(f"--line {line} is not in {file}; it has fewer.")
     try:

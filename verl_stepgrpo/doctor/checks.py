@@ -182,6 +182,25 @@ def _verifier_line(where: str, facts: Mapping[str, Any]) -> Line:
     return line(where, "a question to math-verify", error or "answered", "answered", error is None, remedy)
 
 
+def token_line(where: str, facts: Mapping[str, Any]) -> Line:
+    """Return a line on Ray's token, for a process that joins a cluster."""
+    mode, is_there = facts["token"]["mode"], facts["token"]["file"]
+    found = f"RAY_AUTH_MODE={mode or '(unset)'}, {'a' if is_there else 'no'} token in ~/.ray"
+    remedy = (
+        "A head that was started here asks every node for this token, and others may not have it. Where each `ray "
+        "start` and the run's command are given, set RAY_AUTH_MODE=disabled, or token and the same RAY_AUTH_TOKEN."
+    )
+    return line(
+        where,
+        "Ray's token",
+        found,
+        "one mode everywhere",
+        mode is not None or not is_there,
+        remedy,
+        bad="warn",
+    )
+
+
 def _platform_line(where: str, facts: Mapping[str, Any], platform: str | None) -> Line:
     count, chosen = facts["accelerators"].get("count", 0), facts["environment"].get("VERL_PLATFORM")
     found = f"{count} GPUs, VERL_PLATFORM={chosen or '(unset)'}"

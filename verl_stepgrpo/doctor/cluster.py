@@ -13,6 +13,10 @@ from verl_stepgrpo.errors import ConfigError
 LIMIT = 180.0
 """Seconds in which a node has to answer: a first import of torch from a network disk takes a minute."""
 
+TOKEN_HINT = (
+    "If there is one, its head may ask for a token: set RAY_AUTH_MODE=disabled where `ray start` and this command run, "
+    "or token and the same RAY_AUTH_TOKEN"
+)
 
 CONNECT_LIMIT = 10.0
 """Seconds in which a cluster has to be reached."""
@@ -57,7 +61,7 @@ def _cluster(address: str | None) -> Iterator[None]:
         else:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"--address={address}: there is no Ray cluster: {error}") from error
+        raise ConfigError(f"--address={address}: there is no Ray cluster: {error}. {TOKEN_HINT}") from error
     try:
         yield
     finally:

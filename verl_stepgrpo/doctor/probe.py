@@ -71,6 +71,10 @@ def probe() -> dict[str, Any]:
             lambda: importlib.import_module("verl_stepgrpo.judging.answers.symbolic").check()
         )[1],
         "accelerators": _accelerators(),
+        "token": {
+            "mode": os.environ.get("RAY_AUTH_MODE"),
+            "file": os.path.exists(os.path.expanduser("~/.ray/auth_token")),
+        },
     }
 
 

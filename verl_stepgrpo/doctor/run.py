@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.doctor.checks import Line, agreement_lines, line, process_lines
+from verl_stepgrpo.doctor.checks import Line, agreement_lines, line, process_lines, token_line
 from verl_stepgrpo.doctor.cluster import LIMIT, probe_nodes
 from verl_stepgrpo.doctor.inputs import data_lines, model_lines
 from verl_stepgrpo.doctor.probe import probe
@@ -36,6 +36,8 @@ def examine(
     """
     driver = probe()
     yield from process_lines("driver", driver, platform)
+    if address is not None:
+        yield token_line("driver", driver)
     if with_worker:
         yield from _worker_lines(driver, probe_nodes(address), platform)
     if model is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from verl_stepgrpo.earned import Earned, parts_paid, steps_found
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.files import BrokenOffError, SetAside, lines_of
 from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
 from verl_stepgrpo.parts import component_of, parts_in
@@ -141,11 +141,18 @@ class Rescored:
 def chunks(paths: Iterable[Path], plan: Plan) -> Iterator[Chunk]:
     """Yield the lines of ``paths`` in chunks, none of which spans two files."""
     for path in paths:
-        with path.open("rb") as file:
-            first = 1
-            while lines := list(islice(file, CHUNK)):
-                yield Chunk(path, first, lines, plan)
-                first += len(lines)
+        file, first = _lines(path), 1
+        while lines := list(islice(file, CHUNK)):
+            yield Chunk(path, first, lines, plan)
+            first += len(lines)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines; where it breaks off, one that is no row and says why."""
+    try:
+        yield from lines_of(path)
+    except BrokenOffError as error:
+        yield str(error).encode()
 
 
 def rescore(chunk: Chunk) -> list[Rescored | SetAside]:

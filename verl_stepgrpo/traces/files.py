@@ -1,12 +1,14 @@
-"""The files of traces: one JSONL file a training step and validation, one row a response, with all that was judged.
+"""The files of traces: a compressed JSONL a training step and validation, one row a response, with all that was judged.
 
 verl's own dumps hold neither the row's identity nor its components; everything that looks at a run later
 (paired evaluation, replay, report) reads these files. Layout under ``algorithm.stepgrpo.trace_dir``:
-``train/step-000001.jsonl`` and ``val/step-000000.jsonl``. Imports neither torch nor verl.
+``train/step-000001.jsonl.gz`` and ``val/step-000000.jsonl.gz``; without ``.gz`` as earlier versions wrote them, which
+are read alike. Imports neither torch nor verl.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -19,12 +21,18 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside, read_lines
 from verl_stepgrpo.settings import NODE
-from verl_stepgrpo.traces.rows import TraceRow, parse_row
+from verl_stepgrpo.traces import packed
+from verl_stepgrpo.traces.rows import TRAIN, VAL, TraceRow, parse_row
 
 HEADER = "header.jsonl"
 """File of a ``trace_dir``, or of an evaluation's folder, with one line for each start of the run."""
 
-_FILES = ("train/step-*.jsonl", "val/step-*.jsonl", "step-*.jsonl", "responses.jsonl")
+SUFFIXES = (".jsonl.gz", ".jsonl")
+"""What the name of a step's file ends with: as it is written, and as earlier versions wrote it."""
+
+_STEP = re.compile(r"step-(\d+)\.jsonl(?:\.gz)?")
+_FOLDERS = ("train", "val", ".")
+_RESPONSES = "responses.jsonl"
 
 logger = logging.getLogger("verl_stepgrpo")
 
@@ -52,12 +60,13 @@ class TraceWriter:
         self._begun: set[Path] = set()
         self._untraced: list[int] = []
 
-    def write(self, split: str, step: int, rows: Iterable[TraceRow]) -> Path | None:
+    def write(self, split: str, step: int, rows: Iterable[TraceRow | bytes]) -> Path | None:
         """Add ``rows`` to the file of ``split`` and ``step``; return its path, or None where it cannot be written.
 
-        The first of several steps that cannot be written is said, and when writing goes on, how many there were.
+        A row may be a line of ``traces.packed``. The first of several steps that cannot be written is said, and when
+        writing goes on, how many there were.
         """
-        path = self.folder / split / f"step-{step:06d}.jsonl"
+        path = self.folder / split / f"step-{step:06d}{SUFFIXES[0]}"
         try:
             self._add(path, rows)
         except OSError as error:
@@ -79,11 +88,47 @@ class TraceWriter:
             self._untraced = []
         return path
 
-    def _add(self, path: Path, rows: Iterable[TraceRow]) -> None:
+    def _add(self, path: Path, rows: Iterable[TraceRow | bytes]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open_trace(path, "a" if path in self._begun else "w") as file:
+        if path not in self._begun:
+            path.with_suffix("").unlink(missing_ok=True)  # of an attempt of an earlier version
+        with path.open("ab" if path in self._begun else "wb", buffering=0) as file:
             self._begun.add(path)
-            write_rows(file, rows)
+            end = file.tell() if file.seekable() else None
+            try:
+                _write_all(
+                    file, b"".join(row if isinstance(row, bytes) else packed.line(row) for row in rows)
+                )
+            except OSError:
+                # Behind a torn member of a compressed file nothing could be read.
+                if end is not None:
+                    with contextlib.suppress(OSError):
+                        file.truncate(end)
+                raise
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """Write all of it to an unbuffered file, which a disk that has just become full may take a part of."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def steps_of(trace_dir: Path, split: str = ".") -> list[Path]:
+    """Return the files of a split's steps (``train`` or ``val``) in a ``trace_dir``, in their order."""
+    found = {
+        path: int(name[1])
+        for path in (trace_dir / split).glob("step-*")
+        if (name := _STEP.fullmatch(path.name))
+    }
+    return sorted(found, key=lambda path: found[path])
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a step's file."""
+    name = _STEP.fullmatch(path.name)
+    assert name is not None, path
+    return int(name[1])
 
 
 def later_steps(folder: Path, step: int) -> list[Path]:
@@ -91,9 +136,8 @@ def later_steps(folder: Path, step: int) -> list[Path]:
 
     For a run that begins, at step 0, these are all there are: they are of another one.
     """
-    found = [path for pattern in _FILES[:2] for path in sorted(folder.glob(pattern))]
-    numbers = ((path, re.fullmatch(r"step-(\d+)", path.stem)) for path in found)
-    return [path for path, number in numbers if number and (step == 0 or int(number[1]) > step)]
+    found = [path for split in (TRAIN, VAL) for path in steps_of(folder, split)]
+    return [path for path in found if step == 0 or step_of(path) > step]
 
 
 def set_aside_later_steps(folder: Path, step: int) -> Path | None:
@@ -149,12 +193,14 @@ def trace_files(source: Path) -> list[Path]:
     """
     if source.is_file():
         return [source]
-    found = [path for pattern in _FILES for path in sorted(source.glob(pattern))]
+    found = [path for folder in _FOLDERS for path in steps_of(source, folder)]
+    found += sorted(source.glob(_RESPONSES))
     if not source.exists():
         raise DataError(f"{source} does not exist; expected a file or folder of traces")
     if not found:
+        expected = " or ".join([*(f"{split}/step-*{SUFFIXES[0]}" for split in (TRAIN, VAL)), _RESPONSES])
         raise DataError(
-            f"{source} has no traces; expected a file, or a folder with {' or '.join(_FILES)}, as "
+            f"{source} has no traces; expected a file, or a folder with {expected}, as "
             f"{NODE}.trace_dir and verl-stepgrpo eval leave them"
         )
     return found

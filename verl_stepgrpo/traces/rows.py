@@ -34,6 +34,9 @@ TRAIN, VAL = "train", "val"
 TRACE_KEY = "stepgrpo_trace"
 """Key of ``reward_extra_info`` that carries one judgement, as JSON, from the reward worker to the trainer."""
 
+SCORER_KEY = "stepgrpo_scorer"
+"""Key of ``reward_extra_info`` that says who judged: version and node of the reward worker, ``VERSION on NODE``."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -229,7 +232,7 @@ class TraceRow(Judgement):
 
     def to_json(self) -> dict[str, Any]:
         place = {"split": self.split, "step": self.step, "uid": self.uid, "session": self.session}
-        return {**place, **super().to_json(), **_credit_json(self.credit)}
+        return {**place, **super().to_json(), **credit_json(self.credit)}
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> TraceRow:
@@ -379,7 +382,8 @@ def _credit(facts: Mapping[str, Any]) -> Credit | None:
     )
 
 
-def _credit_json(credit: Credit | None) -> dict[str, Any]:
+def credit_json(credit: Credit | None) -> dict[str, Any]:
+    """Return the keys of a row that hold its credit."""
     if credit is None:
         return {"advantage": None}
     return {

@@ -38,6 +38,7 @@ _V1 = Need("trainer.use_v1=True", lambda run: run.uses_v1)
 _OVERLONG = Need(
     f"{NODE}.{EXTRA_WEIGHTS}.{OVERLONG}=1", lambda run: OVERLONG in (run.setting(EXTRA_WEIGHTS) or {})
 )
+_TRACES = Need(f"{NODE}.trace_dir=FOLDER", lambda run: run.setting("trace_dir") is not None)
 _STD = Need(f"{BY_STD}=True", lambda run: run.value(BY_STD) is not False)
 
 
@@ -63,6 +64,7 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "outcome_gate": (_ESTIMATOR, _MANAGER, _V1),
     "std_floor": (_ESTIMATOR, _STD),
     "trace_dir": (_ESTIMATOR, _MANAGER, _V1),
+    "trace_share": (_TRACES,),
     "max_missing_sessions": (_ESTIMATOR, _V1),
     "overlong_buffer": (_OVERLONG,),
 }

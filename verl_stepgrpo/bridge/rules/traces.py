@@ -6,7 +6,7 @@ from verl_stepgrpo.bridge import checkpoints, trace_folder
 from verl_stepgrpo.bridge.asked import Run
 from verl_stepgrpo.bridge.rules.rule import Rule, clash
 from verl_stepgrpo.settings import NODE
-from verl_stepgrpo.traces.files import later_steps
+from verl_stepgrpo.traces.files import later_steps, step_of
 
 TRACE_DIR = f"{NODE}.trace_dir"
 
@@ -20,9 +20,7 @@ def _later_steps(run: Run) -> list[str]:
     start = checkpoints.start_step(run.config)
     if trace_dir is None or start is None or _has_scheme(run):
         return []
-    steps = sorted(
-        int(path.stem.rpartition("-")[2]) for path in later_steps(trace_folder.absolute(trace_dir), start)
-    )
+    steps = sorted(step_of(path) for path in later_steps(trace_folder.absolute(trace_dir), start))
     if not steps:
         return []
     held = f"step {steps[0]}" if len(set(steps)) == 1 else f"steps {steps[0]} to {steps[-1]}"
