@@ -6,6 +6,7 @@ import gzip
 import logging
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,29 +73,20 @@ def on(node: str, work: Any, *args: Any) -> Any:
 def test_traces_of_a_trainer_on_another_node_are_written_on_the_drivers(
     joined: DictConfig, tmp_path: Path
 ) -> None:
-    def trainer(config: DictConfig) -> tuple[str, bool]:
+    def trainer(config: DictConfig, row: Any) -> tuple[str, bool]:
         """Stands for verl's TaskRunner; returns what it has for a writer, and whether the rows were written."""
         state = trainer_hooks.RunState(SimpleNamespace(config=config))
         assert isinstance(state.writer, cluster.RemoteWriter)
         state.writer.begin(state.settings, config, 0)
         metrics: dict = {}
-        trainer_hooks.write_counted(state.writer, 1, [trace_row("8")], metrics)
+        trainer_hooks.write_counted(state.writer, 1, [row], metrics)
         return type(state.writer).__name__, metrics[trainer_hooks.UNTRACED] == 0
 
-    ray.cloudpickle.register_pickle_by_value(__import__("test_cluster"))
-    assert on(elsewhere(), trainer, joined) == ("RemoteWriter", True)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    assert on(elsewhere(), trainer, joined, trace_row("8")) == ("RemoteWriter", True)
     (path,) = (tmp_path / "traces" / "train").iterdir()
     assert read_trace(path) == [trace_row("8")]
-    pid = ray.get(ray.get_actor(cluster.WRITER).__ray_call__.remote(lambda _: __import__("os").getpid()))
-    assert pid > 0
-    assert (
-        ray.get(
-            ray.get_actor(cluster.WRITER).__ray_call__.remote(
-                lambda _: ray.get_runtime_context().get_node_id()
-            )
-        )
-        == ray.get_runtime_context().get_node_id()
-    )
+    assert cluster._node_of(ray.get_actor(cluster.WRITER)) == ray.get_runtime_context().get_node_id()
     assert [start.from_step for start in read_header(tmp_path / "traces")] == [0]
 
 
@@ -141,8 +133,10 @@ def test_such_a_node_ends_the_drivers_start(
 ) -> None:
     ray.shutdown()
     other = dict(node_probe.look(), **{"verl-stepgrpo": "0.0.9+00"})
-    monkeypatch.setattr(cluster.node_probe, "look", lambda: other)
-    with pytest.raises(cluster.OtherVersionError, match=r"node \S+ \(\S+\) has verl-stepgrpo"):
+    monkeypatch.setattr(cluster, "_answers", lambda: [("node gpu-17 (10.0.0.17)", other)])
+    with pytest.raises(
+        cluster.OtherVersionError, match=r"node gpu-17 \(10\.0\.0\.17\) has verl-stepgrpo 0\.0\.9"
+    ):
         ray.init(address=two_nodes.address, log_to_driver=False)
 
 

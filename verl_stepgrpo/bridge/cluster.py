@@ -89,7 +89,7 @@ def check_nodes() -> None:
         OtherVersionError: Names each node that would run other code than the driver, and what to do.
     """
     ours = node_probe.look()
-    faults = [fault for name, theirs in _answers().items() for fault in node_faults(name, theirs, ours)]
+    faults = [fault for name, theirs in _answers() for fault in node_faults(name, theirs, ours)]
     if faults:
         raise OtherVersionError("\n".join(faults))
 
@@ -116,7 +116,8 @@ def _install(own: str | None) -> str:
     return f"Install the driver's version ({own}) in the environment that `ray start` runs in on that node."
 
 
-def _answers() -> dict[str, Mapping[str, str | None]]:
+def _answers() -> list[tuple[str, Mapping[str, str | None]]]:
+    """Return what each node has, by its name, which several on one machine share."""
     ray.cloudpickle.register_pickle_by_value(node_probe)
     look = ray.remote(num_cpus=0, max_retries=0)(node_probe.look)
     asked = {
@@ -128,10 +129,10 @@ def _answers() -> dict[str, Mapping[str, str | None]]:
     answered, late = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_LIMIT)
     for one in late:
         logger.warning("%s did not say within %.0f s what it has installed.", asked[one], ANSWER_LIMIT)
-    found = {}
+    found = []
     for one in answered:
         try:
-            found[asked[one]] = ray.get(one)
+            found.append((asked[one], ray.get(one)))
         except RayError as error:
             logger.warning("%s could not be asked what it has installed: %s", asked[one], error)
     return found

@@ -3,15 +3,18 @@
 verl 0.9.1's sampler polls until enough groups are finished. Groups of a dead worker never finish, and nothing else
 looks. Of a dead vLLM engine (its process ``EngineCore``) the server lives on: in ``sync`` the trainer then sends the
 weights to a receiver that is gone, and in ``colocate_async`` verl throws failed groups away and asks for others, both
-without end. So, from the start of training to its last save, a thread of the trainer's process pings the actors and
-asks each vLLM server for its ``/health``; on a death it ends what the trainer may be blocked on, and ``fit`` raises the
-cause. The polling loop looks as well.
+without end. So, from the start of training to its last save, a thread of the trainer's process pings the actors,
+asks each vLLM server for its ``/health``, and Ray which of the job's actors have died (``actor_deaths``); on a death
+it ends what the trainer may be blocked on, and ``fit`` raises the cause. Where the trainer is blocked on what cannot be
+ended, as on TransferQueue, which waits for minutes, its process is. The polling loop looks as well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 import urllib.error
@@ -25,6 +28,8 @@ import ray
 from omegaconf import OmegaConf
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from verl_stepgrpo.bridge.actor_deaths import Deaths, WorkerDiedError
+
 PING_INTERVAL = 10.0
 """Seconds between two rounds of pings, so that a death ends the job well within a minute."""
 
@@ -37,14 +42,13 @@ HEALTH_TIMEOUT = 3.0
 MAX_REFUSALS = 3
 """Rounds in a row in which a server's address takes no connection, from which on the server is dead."""
 
+GRACE = 10.0
+"""Seconds in which the trainer has to end once a death was found; then its process is ended."""
+
 ENGINE_IS_DEAD = 503
 """What vLLM's ``/health`` says once its engine has died (EngineDeadError); 200 before, asleep or busy."""
 
 logger = logging.getLogger("verl_stepgrpo")
-
-
-class WorkerDiedError(RuntimeError):
-    """A worker that the job cannot go on without is gone."""
 
 
 class Watch:
@@ -66,6 +70,7 @@ class Watch:
         self.servers = list(servers)
         self.cause: WorkerDiedError | None = None
         self._blocking = list(blocking)
+        self._deaths = Deaths()
         self._pings: dict[str, Any] = {}
         self._refusals: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -84,6 +89,7 @@ class Watch:
                 return
             try:
                 self._ping_workers()
+                self._deaths.check()
                 self._ask_servers()
             except WorkerDiedError as error:
                 self.cause = error
@@ -114,6 +120,9 @@ class Watch:
                 logger.error("%s The job ends.", error)
                 for actor in self._blocking:
                     ray.kill(actor)
+                if not stop.wait(GRACE):
+                    logger.error("The trainer still waits for what is gone, and its process is ended.")
+                    _end_process()
                 return
             except Exception:
                 # Where Ray itself is ending there is nobody left to look at.
@@ -156,6 +165,13 @@ class Watch:
                     "more, and no weights can be sent to it. Look for EngineDeadError, or for what killed EngineCore, "
                     "above; out of memory (the kernel's log says so) is the usual cause."
                 )
+
+
+def _end_process() -> None:
+    """End this process at once: its main thread waits in a call that nothing interrupts."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _health(address: str) -> int | None:

@@ -51,6 +51,8 @@ def check(config: DictConfig) -> None:
         DataError: A dataset row cannot be scored.
         VerifierFailedError: math-verify judges nothing here, so that right answers would be paid as wrong.
     """
+    from verl_stepgrpo.bridge import checkpoints, cluster
+
     settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
     _warn_of_other_verl()
     stepped_back = checkpoints.step_back(config)
