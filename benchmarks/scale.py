@@ -147,8 +147,13 @@ def scored(n: int, config: DictConfig, seed: int) -> tuple[Any, list[Scored]]:
     found = []
     for i in range(n):
         ids = own.encode(response(STEPS, rng))
-        found.append(Scored(ids, manager._score(item(ids, i // N, i % N))))
+        found.append(Scored(ids, score(manager, item(ids, i // N, i % N))))
     return own, found
+
+
+def score(manager: StepGRPORewardManager, one: Any) -> dict[str, Any]:
+    """Return what the manager gives for a response: decoded, scored and packed."""
+    return manager._score(one.non_tensor_batch, manager._written(one), {})
 
 
 def item(ids: list[int], prompt: int, session: int) -> Any:
@@ -252,9 +257,9 @@ class Worker:
         manager = StepGRPORewardManager(config=self._config, tokenizer=own)
         manager.loop = asyncio.get_running_loop()
         items = [item(own.encode(response(STEPS, rng)), i // N, i % N) for i in range(n)]
-        manager._score(items[0])  # starts math-verify's process
+        score(manager, items[0])  # starts math-verify's process
         wall, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(manager.loop.run_in_executor(None, manager._score, one) for one in items))
+        await asyncio.gather(*(manager.loop.run_in_executor(None, score, manager, one) for one in items))
         return time.perf_counter() - wall, time.process_time() - cpu
 
 

@@ -214,9 +214,7 @@ class RunSettings:
             _number_fault(
                 "overlong_buffer", self.overlong_buffer, Range(0, 1, "a share in (0, 1]", low_is_in=False)
             ),
-            _number_fault(
-                "trace_share", self.trace_share, Range(0, 1, "a share in (0, 1]", low_is_in=False)
-            ),
+            _number_fault("trace_share", self.trace_share, Range(0, 1, "a share in (0, 1]", low_is_in=False)),
             None
             if is_folder
             else _fault("trace_dir", self.trace_dir, "a folder's path, or null for no traces"),
