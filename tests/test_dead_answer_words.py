@@ -69,9 +69,11 @@ def _words_of(value: object, module: ModuleType) -> tuple[str, ...]:
 
 
 TABLES = {table.name: table for table in tables()}
+WORDS = judging.load("answer_words.jsonl")
+"""A case for each word that has one here, in plain English, of what it does."""
 CASES = [
     (case["gold"], case["answer"])
-    for case in (*judging.load("answers.jsonl"), *judging.load("attacks.jsonl"))
+    for case in (*judging.load("answers.jsonl"), *judging.load("attacks.jsonl"), *WORDS)
     if "answer" in case
 ]
 
@@ -116,6 +118,11 @@ def _forget() -> None:
 def baseline() -> list[bool]:
     _forget()
     return verdicts(list(range(len(CASES))))
+
+
+@pytest.mark.parametrize("case", WORDS, ids=lambda case: f"{case['gold']} <- {case['answer']}")
+def test_a_word_does_what_its_case_says(case: dict) -> None:
+    assert judge_answer(case["answer"], case["gold"]).correct is case["right"]
 
 
 @pytest.mark.slow
