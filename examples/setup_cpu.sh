@@ -1,7 +1,8 @@
 # Sourced by the example and by the tests: makes the project's .venv with verl's engine for a CPU, once.
 #
 # Sets PYTHON_BIN to the environment's interpreter and exports what the engine needs. Works on a fresh Linux
-# machine with Python 3.10 to 3.12 and nothing else; FRESH_VENV=1 builds the environment anew.
+# machine with Python 3.10 to 3.12 and nothing else; FRESH_VENV=1 builds the environment anew. With Python 3.11 every package
+# has the version of examples/cpu.lock, which is what the tests ran with; LOCKED=0 takes the newest that fit.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
@@ -23,7 +24,14 @@ find_python() {
 }
 
 # What has to be installed anew when it changes.
-fingerprint() { cat "$ROOT/pyproject.toml" "$ROOT/examples/setup_cpu.sh" | cksum; }
+fingerprint() { cat "$ROOT/pyproject.toml" "$ROOT/examples/setup_cpu.sh" "$ROOT/examples/cpu.lock" | cksum; }
+
+# lock_options: what holds pip to the lock, which is of one version of Python.
+lock_options() {
+    if [ "${LOCKED:-1}" = 1 ] && "$PYTHON_BIN" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then
+        echo "--constraint=$ROOT/examples/cpu.lock"
+    fi
+}
 
 install_project() {
     local python extra_index=()
@@ -36,7 +44,8 @@ install_project() {
     if ! "$PYTHON_BIN" -m pip install --dry-run --no-deps "torch==2.13.0+cpu" >"$INSTALL_LOG" 2>&1; then
         extra_index=(--extra-index-url "$PYTORCH_CPU_WHEELS")
     fi
-    "$PYTHON_BIN" -m pip install --editable "$ROOT[cpu,report,examples,dev,docs]" "${extra_index[@]}" >>"$INSTALL_LOG" 2>&1 &&
+    "$PYTHON_BIN" -m pip install $(lock_options) --editable "$ROOT[cpu,report,examples,dev,docs]" "${extra_index[@]}" \
+        >>"$INSTALL_LOG" 2>&1 &&
         "$PYTHON_BIN" -m verl_stepgrpo.cpu.torchvision_ops >>"$INSTALL_LOG" 2>&1 || return 1
     fingerprint >"$VENV/.stepgrpo-installed"
 }

@@ -108,24 +108,36 @@ def read_lines(
 
 
 class BrokenOffError(ValueError):
-    """A compressed file ends in the middle, or goes on with something else."""
+    """A compressed file ends in the middle, or goes on with something else; or a line is too long to be one of ours."""
+
+
+MAX_LINE = 1 << 26
+"""Bytes of the longest line that is read: a small compressed file may hold one that fills the memory."""
 
 
 def lines_of(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file, of one whose name ends with ``.gz`` as they were before they were compressed.
 
     Raises:
-        BrokenOffError: Behind the last line that can be read, where a compressed file is none from there on.
+        BrokenOffError: Behind the last line that can be read: a compressed file is none from there on, or the next line
+            is longer than ``MAX_LINE``.
     """
     if path.suffix != ".gz":
         with path.open("rb") as file:
-            yield from file
+            yield from _bounded(file)
         return
     with gzip.open(path) as compressed:
         try:
-            yield from compressed
+            yield from _bounded(compressed)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise BrokenOffError(f"the compressed file breaks off: {error}") from None
+
+
+def _bounded(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE and not line.endswith(b"\n"):
+            raise BrokenOffError(f"the line is longer than {MAX_LINE >> 20} MiB")
+        yield line
 
 
 def json_line(line: bytes | str) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -12,6 +13,19 @@ from verl_stepgrpo.errors import DataError
 
 NEEDED = ("prompt", "reward_model")
 """Columns without which no row can be asked and scored."""
+
+
+def rows_of(file: Path, opened: pq.ParquetFile, columns: Sequence[str], n: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an opened file in these columns, ``n`` read at once.
+
+    Raises:
+        DataError: Part of the file is damaged, behind a whole list of its parts.
+    """
+    try:
+        for batch in opened.iter_batches(batch_size=n, columns=list(columns)):
+            yield from batch.to_pylist()
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors, and so are those of UTF-8
+        raise DataError(f"{file} cannot be read: {error}. Download or write it again.") from error
 
 
 def open_rl_parquet(file: Path, needed: Sequence[str] = NEEDED) -> pq.ParquetFile:

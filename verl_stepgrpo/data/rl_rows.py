@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from verl_stepgrpo.data.images import BY_DATASETS
 from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
-from verl_stepgrpo.data.parquet import NEEDED, open_rl_parquet
+from verl_stepgrpo.data.parquet import NEEDED, open_rl_parquet, rows_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
@@ -101,13 +101,10 @@ def raw_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple
     decoded = _is_decoded_by_datasets(parquet)
     known = parquet.schema_arrow.names
     wanted = known if columns is None else [name for name in columns if name in known]
-    number = 0
-    for batch in parquet.iter_batches(batch_size=READ_AT_ONCE, columns=wanted):
-        for row in batch.to_pylist():
-            if decoded and row.get("images"):
-                row["images"] = [_as_datasets_decodes(image) for image in row["images"]]
-            yield number, row
-            number += 1
+    for number, row in enumerate(rows_of(file, parquet, wanted, READ_AT_ONCE)):
+        if decoded and row.get("images"):
+            row["images"] = [_as_datasets_decodes(image) for image in row["images"]]
+        yield number, row
 
 
 def row_of(number: int, row: Mapping[str, Any]) -> RLRow:
