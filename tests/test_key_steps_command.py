@@ -17,6 +17,7 @@ from chat_server import ChatServer
 
 from verl_stepgrpo import DataError, parse_key_steps
 from verl_stepgrpo.data import key_step_files
+from verl_stepgrpo.judging.key_steps.reference import parse_visual_key_steps
 from verl_stepgrpo.serving.client import ServerOptions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,9 +164,9 @@ def test_a_solution_that_the_rules_fail_on_is_set_aside_alone(
         {"Step 1": ["3 + 4 = 7"], "Step 2": ["7"]},
     ],
 )
-def test_what_r1_vls_own_prompt_gives_is_known_and_the_advice_fits(said: object) -> None:
-    with pytest.raises(DataError, match="Of the answer of R1-VL's prompt take the lists behind its steps"):
-        parse_key_steps(said)
+def test_what_r1_vls_own_prompt_gives_is_read_by_section(said: object) -> None:
+    assert parse_key_steps(said) == (("3 + 4 = 7",), ("7",))
+    assert parse_visual_key_steps(None, said) == (() if isinstance(said, dict) else (("red box",),))
     with pytest.raises(DataError, match="One key step alone is a list of one"):
         parse_key_steps("3 + 4 = 7")
 

@@ -23,7 +23,8 @@ class Earned:
         correct: Whether its answer is right.
         key_step_share: What its key steps were paid, in [0, alpha].
         validity: What its validity was paid, 0 or ``rvr_weight``.
-        step_shares: The part of ``key_step_share`` that each of its steps was paid.
+        step_shares: The part of ``key_step_share`` that each of its steps was paid; the first also what visual key
+            steps were paid, since the image description stands before it and shares its advantage.
         found: For each key step of its question the step, from 0, that it was found in; None where it was not.
         is_real: Whether it is a response, not a row that only fills the batch.
         parts: What each other part of the reward was paid, in the order of ``extra_weights``.
@@ -44,10 +45,15 @@ class Earned:
             scored.answer.correct,
             scored.key_step_share,
             scored.step_rvr,
-            scored.step_shares,
+            with_visual(scored.step_shares, scored.visual_paid),
             steps_found(scored.key_steps),
             parts=parts_paid(scored.parts, extra_weights or {}),
         )
+
+
+def with_visual(step_shares: Sequence[float], paid: float) -> tuple[float, ...]:
+    """Return what each step was paid, the first with what the image description before it was."""
+    return tuple(share + paid * (i == 0) for i, share in enumerate(step_shares))
 
 
 def parts_paid(parts: Mapping[str, float], weights: Mapping[str, float]) -> tuple[float, ...]:

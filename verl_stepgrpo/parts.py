@@ -21,7 +21,13 @@ OVERLONG = "overlong"
 REPETITION = "repetition"
 """Ready: less the share of a response's runs of words that repeat an earlier one."""
 
-READY = (OVERLONG, REPETITION)
+VISUAL = "visual"
+"""Ready: the share of a row's visual key steps that the image description shows (``visual_key_steps``)."""
+
+READY = (OVERLONG, REPETITION, VISUAL)
+
+KNOWN = (REPETITION, VISUAL)
+"""Those that every score knows."""
 
 NUMBER = "score"
 """Name of the part that a function gives which returns a number, and what verl's own functions call theirs."""
@@ -69,12 +75,12 @@ def name_fault(name: object) -> str | None:
 
 def check_given(weights: Mapping[str, float], given: Collection[str]) -> None:
     """Raise ConfigError where a part has a weight, and nothing gives it."""
-    lacking = [name for name in weights if name not in given and name != REPETITION]
+    lacking = [name for name in weights if name not in given and name not in KNOWN]
     if lacking:
         raise ConfigError(
             f"extra_weights.{lacking[0]}={weights[lacking[0]]}: no such part is given here. In training "
             "reward.custom_reward_function gives parts, a replay has those of its traces, and "
-            f"{REPETITION} is known of every response."
+            f"{' and '.join(KNOWN)} are known of every response."
         )
 
 

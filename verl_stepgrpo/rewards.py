@@ -23,10 +23,10 @@ from verl_stepgrpo.judging.answers.options import choices_of, parse_choices
 from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.key_steps.calculations import Equation, equations_of, false_steps
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
-from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 from verl_stepgrpo.judging.marks import without_thoughts
 from verl_stepgrpo.judging.sections import Kind, Section, final_answer
-from verl_stepgrpo.parts import REPETITION, check_given, component_of, repetition
+from verl_stepgrpo.parts import REPETITION, VISUAL, check_given, component_of, repetition
 from verl_stepgrpo.settings import RewardSettings
 
 SCORE_KEYS = (
@@ -83,6 +83,8 @@ class ScoredResponse:
         parts: The numbers of the parts beside these two rewards, by name.
         parts_paid: What they were paid in sum.
         equations: The equations of numbers that its steps state, as far as they can be checked.
+        visual: One entry for each visual key step of the reference; ``step`` is None, since none is searched.
+        visual_paid: The part of ``parts_paid`` that was paid for them.
     """
 
     sections: tuple[Section, ...]
@@ -97,6 +99,8 @@ class ScoredResponse:
     parts: Mapping[str, float] = field(default_factory=dict)
     parts_paid: float = 0.0
     equations: tuple[Equation, ...] = ()
+    visual: tuple[KeyStepMatch, ...] = ()
+    visual_paid: float = 0.0
 
     @property
     def steps(self) -> tuple[Section, ...]:
@@ -161,6 +165,7 @@ def score_response(
     parts: Mapping[str, float] | None = None,
     *,
     choices: Any = None,
+    visual_key_steps: Any = None,
     **named: Any,
 ) -> ScoredResponse:
     """Return the rewards of ``response``, with everything they rest on.
@@ -170,9 +175,12 @@ def score_response(
         ground_truth: The reference answer.
         key_steps: The reference's key steps, in any form that ``parse_key_steps`` takes.
         settings: Defaults to ``RewardSettings()``.
-        parts: The numbers of parts that ``settings.extra_weights`` pays, by name; ``repetition`` is known without.
+        parts: The numbers of parts that ``settings.extra_weights`` pays, by name; those of ``parts.KNOWN`` are known
+            without.
         choices: Those of the question, in any form that ``parse_choices`` takes; ``choices_of`` finds them in a row.
             They decide a letter against a text.
+        visual_key_steps: Key steps of the image description, in any form that ``parse_key_steps`` takes; where None,
+            those that ``key_steps`` has by section.
         **named: Fields of ``RewardSettings``, over those of ``settings``: ``format="think"`` and the like.
 
     Raises:
@@ -191,8 +199,12 @@ def score_response(
     check_given(settings.extra_weights, given)
     if REPETITION in settings.extra_weights:
         given[REPETITION] = repetition(response)
+    visual_key_steps = parse_visual_key_steps(visual_key_steps, key_steps)
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = sections_of(response, settings)
+    visual = match_visual(sections, visual_key_steps, threshold=settings.match_threshold)
+    if VISUAL in settings.extra_weights:
+        given[VISUAL] = matched_share(visual)
     equations = equations_of(sections)
     judged_by: dict[str, Any] = {"tolerance": settings.answer_tolerance, "choices": parse_choices(choices)}
     if settings.mode == "reference":
@@ -212,7 +224,16 @@ def score_response(
         complete = not _missing(sections, settings)
         ordered = not formats.find(settings.format).disorder(sections)
     judged = ScoredResponse(
-        sections, matches, answer, last_answer, complete, ordered, 0.0, 0.0, 0.0, given, equations=equations
+        sections,
+        matches,
+        answer,
+        last_answer,
+        complete,
+        ordered,
+        *(0.0, 0.0, 0.0),
+        given,
+        equations=equations,
+        visual=visual,
     )
     return paid(judged, settings)
 
@@ -232,6 +253,7 @@ def paid(judged: ScoredResponse, settings: RewardSettings) -> ScoredResponse:
         step_rvr=float(settings.rvr_weight * (judged.complete and judged.ordered)),
         key_step_share=key_step_share,
         parts_paid=sum(weight * judged.parts[name] for name, weight in settings.extra_weights.items()),
+        visual_paid=settings.extra_weights.get(VISUAL, 0.0) * judged.parts.get(VISUAL, 0.0),
     )
 
 
@@ -249,8 +271,9 @@ def compute_score(
         solution_str: What the model wrote.
         ground_truth: The reference answer.
         extra_info: The row's ``extra_info``; ``extra_info["key_steps"]`` in any form that
-            ``parse_key_steps`` takes. Without it the key-step match is 0. The question's choices decide a letter
-            against a text: ``extra_info["choices"]``, or those that ``extra_info["question"]`` lists.
+            ``parse_key_steps`` takes. Without it the key-step match is 0. ``extra_info["visual_key_steps"]`` are those
+            of the image description. The question's choices decide a letter against a text:
+            ``extra_info["choices"]``, or those that ``extra_info["question"]`` lists.
         **settings: Fields of ``RewardSettings``: ``alpha``, ``rvr_weight``, ``match_threshold`` and so on.
 
     Returns:
@@ -264,13 +287,14 @@ def compute_score(
     """
     if not isinstance(extra_info, (Mapping, NoneType)):
         raise DataError(f"extra_info is {extra_info!r}; expected an object with key_steps, or nothing")
-    key_steps = (extra_info or {}).get("key_steps")
+    known = extra_info or {}
     return score_response(
         solution_str,
         ground_truth,
-        key_steps,
+        known.get("key_steps"),
         RewardSettings.from_mapping(settings),
         choices=choices_of(extra_info),
+        visual_key_steps=known.get("visual_key_steps"),
     ).components()
 
 
@@ -298,16 +322,29 @@ def check_ground_truth(ground_truth: object, name: str = "reward_model.ground_tr
     return ground_truth
 
 
-def defined(components: Mapping[str, float], *, has_key_steps: bool) -> dict[str, float]:
-    """Return the components that mean something for a prompt: all, or all but ``key_step_match``."""
-    return {
-        key: value for key, value in components.items() if has_key_steps or key != UNDEFINED_WITHOUT_KEY_STEPS
+def defined(
+    components: Mapping[str, float], *, has_key_steps: bool, has_visual: bool = True
+) -> dict[str, float]:
+    """Return the components that mean something for a prompt: all but the matches of key steps that it has not."""
+    undefined = {
+        *([] if has_key_steps else [UNDEFINED_WITHOUT_KEY_STEPS]),
+        *([] if has_visual else [component_of(VISUAL)]),
     }
+    return {key: value for key, value in components.items() if key not in undefined}
 
 
 def matched_share(matches: Sequence[KeyStepMatch]) -> float:
     """Return the share of key steps that were matched, k in equation 3, in [0, 1]; 0 where there are none."""
     return sum(match.matched for match in matches) / len(matches) if matches else 0.0
+
+
+def match_visual(
+    sections: Sequence[Section], key_steps: Sequence[KeyStep], *, threshold: float
+) -> tuple[KeyStepMatch, ...]:
+    """Return where the image description shows each of ``key_steps``, as ``match_key_steps`` where steps do."""
+    described = [replace(one, kind=Kind.STEP) for one in sections if one.kind is Kind.DESCRIPTION]
+    matches = match_key_steps(described, key_steps, threshold=threshold) if key_steps else ()
+    return tuple(replace(match, step=None) for match in matches)
 
 
 def sections_of(response: str, settings: RewardSettings) -> tuple[Section, ...]:

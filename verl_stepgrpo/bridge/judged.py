@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from verl_stepgrpo.earned import Earned, parts_paid, steps_found
-from verl_stepgrpo.parts import keys_with_parts, parts_in
+from verl_stepgrpo.earned import Earned, parts_paid, steps_found, with_visual
+from verl_stepgrpo.parts import VISUAL, keys_with_parts, parts_in
 from verl_stepgrpo.rewards import SCORE_KEYS, defined
 from verl_stepgrpo.traces.packed import PACKED_KEY
 from verl_stepgrpo.traces.rows import SCORER_KEY, TRACE_KEY, Judgement
@@ -74,10 +74,13 @@ class Judged:
         correct, validity = (self.components.get(key, 0.0) for key in ("acc", "step_rvr"))
         judgement = self.judgement
         share = 0.0 if judgement is None else judgement.key_step_share
+        parts = parts_in(self.components)
+        paid = parts_paid(parts, extra_weights or {})
+        visual = (extra_weights or {}).get(VISUAL, 0.0) * parts.get(VISUAL, 0.0)
         shares: Sequence[float] = ()
         found: Sequence[int | None] = ()
         if judgement is not None and self.is_final:
-            shares = [step.key_step_share for step in judgement.steps]
+            shares = with_visual([step.key_step_share for step in judgement.steps], visual)
             found = steps_found(judgement.key_steps)
         elif judgement is not None:
             shares, found = [share], [None] * len(judgement.key_steps)
@@ -88,7 +91,7 @@ class Judged:
             shares,
             found,
             is_real=not self.is_padding,
-            parts=parts_paid(parts_in(self.components), extra_weights or {}),
+            parts=paid,
         )
 
 
@@ -116,7 +119,9 @@ def judged_rows(keys: Sequence[str], extras: Sequence[Any]) -> list[Judged]:
         components = {name: float(info[name]) for name in names if isinstance(info.get(name), Real)}
         judgement = Judgement.from_json(json.loads(info[TRACE_KEY])) if TRACE_KEY in info else None
         if judgement is not None:
-            components = defined(components, has_key_steps=bool(judgement.key_steps))
+            components = defined(
+                components, has_key_steps=bool(judgement.key_steps), has_visual=bool(judgement.visual)
+            )
         session, _, output = key.rpartition("_")
         is_final = int(output) == last[session]
         rows.append(Judged(key, components, judgement, is_final, info.get(PACKED_KEY), info.get(SCORER_KEY)))

@@ -76,6 +76,7 @@ class StepGRPORewardManager(RewardManagerBase):
             self.settings.reward,
             parts,
             choices=choices_of(extra_info, _prompt_text(row.get("raw_prompt"))),
+            visual_key_steps=extra_info.get("visual_key_steps"),
         )
         components: dict[str, Any] = result.components()
         info = components | (self._traces(result, row, written) if self._carries_traces else {})

@@ -54,6 +54,7 @@ class Asked:
         choices: The text of each of its choices by its letter.
         logged: The reward that its trace has, or None.
         parts: The numbers that its trace has of parts beside StepRAR and StepRVR.
+        visual: Visual key steps, of a trace or of data.
     """
 
     response: str
@@ -64,6 +65,7 @@ class Asked:
     choices: Mapping[str, str] = field(default_factory=dict)
     logged: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
+    visual: Any = None
 
 
 def score(
@@ -112,6 +114,7 @@ def score(
         asked.settings,
         asked.parts,
         choices=asked.choices,
+        visual_key_steps=asked.visual,
     )
     if as_json:
         typer.echo(json.dumps(_facts(asked, result), ensure_ascii=False))
@@ -160,6 +163,7 @@ def _of_options(
             settings,
             known | {"prompt": question.text},
             question.choices,
+            visual=question.visual_key_steps,
         )
     if ground_truth is None:
         raise ConfigError("Name the reference answer: --ground-truth, or --data with its --row.")
@@ -243,7 +247,15 @@ def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
     settings = reward_settings(texts, known)
     logged = row.total if settings == known else None
     return Asked(
-        row.response, row.ground_truth, row.wordings, settings, question, row.choices, logged, row.parts
+        row.response,
+        row.ground_truth,
+        row.wordings,
+        settings,
+        question,
+        row.choices,
+        logged=logged,
+        parts=row.parts,
+        visual=row.visual_wordings,
     )
 
 
@@ -273,13 +285,14 @@ def _shown(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
     yield from _sections(asked, result)
     yield Text()
     yield from _key_steps(asked, result)
+    yield from _visual(asked, result)
     yield Text()
     yield from _equations(asked.response, result)
     yield Text()
     yield from _answers(asked, result)
     yield Text()
     yield Text("Response", "bold")
-    yield _marked(asked.response, result.key_steps)
+    yield _marked(asked.response, (*result.key_steps, *result.visual))
 
 
 def _rewards(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
@@ -384,6 +397,17 @@ def _key_steps(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
             else _why_missed(asked.response, result, miss)
         )
         yield Text.assemble("  ", mark, f"  {name:{width}}  ", (said, QUIET))
+
+
+def _visual(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
+    if not result.visual:
+        return
+    found = sum(match.matched for match in result.visual)
+    yield Text(f"Visual key steps: {found} of {len(result.visual)} found in the image description", "bold")
+    for match in result.visual:
+        mark = ("found  ", GOOD) if match.matched else ("missing", BAD)
+        place = _place(asked.response, result, match)
+        yield Text.assemble("  ", mark, f"  {_excerpt(match.wordings[0])}  ", (place, QUIET))
 
 
 def _misses(asked: Asked, result: ScoredResponse) -> Sequence[Miss | None]:

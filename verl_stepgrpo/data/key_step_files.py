@@ -19,7 +19,7 @@ from verl_stepgrpo.data.raw_rows import files_of
 from verl_stepgrpo.data.sources import Item, is_verls, read_items
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import SetAside, open_whole
-from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 from verl_stepgrpo.parallel import in_order
 
 if TYPE_CHECKING:
@@ -247,7 +247,11 @@ class _Files:
             try:
                 if isinstance(item, DataError):
                     raise item
-                readable = dataclasses.replace(item, key_steps=list(parse_key_steps(item.key_steps)))
+                readable = dataclasses.replace(
+                    item,
+                    key_steps=list(parse_key_steps(item.key_steps)),
+                    visual_key_steps=list(parse_visual_key_steps(item.visual_key_steps, item.key_steps)),
+                )
             except DataError as error:
                 self._set_aside(number, str(error))
             else:
@@ -293,5 +297,6 @@ def _row(item: Item) -> dict[str, Any]:
         "images": list(item.images),
         "solution": item.solution,
         "answer": item.answer,
+        "visual_key_steps": [list(wordings) for wordings in item.visual_key_steps] or None,
     }
     return {key: value for key, value in row.items() if value is not None}

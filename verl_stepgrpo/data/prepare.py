@@ -358,6 +358,7 @@ def _schema(name: str, options: RowOptions, others: Sequence[pa.Field] = ()) -> 
         ("index", pa.int64()),
         ("id", pa.string()),
         ("key_steps", pa.list_(pa.list_(pa.string()))),
+        ("visual_key_steps", pa.list_(pa.list_(pa.string()))),
         ("solution", pa.string()),
         *((one.name, one.type) for one in others),
     ]

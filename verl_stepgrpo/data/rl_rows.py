@@ -20,7 +20,7 @@ from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.parquet import NEEDED, open_rl_parquet, rows_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.answers.options import choices_of
-from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
 
 READ_AT_ONCE = 64
@@ -36,6 +36,7 @@ class Reference:
     Attributes:
         ground_truth: The reference answer.
         key_steps: The reference's key steps.
+        visual_key_steps: Those of the image description.
         solution: ``extra_info.solution``, or None.
         index: ``extra_info.index``, or None.
         id: ``extra_info.id``, or None.
@@ -50,6 +51,7 @@ class Reference:
     id: str | None = None
     data_source: str | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
+    visual_key_steps: tuple[KeyStep, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,9 @@ def reference_of(row: Mapping[str, Any]) -> Reference:
         id=None if row_id is None else str(row_id),
         data_source=row.get("data_source"),
         choices=choices_of(extra_info, _texts_of(row.get("prompt"))),
+        visual_key_steps=parse_visual_key_steps(
+            extra_info.get("visual_key_steps"), extra_info.get("key_steps")
+        ),
     )
 
 

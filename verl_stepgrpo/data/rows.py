@@ -23,9 +23,9 @@ from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
-from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
-from verl_stepgrpo.judging.sections import final_answer
-from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, score_response, sections_of
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
+from verl_stepgrpo.judging.sections import Kind, final_answer
+from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, match_visual, score_response, sections_of
 from verl_stepgrpo.settings import RewardSettings
 
 
@@ -110,6 +110,7 @@ def rl_row(
     answer = reference_answer(item, options.reward)
     try:
         key_steps = [list(wordings) for wordings in parse_key_steps(item.key_steps)]
+        visual = parse_visual_key_steps(item.visual_key_steps, item.key_steps)
     except DataError as error:
         raise DroppedError("key_steps", str(error)) from None
     key_steps = _key_steps_of_solution(item, answer, key_steps, options.reward)
@@ -132,6 +133,7 @@ def rl_row(
             "index": item.number,
             "id": item.id,
             "key_steps": key_steps,
+            "visual_key_steps": _visual_of_solution(item, visual, options.reward),
             "solution": item.solution,
         },
     }
@@ -204,6 +206,15 @@ def _key_steps_of_solution(
             raise DroppedError("solution", f"its answer is judged wrong ({last.reason})")
         sections = sections_of_solution(item.solution, scored.sections)
         matches = match_key_steps(sections, parse_key_steps(key_steps), threshold=reward.match_threshold)
+    return [list(match.wordings) for match in matches if match.matched]
+
+
+def _visual_of_solution(item: Item, visual: Sequence[KeyStep], reward: RewardSettings) -> list[list[str]]:
+    """Return the visual key steps that the description of the item's own solution has; all where it has none."""
+    sections = sections_of(item.solution or "", reward)
+    if not any(one.kind is Kind.DESCRIPTION for one in sections):
+        return [list(wordings) for wordings in visual]
+    matches = match_visual(sections, visual, threshold=reward.match_threshold)
     return [list(match.wordings) for match in matches if match.matched]
 
 

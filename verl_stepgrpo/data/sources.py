@@ -26,7 +26,7 @@ from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.data.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
 
-OWN_INFO = ("index", "id", "key_steps", "solution")
+OWN_INFO = ("index", "id", "key_steps", "visual_key_steps", "solution")
 """What ``extra_info`` holds of this package's; the index of a row that is prepared anew becomes its ``id``."""
 
 _LEADING_MARKS = re.compile(rf"^(?:\s*{IMAGE_MARK}\s*)+")
@@ -49,6 +49,7 @@ _READ = dict.fromkeys(_IMAGES, _IMAGES) | {
     "solution": ("solution", *TURNS),
     "answer": ("answer",),
     "key_steps": ("key_steps",),
+    "visual_key_steps": ("visual_key_steps",),
     "system": ("system",),
     **dict.fromkeys(TURNS, TURNS),
     **dict.fromkeys(_IDS, _IDS),
@@ -106,6 +107,7 @@ class Item:
         solution: How it is solved, in whichever format, or None.
         answer: The reference answer where the dataset has it apart from the solution, or None.
         key_steps: In any form that ``parse_key_steps`` takes, or None.
+        visual_key_steps: The same of the image description; None where ``key_steps`` may have them by section.
         id: What the dataset calls it, or None.
         unread: What the row has beside and is not read, with what is read in its place.
         others: Further keys that are not read and that nothing is known of, as metadata are.
@@ -121,6 +123,7 @@ class Item:
     solution: str | None = None
     answer: str | None = None
     key_steps: Any = None
+    visual_key_steps: Any = None
     id: str | None = None
     unread: tuple[tuple[str, str], ...] = ()
     others: tuple[str, ...] = ()
@@ -186,6 +189,7 @@ def flat(row: Mapping[str, Any]) -> Mapping[str, Any]:
         "answer": answer,
         "solution": solution,
         "key_steps": extra_info.get("key_steps"),
+        "visual_key_steps": extra_info.get("visual_key_steps"),
         "id": next((extra_info[key] for key in ("id", "index") if extra_info.get(key) is not None), None),
         "data_source": row.get("data_source"),
     }
@@ -219,6 +223,7 @@ def item_of(number: int, row: Any) -> Item:
         solution,
         answer,
         row.get("key_steps"),
+        row.get("visual_key_steps"),
         row_id,
         unread,
         () if of_verl else others,
@@ -305,7 +310,7 @@ def _meant(key: str) -> str | None:
 
 def _check_characters(item: Item) -> None:
     """Raise DataError where a text holds half of a character, as JSON can and no file in UTF-8."""
-    for name in ("question", "system", "images", "solution", "answer", "key_steps"):
+    for name in ("question", "system", "images", "solution", "answer", "key_steps", "visual_key_steps"):
         value = getattr(item, name)
         try:
             (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).encode()

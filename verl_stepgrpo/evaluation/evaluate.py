@@ -257,7 +257,14 @@ class _Work:
     def _row(self, question: RLRow, session: int, text: str) -> TraceRow:
         reward = self._options.reward
         judgement = judgement_of(
-            score_response(text, question.ground_truth, question.key_steps, reward, choices=question.choices),
+            score_response(
+                text,
+                question.ground_truth,
+                question.key_steps,
+                reward,
+                choices=question.choices,
+                visual_key_steps=question.visual_key_steps,
+            ),
             reward,
             index=question.index,
             id=question.id,

@@ -99,7 +99,12 @@ def judge_again(path: Path, reward: RewardSettings) -> list[Answered]:
 
 def _judged_again(row: TraceRow, reward: RewardSettings) -> TraceRow:
     scored = score_response(
-        row.response or "", row.ground_truth or "", row.wordings, reward, choices=row.choices
+        row.response or "",
+        row.ground_truth or "",
+        row.wordings,
+        reward,
+        choices=row.choices,
+        visual_key_steps=row.visual_wordings,
     )
     question = {key: getattr(row, key) for key in QUESTION}
     return TraceRow.of(

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 
-from verl_stepgrpo.earned import Earned, parts_paid, steps_found
+from verl_stepgrpo.earned import Earned, parts_paid, steps_found, with_visual
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import BrokenOffError, SetAside, lines_of
 from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch
-from verl_stepgrpo.parts import component_of, parts_in
+from verl_stepgrpo.parts import VISUAL, component_of, parts_in
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.rewards import SCORE_KEYS, ScoredResponse, defined, paid, score_response
 from verl_stepgrpo.settings import RewardSettings, RunSettings
@@ -102,15 +102,16 @@ class Score:
 
     def earned(self, extra_weights: Mapping[str, float]) -> Earned:
         """Return what it was paid, and for which of its steps; other parts by ``extra_weights``."""
-        known = self.known
+        known, parts = self.known, dict(self.parts)
+        visual = extra_weights.get(VISUAL, 0.0) * parts.get(VISUAL, 0.0)
         return Earned(
             known["acc"] > 0,
             # A response without steps was paid for no key step.
             sum(self.step_shares),
             known["step_rvr"],
-            self.step_shares,
+            with_visual(self.step_shares, visual),
             self.found,
-            parts=parts_paid(dict(self.parts), extra_weights),
+            parts=parts_paid(parts, extra_weights),
         )
 
 
@@ -174,7 +175,9 @@ def _rescored(
     logged = Score.of(row.defined, (step.key_step_share for step in row.steps), row.key_steps)
     made = {
         id(one): Score.of(
-            defined(one.components(), has_key_steps=bool(one.key_steps)), one.step_shares, one.key_steps
+            defined(one.components(), has_key_steps=bool(one.key_steps), has_visual=bool(one.visual)),
+            one.step_shares,
+            one.key_steps,
         )
         for one in scored
     }
@@ -199,7 +202,13 @@ def _scored(row: TraceRow, settings: Sequence[RewardSettings]) -> list[ScoredRes
         rules = _rules(one)
         if rules not in judged:
             judged[rules] = score_response(
-                row.response, row.ground_truth, row.wordings, one, row.parts, choices=row.choices
+                row.response,
+                row.ground_truth,
+                row.wordings,
+                one,
+                row.parts,
+                choices=row.choices,
+                visual_key_steps=row.visual_wordings,
             )
             require_judged(judged[rules].answer)
             require_judged(judged[rules].last_answer)

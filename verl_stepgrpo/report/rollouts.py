@@ -51,7 +51,7 @@ def group_view(
         "outcome": _outcome(state),
         "isEqual": state.is_equal and state.size > 1,
         "isMoving": state.is_moving_all_wrong,
-        "keySteps": [list(wordings) for wordings in first.wordings],
+        "keySteps": [list(wordings) for wordings in (*first.wordings, *first.visual_wordings)],
         "rollouts": [rollout_view(row, settings) for row in rows],
     }
 
@@ -63,7 +63,7 @@ def rollout_view(row: TraceRow, settings: SettingsByStep | None = None) -> dict[
     sections = sections_of(response, scored_by)
     spans: list[Span] = [
         (match.start, match.end, number)
-        for number, match in enumerate(row.key_steps)
+        for number, match in enumerate((*row.key_steps, *row.visual))
         if match.matched and match.start is not None and match.end is not None
     ]
     return {
@@ -72,8 +72,8 @@ def rollout_view(row: TraceRow, settings: SettingsByStep | None = None) -> dict[
         "advantage": None if credit is None else credit.first,
         "answer": vars(row.answer),
         "lastAnswer": _another_answer(row),
-        "found": [_found(match) for match in row.key_steps],
-        "misses": _misses(row, sections, scored_by),
+        "found": [_found(match) for match in (*row.key_steps, *row.visual)],
+        "misses": [*_misses(row, sections, scored_by), *(_missed_visual(match) for match in row.visual)],
         "falseEquations": [
             {"step": one.step, "text": response[one.start : one.end], "values": [one.left, one.right]}
             for one in row.false_equations or ()
@@ -179,6 +179,10 @@ def _misses(row: TraceRow, sections: Sequence[Section], settings: RewardSettings
         left_out={one.step for one in row.false_equations or ()} if settings.true_steps else (),
     )
     return [None if miss is None else str(miss) for miss in misses]
+
+
+def _missed_visual(match: KeyStepMatch) -> str | None:
+    return None if match.matched else "not in the image description"
 
 
 def _found(match: KeyStepMatch) -> dict[str, Any] | None:

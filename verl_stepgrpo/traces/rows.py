@@ -121,6 +121,7 @@ class Judgement:
         answer: What was decided on the final answer.
         key_steps: The key steps of the question, in their order, and whether each was found.
         steps: The response's steps, in their order.
+        visual: The question's visual key steps, and whether the image description shows each.
         last_answer: What was decided on the last answer given, in whatever format; None where that is not known.
         faults: Why it is not valid; None where that is not known (schema 1, and ``mode=reference``).
         false_equations: The equations of its steps that are false; None where that is not known.
@@ -147,6 +148,7 @@ class Judgement:
     choices: Mapping[str, str] = field(default_factory=dict)
     prompt: str | None = None
     response: str | None = None
+    visual: tuple[KeyStepMatch, ...] = ()
 
     @property
     def question(self) -> tuple[str | None, Any]:
@@ -159,9 +161,14 @@ class Judgement:
         return [match.wordings for match in self.key_steps]
 
     @property
+    def visual_wordings(self) -> list[tuple[str, ...]]:
+        """The wordings of each of the question's visual key steps."""
+        return [match.wordings for match in self.visual]
+
+    @property
     def defined(self) -> Mapping[str, float]:
         """The components that belong in a mean: without the key-step match of a question that has no key steps."""
-        return defined(self.components, has_key_steps=bool(self.key_steps))
+        return defined(self.components, has_key_steps=bool(self.key_steps), has_visual=bool(self.visual))
 
     @property
     def parts(self) -> dict[str, float]:
@@ -183,6 +190,7 @@ class Judgement:
             "last_answer": None if self.last_answer is None else vars(self.last_answer),
             "key_steps": [_match_json(match) for match in self.key_steps],
             "steps": [vars(step) for step in self.steps],
+            "visual_key_steps": [_match_json(match) for match in self.visual],
             "faults": None if self.faults is None else vars(self.faults),
             "false_equations": None
             if self.false_equations is None
@@ -264,6 +272,7 @@ def judgement_of(
         answer=_decision_of(result.answer),
         last_answer=_decision_of(result.last_answer),
         key_steps=result.key_steps,
+        visual=result.visual,
         steps=tuple(StepSpan(step.number, step.start, step.end, end, share) for step, end, share in spans),
         # The authors' rules ask for other things, and say nothing of what they miss.
         faults=None if settings.mode == "reference" else Faults(*faults_of_form(result, settings)),
@@ -326,6 +335,7 @@ def _judgement(facts: Mapping[str, Any]) -> dict[str, Any]:
         "last_answer": None if last is None else _decision(last),
         "key_steps": tuple(map(_match, facts["key_steps"])),
         "steps": tuple(map(_span, facts["steps"])),
+        "visual": tuple(map(_match, facts.get("visual_key_steps") or ())),
         "faults": faults and Faults(tuple(faults["complete"]), tuple(faults["ordered"])),
         "false_equations": None if false is None else tuple(map(_false_equation, false)),
         "format": str(facts.get("format", "mulberry")),

@@ -160,7 +160,7 @@
     const name = element("bdi", {}, found ? found.wording : wordings[0]);
     const others = wordings.length > 1 ? `Equivalent wordings: ${wordings.join(" | ")}` : null;
     const place = found
-      ? `step ${found.step + 1}${found.similarity < 1 ? `, similarity ${number(found.similarity, 2)}` : ""}`
+      ? `${found.step === null ? "image description" : `step ${found.step + 1}`}${found.similarity < 1 ? `, similarity ${number(found.similarity, 2)}` : ""}`
       : `missed${miss ? `: ${miss}` : ""}`;
     return element(
       "li",
