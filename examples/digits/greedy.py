@@ -1,6 +1,6 @@
 """What a model answers to rows of a task with one image a question, by greedy decoding with transformers: no engine.
 
-    python examples/digits/greedy.py train.parquet
+    python examples/digits/greedy.py train.parquet [FORMAT]
 
 reads folders of models from standard input, a line each, and answers each with its accuracy on the first N_IMAGES rows.
 """
@@ -49,19 +49,19 @@ def respond(folder: Path, rows: Sequence[dict[str, Any]]) -> list[str]:
     return processor.batch_decode(outputs[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 
-def accuracy(folder: Path, rows: Sequence[dict[str, Any]]) -> float:
-    """Return on which share of ``rows`` the model in ``folder`` gives the right answer."""
+def accuracy(folder: Path, rows: Sequence[dict[str, Any]], format_: str = "mulberry") -> float:
+    """Return on which share of ``rows`` the model in ``folder`` gives the right answer, in a format."""
     return fmean(
-        compute_score(row["data_source"], text, row["reward_model"]["ground_truth"])["acc"]
+        compute_score(row["data_source"], text, row["reward_model"]["ground_truth"], format=format_)["acc"]
         for row, text in zip(rows, respond(folder, rows), strict=True)
     )
 
 
-def main(images: Path) -> None:
+def main(images: Path, format_: str = "mulberry") -> None:
     rows = pq.read_table(images).slice(0, N_IMAGES).to_pylist()
     for line in sys.stdin:
-        print(accuracy(Path(line.rstrip("\n")), rows), flush=True)
+        print(accuracy(Path(line.rstrip("\n")), rows, format_), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

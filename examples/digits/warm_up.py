@@ -31,6 +31,8 @@ class ReachedError(Exception):
 class WarmUp(SFTTrainer):
     """verl's trainer; ``until.accuracy`` is the share in [0, 1], ``until.images`` the file of the images.
 
+    ``until.format`` is the format that the model answers in (the paper's).
+
     Raises:
         ReachedError: From ``fit``, once a checkpoint is right on that share. Where ``fit`` returns, none was.
     """
@@ -39,7 +41,8 @@ class WarmUp(SFTTrainer):
         super()._build_ckpt_handler()
         save = self.ckpt_handler.save_checkpoint
         # A process of its own, since verl has changed the model's class in this one. It ends with its input.
-        command = [sys.executable, str(Path(__file__).with_name("greedy.py")), self.config.until.images]
+        command = [sys.executable, str(Path(__file__).with_name("greedy.py"))]
+        command += [self.config.until.images, self.config.until.get("format", "mulberry")]
         self._greedy = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
         def save_and_ask(step: int) -> None:
