@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,10 +21,11 @@ from typer.testing import CliRunner
 from verl_stepgrpo import ConfigError, DataError, RewardSettings, parse_key_steps, score_response
 from verl_stepgrpo.cli import app
 from verl_stepgrpo.data.key_step_mining import MAX_MINED, Response, Support, mine
-from verl_stepgrpo.data.key_step_responses import fault_of
+from verl_stepgrpo.data.key_step_responses import Responses, fault_of
+from verl_stepgrpo.data.sources import Item
 from verl_stepgrpo.judging.formats import FORMATS
-from verl_stepgrpo.traces.files import write_rows
-from verl_stepgrpo.traces.rows import TraceRow, judgement_of
+from verl_stepgrpo.traces.files import TraceWriter, write_rows
+from verl_stepgrpo.traces.rows import TRAIN, VAL, Credit, TraceRow, judgement_of
 
 QUESTION = "Tom has 3 boxes with 4 apples each and eats 2. How many are left?"
 RIGHT = (
@@ -166,6 +168,18 @@ def run(*words: object) -> tuple[int, str]:
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.output
+
+
+class TestResponses:
+    def test_a_runs_traces_serve_too_those_of_training(self, tmp_path: Path) -> None:
+        writer = TraceWriter(tmp_path)
+        credit = Credit(0.0, (0.0,), 0.0)
+        for step, rows in enumerate((answered(0, RIGHT), answered(0, WRONG)), start=1):
+            writer.write(TRAIN, step, [replace(row, split=TRAIN, step=step, credit=credit) for row in rows])
+        writer.write(VAL, 0, answered(0, WRONG))
+        item = Item(0, f"Question 0: {QUESTION}", answer="10", id="50")
+        assert [row.response for row in Responses(tmp_path).of(item)] == [*RIGHT, *WRONG]
+        assert Responses(tmp_path).of(replace(item, answer="11")) == []
 
 
 class TestCommand:

@@ -14,7 +14,7 @@ from helpers import parquet
 
 from verl_stepgrpo import RewardSettings, score_response
 from verl_stepgrpo.evaluation.responses import RESPONSES
-from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.files import read_trace, trace_files
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "own_answers"
@@ -94,7 +94,7 @@ def test_the_walk_from_short_answers_to_a_trained_model(tmp_path: Path) -> None:
 
     settings = json.loads((out / "mined" / "trace" / "header.jsonl").read_text().splitlines()[0])["settings"]
     assert (settings["format"], settings["extra_weights"]) == ("think", {"brief": 0.1})
-    for row in read_trace(out / "mined" / "trace" / "train" / "step-000002.jsonl"):
+    for row in read_trace(trace_files(out / "mined" / "trace" / "train")[-1]):
         length = -len(row.response) / 100
         assert row.parts == {"brief": pytest.approx(length)}
         paid = row.components["step_rar"] + row.components["step_rvr"] + 0.1 * length

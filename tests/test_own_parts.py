@@ -35,7 +35,7 @@ from verl_stepgrpo.evaluation.summary import changes, estimates
 from verl_stepgrpo.parts import checked, overlong, repetition
 from verl_stepgrpo.replay.replay import replay
 from verl_stepgrpo.replay.variants import variants
-from verl_stepgrpo.traces.files import TraceWriter, read_trace
+from verl_stepgrpo.traces.files import TraceWriter, read_trace, trace_files
 from verl_stepgrpo.traces.header import Start
 from verl_stepgrpo.traces.rows import TRAIN, Credit, TraceRow, judgement_of
 
@@ -356,7 +356,7 @@ def traces(tmp_path: Path) -> Path:
 
 class TestEverywhere:
     def test_a_trace_keeps_numbers_and_not_payments(self, traces: Path) -> None:
-        (first, *_) = read_trace(traces / "train" / "step-000001.jsonl")
+        (first, *_) = read_trace(*trace_files(traces))
         assert first.parts == {"brief": -1.0, "other": 0.0}
         assert first.total == pytest.approx(PLAIN - 0.5)
 

@@ -22,7 +22,7 @@ from verl_stepgrpo.judging.key_steps.reference import parse_key_steps, parse_vis
 from verl_stepgrpo.replay.replay import replay
 from verl_stepgrpo.replay.variants import variants
 from verl_stepgrpo.report.rollouts import group_view
-from verl_stepgrpo.traces.files import TraceWriter
+from verl_stepgrpo.traces.files import TraceWriter, read_trace, trace_files
 from verl_stepgrpo.traces.rows import TRAIN, Credit, TraceRow, judgement_of
 
 VISUAL = [["two digits"], ["a red box"]]
@@ -125,9 +125,7 @@ class TestShowing:
         assert found[0].components["extra_visual"] == 0.5
 
     def test_the_report_marks_them_in_the_description(self, traces: Path) -> None:
-        from verl_stepgrpo.traces.files import read_trace
-
-        view = group_view(read_trace(traces / "train" / "step-000001.jsonl"))
+        view = group_view(read_trace(*trace_files(traces)))
         assert view["keySteps"] == [["3 + 5 = 8"], *VISUAL]
         rollout = view["rollouts"][0]
         assert rollout["found"][1] == {"wording": "two digits", "similarity": 1.0, "step": None}

@@ -17,7 +17,7 @@ from verl_stepgrpo.evaluation.summary import changes
 from verl_stepgrpo.judging.key_steps.match import shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.traces.files import read_trace
+from verl_stepgrpo.traces.files import read_trace, trace_files
 
 MEASURES = ("acc", "key_step_match", "step_rvr", "extra_brief")
 
@@ -49,7 +49,7 @@ def agreement(mined_file: Path, given_file: Path) -> dict[str, float]:
 
 def difference(trace: Path) -> dict[str, dict[str, float]]:
     """Return the means before and after RL, on the questions of both validations."""
-    first, *_, last = sorted((trace / "val").glob("step-*.jsonl"))
+    first, *_, last = trace_files(trace / "val")
     before, after = ({row.index: [row.defined] for row in read_trace(path)} for path in (first, last))
     found = changes(before, after)
     return {

@@ -1,15 +1,15 @@
 """What a model's responses say of the key steps of a dataset: which to add, and which of those it has teach nothing.
 
 Responses are rows of traces, as ``eval --samples 16`` and training leave them. Where they stand is kept, and their
-texts are read question by question. Reads files, and writes none.
+texts are read question by question. Writes no file but a temporary one.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from verl_stepgrpo.data.key_step_mining import (
     MARGIN,
@@ -24,7 +24,7 @@ from verl_stepgrpo.data.key_step_mining import (
 from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.data.solutions import sections_of_solution
 from verl_stepgrpo.data.sources import Item
-from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.files import SetAside, read_lines
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.rewards import sections_of
 from verl_stepgrpo.settings import RewardSettings
@@ -39,11 +39,6 @@ NO_RESPONSES = "no responses"
 """Why a question has no mined key steps to which nothing was answered."""
 
 
-class _Place(NamedTuple):
-    file: int
-    start: int
-
-
 class Responses:
     """The responses to the questions of a dataset, of which only the places are in memory.
 
@@ -56,45 +51,34 @@ class Responses:
     """
 
     def __init__(self, source: Path, set_aside: Callable[[SetAside], None] = lambda line: None) -> None:
-        self._files = trace_files(source / "train" if (source / "train").is_dir() else source)
-        self._places: dict[str, list[_Place]] = {}
-        for name, place, _ in _located(self._files, set_aside):
-            self._places.setdefault(name, []).append(place)
-
-    @property
-    def questions(self) -> int:
-        """How many questions have responses."""
-        return len(self._places)
+        # Traces are compressed, and cannot be read from a place in them.
+        self._lines = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed with this object)
+        self._places: dict[str, list[int]] = {}
+        for path in _files_of(source):
+            for row, line in read_lines(path, _with_line, set_aside=set_aside):
+                self._places.setdefault(_name_of(row), []).append(self._lines.tell())
+                self._lines.write(line.rstrip(b"\n") + b"\n")
 
     def of(self, item: Item) -> list[TraceRow]:
         """Return the responses to a row of the dataset; those to another question of the same name are left out."""
         name = str(item.number) if item.id is None else item.id
-        rows = []
-        for place in self._places.get(name, ()):
-            with self._files[place.file].open("rb") as file:
-                file.seek(place.start)
-                row = parse_row(file.readline())
-            if _is_to(item, row):
-                rows.append(row)
-        return rows
+        rows = map(self._at, self._places.get(name, ()))
+        return [row for row in rows if _is_to(item, row)]
+
+    def _at(self, place: int) -> TraceRow:
+        self._lines.seek(place)
+        return parse_row(self._lines.readline())
 
 
-def _located(
-    files: Sequence[Path], set_aside: Callable[[SetAside], None]
-) -> Iterator[tuple[str, _Place, TraceRow]]:
-    for number, path in enumerate(files):
-        end = 0
-        with path.open("rb") as lines:
-            for line_number, line in enumerate(lines, start=1):
-                start, end = end, end + len(line)
-                try:
-                    row = parse_row(line)
-                    if row.response is None or row.ground_truth is None:
-                        raise ValueError("it has no response, or no reference answer")
-                except ValueError as error:
-                    set_aside(SetAside(path, line_number, str(error)))
-                else:
-                    yield _name_of(row), _Place(number, start), row
+def _files_of(source: Path) -> list[Path]:
+    return trace_files(source / "train" if (source / "train").is_dir() else source)
+
+
+def _with_line(line: bytes) -> tuple[TraceRow, bytes]:
+    row = parse_row(line)
+    if row.response is None or row.ground_truth is None:
+        raise ValueError("it has no response, or no reference answer")
+    return row, line
 
 
 def _name_of(row: Judgement) -> str:
@@ -213,9 +197,9 @@ class Shown:
 
     def __init__(self, source: Path) -> None:
         self._counts: dict[tuple[str, str], _Counts] = {}
-        files = trace_files(source / "train" if (source / "train").is_dir() else source)
-        for name, _, row in _located(files, lambda line: None):
-            self._add(self._counts.setdefault((name, str(row.ground_truth)), _Counts()), row)
+        for path in _files_of(source):
+            for row, _ in read_lines(path, _with_line, set_aside=lambda line: None):
+                self._add(self._counts.setdefault((_name_of(row), str(row.ground_truth)), _Counts()), row)
 
     @staticmethod
     def _add(counts: _Counts, row: TraceRow) -> None:
