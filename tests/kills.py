@@ -6,8 +6,8 @@
 A chain of runs for each trainer mode: the small job of the digits on the CPU engine, one checkpoint a step. In each run
 one process of a kind gets SIGKILL (the job: SIGTERM, too) at a moment that a fixed seed chooses; the next run is the
 resume, by the same command. Judged: seconds to an end that names the cause, what stays behind (processes, shared
-memory, sockets), and whether the resume goes on from the last checkpoint. Of ``sync`` the data order of all steps is held, at
-the end of the chain, against verl's own loader, which no death interrupts.
+memory, sockets), and whether the resume goes on from the last checkpoint. At the end of the chain of ``sync`` the data
+order of all steps is held against verl's own loader, which no death interrupts.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ class Judged:
 
 HEAD = """# Faults
 
-Made with `python tests/kills.py --out DIR --kills 60`, then `python tests/kills.py --table > benchmarks/FAULTS.md`, on 2
-cores (x86_64) beside other work: processes of a real job (the digits on the CPU engine, a checkpoint a step) get SIGKILL at
-random moments (seed 18), each run the resume of the one before. A named end is one whose log says what died.
+Made with `python tests/kills.py --out DIR --kills 60`, then `python tests/kills.py --table > benchmarks/FAULTS.md`, on
+2 cores (x86_64) beside other work: processes of a real job (the digits on the CPU engine, a checkpoint a step) get
+SIGKILL at random moments (seed 18), each run the resume of the one before. A named end is one whose log says what died.
 
 | mode | process | kills | ended | s to the end, median and most | named | left | resumed from the last checkpoint |
 |---|---|---|---|---|---|---|---|"""
@@ -331,7 +331,8 @@ def table(facts: Mapping[str, Any]) -> Iterator[str]:
     shared, sockets = (
         max((getattr(one, key) for one in kills), default=0) for key in ("shared_memory", "sockets")
     )
-    yield f"A run left at most {shared} pieces of shared memory and {sockets} sockets behind; so does one that ends well."
+    left = f"{shared} pieces of shared memory and {sockets} sockets"
+    yield f"A run left at most {left} behind; so does one that ends well."
 
 
 def main() -> None:
