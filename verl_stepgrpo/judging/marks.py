@@ -61,7 +61,7 @@ class Given:
 
 def without_thoughts(response: str) -> str:
     """Return ``response`` with its thoughts blanked, every offset kept; itself where nothing is said behind them."""
-    marks = list(_THOUGHT.finditer(response))
+    marks = list(_THOUGHT.finditer(response)) if "<" in response else []
     if not marks or not says_something(_THOUGHT.sub("", response[marks[-1].end() :])) or not marks[-1][1]:
         return response
     # A chat template may have opened the first thought.
@@ -108,7 +108,7 @@ def _joined(text: str, boxes: Sequence[_Box]) -> list[Given]:
 
 def tags(text: str, begin: int) -> Iterator[Given]:
     """Return what stands in ``<answer>...</answer>``; the last may lack its end."""
-    marks = list(_TAG.finditer(text, begin))
+    marks = list(_TAG.finditer(text, begin)) if "<" in text else []
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     for mark, end in zip(marks, ends, strict=False):
         content = text[mark.end() : end]
@@ -118,6 +118,8 @@ def tags(text: str, begin: int) -> Iterator[Given]:
 
 def hashes(text: str, begin: int) -> Iterator[Given]:
     """Return the numbers that stand alone behind ``####``."""
+    if "####" not in text:
+        return iter(())
     return (Given(mark[1], mark.start()) for mark in _HASHES.finditer(text, begin))
 
 

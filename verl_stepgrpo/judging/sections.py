@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from verl_stepgrpo.judging.reading.lazy import lazy
+
 
 class Kind(str, Enum):
     """What a section is, by its header."""
@@ -46,7 +48,7 @@ class Section:
     body_start: int
     body: str
 
-    @property
+    @lazy
     def says_something(self) -> bool:
         """Whether the body has a letter, a digit or a mathematical sign; without one the section is missing."""
         return says_something(self.body)
@@ -54,20 +56,29 @@ class Section:
 
 def says_something(text: str) -> bool:
     """Return whether ``text`` has a letter, a digit or a mathematical sign."""
-    return any(c.isalnum() or (c > "\x7f" and unicodedata.category(c) == "Sm") for c in text)
+    if _LETTER_OR_DIGIT.search(text):
+        return True
+    return not text.isascii() and any(c > "\x7f" and unicodedata.category(c) == "Sm" for c in text)
 
 
-_LINE_WITH_HASHES = re.compile(r"^[ \t]*###(?!#)[ \t]*", re.MULTILINE)
-_HEADERS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
-    (Kind.DESCRIPTION, re.compile(r"image description\b[ \t]*:?", re.IGNORECASE)),
-    (Kind.RATIONALES, re.compile(r"rationales?\b[ \t]*:?", re.IGNORECASE)),
-    (Kind.STEP_BY_STEP, re.compile(r"let[’']?s think step by step[ \t]*[.:]*", re.IGNORECASE)),
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+_HEADERS = (
+    (Kind.DESCRIPTION, r"image description\b[ \t]*:?"),
+    (Kind.RATIONALES, r"rationales?\b[ \t]*:?"),
+    (Kind.STEP_BY_STEP, r"let[’']?s think step by step[ \t]*[.:]*"),
     # Six digits are more steps than any response has tokens for, and int() stays cheap.
-    (Kind.STEP, re.compile(r"step[ \t]*(\d{1,6})(?!\d|\.\d)[ \t]*[:.]?", re.IGNORECASE)),
-    (Kind.FINAL_ANSWER, re.compile(r"the final answer is[ \t]*:?", re.IGNORECASE)),
+    (Kind.STEP, r"step[ \t]*(?P<number>\d{1,6})(?!\d|\.\d)[ \t]*[:.]?"),
+    (Kind.FINAL_ANSWER, r"the final answer is[ \t]*:?"),
+    (Kind.OTHER, r"[^\r\n]*"),
 )
+_OPENING = re.compile(
+    r"^[ \t]*(?P<hashes>###)(?!#)[ \t]*(?:"
+    + "|".join(f"(?P<{kind.value}>{text})" for kind, text in _HEADERS)
+    + ")",
+    re.MULTILINE | re.IGNORECASE,
+)
+_KINDS = {kind.value: kind for kind, _ in _HEADERS}
 _FENCE = re.compile(r"^[ \t]*(```|~~~)(.*)$", re.MULTILINE)
-_OTHER_HEADER = re.compile(r"[^\r\n]*")
 
 
 def parse_sections(response: str) -> tuple[Section, ...]:
@@ -78,13 +89,15 @@ def parse_sections(response: str) -> tuple[Section, ...]:
     """
     # "\r" alone ends a line for a reader but not for re.MULTILINE; lengths stay the same.
     text = response.replace("\r", "\n")
-    openings = list(_LINE_WITH_HASHES.finditer(_without_fences(text)))
-    ends = [*(opening.start() for opening in openings[1:]), len(text)][: len(openings)]
-    return tuple(_section(response, text, o, end) for o, end in zip(openings, ends, strict=True))
+    openings = list(_OPENING.finditer(_without_fences(text)))
+    ends = [*[opening.start() for opening in openings[1:]], len(text)][: len(openings)]
+    return tuple([_section(response, opening, end) for opening, end in zip(openings, ends, strict=True)])
 
 
 def _without_fences(text: str) -> str:
     """Return ``text`` with the contents of closed code fences blanked out, every offset kept."""
+    if "```" not in text and "~~~" not in text:
+        return text
     opened: re.Match[str] | None = None
     pieces, behind = [], 0
     for fence in _FENCE.finditer(text):
@@ -97,19 +110,13 @@ def _without_fences(text: str) -> str:
     return "".join((*pieces, text[behind:]))
 
 
-def _section(response: str, text: str, opening: re.Match[str], end: int) -> Section:
-    start = opening.end() - len(opening.group().lstrip())
-    for kind, pattern in _HEADERS:
-        header = pattern.match(text, opening.end(), end)
-        if header:
-            number = int(header.group(1)) if kind is Kind.STEP else None
-            break
-    else:
-        kind, number, header = Kind.OTHER, None, _OTHER_HEADER.match(text, opening.end(), end)
-    behind_header = response[header.end() if header else opening.end() : end]
+def _section(response: str, opening: re.Match[str], end: int) -> Section:
+    kind = _KINDS[opening.lastgroup or ""]
+    number = int(opening["number"]) if kind is Kind.STEP else None
+    behind_header = response[opening.end() : end]
     body = behind_header.strip()
     body_start = end - len(behind_header.lstrip())
-    return Section(kind, number, start, end, body_start, body)
+    return Section(kind, number, opening.start("hashes"), end, body_start, body)
 
 
 def final_section(sections: Sequence[Section]) -> Section | None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from verl_stepgrpo.judging.answers import algebra, symbolic
+from verl_stepgrpo.judging.answers import algebra
 from verl_stepgrpo.judging.answers.doubts import DENIALS
 from verl_stepgrpo.judging.answers.numbers import NAME, by_decimal, compare_quantities
-from verl_stepgrpo.judging.answers.symbolic import Equality
 from verl_stepgrpo.judging.answers.verdict import (
     Answer,
     Judge,
-    TimedOutError,
     Verdict,
     decided,
     shown,
-    symbolic_verdict,
 )
 from verl_stepgrpo.judging.reading.quantities import parse_quantity, split_unit
 
@@ -84,7 +81,7 @@ def by_symbols(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
             "symbolic",
             f"{'equal' if exact else 'different'} by algebra: {shown(sides[0])}, {shown(sides[1])}",
         )
-    return _by_math_verify(*sides)
+    return judge.by_math_verify(*sides)
 
 
 def _of_another_kind(ours: str, unit: str, gold: str, gold_unit: str) -> str:
@@ -108,13 +105,6 @@ def _spelled_out(text: str) -> str:
     """Return an expression with its thousands joined and its numbered variables marked: "25,000t", "v0"."""
     text = re.sub(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m.group().replace(",", ""), text)
     return re.sub(r"(?<![\\a-zA-Z\d])([a-zA-Z])(\d{1,3})(?![\d.])", r"\1_{\2}", text)
-
-
-def _by_math_verify(given: str, wanted: str) -> Verdict:
-    outcome = symbolic.equal(given, wanted)
-    if outcome is Equality.TIMEOUT:
-        raise TimedOutError
-    return symbolic_verdict(outcome, answered=True, text=given)
 
 
 def _by_algebra(given: str, wanted: str) -> bool | None:

@@ -11,8 +11,9 @@ No torch, no verl. Not covered: conversion between units.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from verl_stepgrpo.judging.answers import symbolic
 from verl_stepgrpo.judging.answers.choices import by_choice
 from verl_stepgrpo.judging.answers.equations import by_symbols, case_matters
 from verl_stepgrpo.judging.answers.forms import by_form
@@ -38,6 +39,9 @@ from verl_stepgrpo.judging.reading.quantities import parse_quantity
 MAX_ANSWER_CHARS = 512
 """Longer final answers are judged by their text alone: they are not answers, and parsing them costs."""
 
+MAX_KNOWN = 4096
+"""Verdicts that are remembered."""
+
 MAX_DEPTH = 12
 """Parts of parts of an answer that are judged: elements of lists, the text behind a letter, the value behind a name."""
 
@@ -53,26 +57,46 @@ def judge_answer(
     Whatever a model wrote gets a verdict, within ``symbolic.TIME_LIMIT`` seconds of its turn where math-verify's
     process lives; nothing raises. An empty ``gold`` matches nothing.
     """
+    question = (answer, gold, tolerance)
+    known = None if choices else _KNOWN.get(question)
+    if known is not None:
+        return known
+    judge = _Judge(tolerance)
     try:
-        judge = _Judge(tolerance)
         verdict = judge.verdict_on(answer, gold)
         if choices and answer and verdict.answered and len(answer) <= MAX_ANSWER_CHARS:
             return by_options(verdict, answer, gold, choices, judge)
-        return verdict
     except TimedOutError:
         verdict = symbolic_verdict(Equality.TIMEOUT, answered=True, text="")
     except VerifierFailedError as error:
         verdict = failed_verdict(error, answered=True, text="")
-    given = normalise(answer or "")
-    return replace(verdict, text=statement(given) or given)
+    if verdict.timeout or verdict.failed:
+        given = normalise(answer or "")
+        return replace(verdict, text=statement(given) or given)
+    if not choices and not judge.asked and len(answer or "") <= MAX_ANSWER_CHARS:
+        if len(_KNOWN) >= MAX_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[question] = verdict
+    return verdict
 
 
-@dataclass(frozen=True)
+_KNOWN: dict[tuple[str | None, str, float], Verdict] = {}
+"""Verdicts that rest on the texts alone: the responses of a group often give the same answer."""
+
+
 class _Judge:
-    """Judges an answer, or a part of one, by the layers."""
+    """Judges an answer, or a part of one, by the layers.
 
-    tolerance: float = 0.0
-    depth: int = 0
+    Attributes:
+        tolerance: As ``judge_answer`` has it.
+        depth: How many parts this is a part of.
+        asked: The questions that math-verify was asked about the answer.
+    """
+
+    def __init__(self, tolerance: float, depth: int = 0, asked: list[str] | None = None) -> None:
+        self.tolerance = tolerance
+        self.depth = depth
+        self.asked: list[str] = [] if asked is None else asked
 
     def verdict_on(self, answer: str | None, gold: str) -> Verdict:
         """Return the verdict.
@@ -102,13 +126,21 @@ class _Judge:
         """Return the verdict on two normalised texts; raises as ``verdict_on``."""
         if self.depth > MAX_DEPTH:
             return Verdict(False, True, "text", "parts in parts of parts: not compared", given.core)
-        judge_of_parts = _Judge(self.tolerance, self.depth + 1)
+        judge_of_parts = _Judge(self.tolerance, self.depth + 1, self.asked)
         for layer in LAYERS:
             verdict = layer(given, wanted, judge_of_parts)
             if verdict is not None:
-                return replace(verdict, text=given.core)
+                return verdict.on(given.core)
         reason = f"the texts differ: {shown(given.core)}, {shown(wanted.full)}"
         return Verdict(False, True, "text", reason, given.core)
+
+    def by_math_verify(self, given: str, wanted: str) -> Verdict:
+        """Return what math-verify says of two expressions; raises as ``verdict_on``."""
+        self.asked.append(given)
+        outcome = symbolic.equal(given, wanted)
+        if outcome is Equality.TIMEOUT:
+            raise TimedOutError
+        return symbolic_verdict(outcome, answered=True, text=given)
 
 
 def by_text(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
@@ -120,9 +152,11 @@ def by_text_of_statement(given: Answer, wanted: Answer, judge: Judge) -> Verdict
 
 
 def _same_text(given: str, wanted: str) -> bool:
+    if given == wanted:
+        return True
     if case_matters(wanted):
-        return given == wanted
-    quantity = parse_quantity(wanted) if given != wanted else None
+        return False
+    quantity = parse_quantity(wanted)
     if quantity is not None and quantity.unit:
         return False  # mW is not MW
     return compact(given) == compact(wanted)

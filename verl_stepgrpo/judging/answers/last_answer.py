@@ -94,8 +94,9 @@ def _is_same(given: Given, section: Section | None, strict: Verdict) -> bool:
 def find_last_answer(response: str, sections: Sequence[Section]) -> Given | None:
     """Return the last answer that ``response``, of these ``sections``, gives; None where it says nothing."""
     text = without_thoughts(response)
-    # What a thought drafts is blank in the text.
-    section = final_section([s for s in sections if text[s.start : s.end].strip()])
+    if text is not response:  # what a thought drafts is blank in the text
+        sections = [section for section in sections if text[section.start : section.end].strip()]
+    section = final_section(sections)
     found = [] if section is None else [Given(section.body, section.start)]
     # The section's own header says "the final answer is".
     begin = 0 if section is None else section.body_start

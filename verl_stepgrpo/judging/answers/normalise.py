@@ -124,6 +124,8 @@ def normalise(text: str) -> str:
     special tokens; surrounding white space, quotes and punctuation; a leading "the answer is". A text with
     one ``\\boxed`` (or several with one content) is its content. Line breaks are kept.
     """
+    if text.isdigit() and text.isascii():
+        return text[:MAX_CHARS]
     text = _BULLET.sub("", _SPECIAL_TOKEN.sub(" ", text[:MAX_CHARS]))
     # Before signs of multiplication become asterisks.
     text = _unboxed(_plain_characters(_PLAIN_BOLD.sub(r"\1", text) if "**" in text else text))

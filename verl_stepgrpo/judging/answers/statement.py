@@ -48,6 +48,8 @@ def statement(text: str) -> str:
     "8\\n\\nHope this helps" is "8"; "3 * 16 = 48, so the area is 48" is "48". Where more than one sentence
     may be the answer, all are kept, so that later layers see every one of them.
     """
+    if text.isdigit():
+        return text
     text = clause(text)
     parenthesis = _PARENTHESIS.match(text)
     if parenthesis and " " in parenthesis["inside"] and _explains(parenthesis["inside"]):

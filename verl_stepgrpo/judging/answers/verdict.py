@@ -39,6 +39,19 @@ class Verdict:
     unparseable: bool = False
     failed: bool = False
 
+    def on(self, text: str) -> Verdict:
+        """Return the verdict as one on ``text``."""
+        return Verdict(
+            self.correct,
+            self.answered,
+            self.layer,
+            self.reason,
+            text,
+            self.timeout,
+            self.unparseable,
+            self.failed,
+        )
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -78,6 +91,9 @@ class Judge(Protocol):
 
     def compare(self, given: Answer, wanted: Answer) -> Verdict:
         """Return the verdict on two normalised texts."""
+
+    def by_math_verify(self, given: str, wanted: str) -> Verdict:
+        """Return what math-verify says of two expressions."""
 
 
 def decided(correct: bool, layer: str, reason: str) -> Verdict:

@@ -57,14 +57,14 @@ class Format(ABC):
         finals = [i for i, section in enumerate(sections) if section.kind is Kind.FINAL_ANSWER]
         numbers = [sections[i].number for i in steps]
         counted = any(number is not None for number in numbers)
-        faults = {
-            "no step": not steps,
-            "no final answer": not finals,
-            f"{len(finals)} final answers": len(finals) > 1,
-            f"steps numbered {listed(numbers)}": counted and numbers != list(range(1, len(steps) + 1)),
-            "a step behind the final answer": bool(steps and finals) and steps[-1] > finals[0],
-        }
-        return [said for said, is_there in faults.items() if is_there]
+        faults = [] if steps else ["no step"]
+        if len(finals) != 1:
+            faults.append(f"{len(finals)} final answers" if finals else "no final answer")
+        if counted and numbers != list(range(1, len(steps) + 1)):
+            faults.append(f"steps numbered {listed(numbers)}")
+        if steps and finals and steps[-1] > finals[0]:
+            faults.append("a step behind the final answer")
+        return faults
 
 
 def listed(numbers: Sequence[int | None], most: int = 12) -> str:

@@ -48,12 +48,11 @@ class Mulberry(Format):
         Background is the image description and the rationales; the paper has no data without images.
         """
         present = {section.kind for section in sections if section.says_something}
-        background = {Kind.DESCRIPTION: "no image description"} if needs_description else {}
-        said = [
-            text
-            for kind, text in {**background, Kind.RATIONALES: "no rationales"}.items()
-            if kind not in present
-        ]
+        said = []
+        if needs_description and Kind.DESCRIPTION not in present:
+            said.append("no image description")
+        if Kind.RATIONALES not in present:
+            said.append("no rationales")
         return said + super().missing(sections, needs_description=needs_description)
 
     def disorder(self, sections: Sequence[Section]) -> list[str]:

@@ -15,6 +15,10 @@ FLIPPED = {"=": "=", "<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠
 """The relations, and what each is when its sides change places."""
 
 
+Reading = tuple[tuple[str, ...], tuple[str, ...]]
+"""The forms of a chain's sides, and the relations between them."""
+
+
 class Chain(NamedTuple):
     """Expressions with relations between them, as they stand in a text.
 
@@ -61,16 +65,27 @@ class Chain(NamedTuple):
         for k, sign in enumerate(self.signs):
             yield Chain(self.sides[k : k + 2], self.forms[k : k + 2], (sign,), self.units, self.words)
 
-    def occurrences(self, wanted: Chain) -> Iterator[tuple[int, int]]:
-        """Yield the first and the last token of each stretch that says what the chain ``wanted`` says.
+    def readings(self) -> tuple[Reading, ...]:
+        """Return its forms and signs as they stand, and with the sides swapped, where that is another order."""
+        flipped = tuple(FLIPPED[sign] for sign in reversed(self.signs))
+        return tuple(dict.fromkeys(((self.forms, self.signs), (self.forms[::-1], flipped))))
 
-        Sides may be swapped, and between equal signs further sides may stand. A unit that ``wanted`` has must stand
-        at that number here, too.
+    def occurrences(
+        self, readings: Sequence[Reading], units: frozenset[tuple[str, str]]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last token of each stretch that says what a chain says.
+
+        Between equal signs further sides may stand.
+
+        Args:
+            readings: Those of the chain.
+            units: Its units; each must stand at that number here, too.
         """
-        if not wanted.units <= self.units:
+        if not units <= self.units:
             return
-        flipped = tuple(FLIPPED[sign] for sign in reversed(wanted.signs))
-        for forms, signs in dict.fromkeys(((wanted.forms, wanted.signs), (wanted.forms[::-1], flipped))):
+        for forms, signs in readings:
+            if forms[0] not in self.forms:
+                continue
             for start, form_ in enumerate(self.forms):
                 end = self._follow(start, forms, signs) if form_ == forms[0] else None
                 if end is not None:

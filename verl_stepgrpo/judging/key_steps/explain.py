@@ -146,7 +146,7 @@ def _places(form: Wording, segment: Segment, reasoning: Reasoning) -> Iterator[_
 
 def _relations(wanted: Chain, chain: Chain, segment: Segment) -> Iterator[_Near]:
     tokens = segment.sentence.tokens
-    stretches = [*chain._replace(units=chain.units | wanted.units).occurrences(wanted)]
+    stretches = [*chain.occurrences(wanted.readings(), frozenset())]
     for first, last in stretches:
         fault = fault_of_relation(chain, tokens, first, last)
         if fault is not None:

@@ -33,6 +33,9 @@ class Item(NamedTuple):
     last: int
 
 
+new_item: Callable[[type[Item], tuple], Item] = tuple.__new__
+"""Make an item of all its fields, without the cost of the arguments' names: ``new_item(Item, (...))``."""
+
 Node = str | tuple
 """A leaf, or a tuple of an operation and its operands; of a sum and a product each operand has its sign before it."""
 

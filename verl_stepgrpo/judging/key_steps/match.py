@@ -64,19 +64,29 @@ class Reasoning:
     """The reasoning steps of one response, in sentences."""
 
     def __init__(self, sections: Sequence[Section], threshold: float) -> None:
-        steps = [section for section in sections if section.kind is Kind.STEP]
         self.threshold = threshold
         self.index = SentenceIndex(
-            [(step.body[:MAX_STEP_CHARS], step.body_start) for step in steps], threshold
+            [
+                (section.body[:MAX_STEP_CHARS], section.body_start)
+                for section in sections
+                if section.kind is Kind.STEP
+            ],
+            threshold,
         )
 
-    def stretches(self, wording: Wording) -> Iterator[Stretch]:
-        """Yield all stretches that match."""
-        for segment in self.index.segments(self.index.may_hold(wording.anchors)):
-            if wording.chain is not None:
-                yield from relations_of(wording, wording.chain, segment)
-            else:
-                yield from stretches_of(wording, segment, self.threshold, any_number=False)
+    def stretches(self, wording: Wording) -> list[Stretch]:
+        """Return all stretches that match."""
+        bits = self.index.may_hold(wording.anchors)
+        if not bits:
+            return []
+        segments = self.index.segments(bits)
+        if wording.chain is not None:
+            return [found for segment in segments for found in relations_of(wording, wording.chain, segment)]
+        return [
+            found
+            for segment in segments
+            for found in stretches_of(wording, segment, self.threshold, any_number=False)
+        ]
 
     def lists_values(self, forms: Sequence[Wording]) -> bool:
         """Whether the response has the wording with so many other numbers that it lists instead of stating one."""
@@ -110,14 +120,14 @@ class Reasoning:
         """Whether the relation ``wanted`` stands with so many other numbers that they are listed."""
         numbers = wanted.numbers()
         index, own = self.index, max(1, len(numbers) - 1)  # numbers that each link of a chain has of its own
-        most = min(index.relations, index.count_of_numbers // own)
-        if most <= MAX_VALUES:
+        if index.relations <= MAX_VALUES:
             return False
         bits = index.everywhere
+        most = index.relations_in(bits, own)
         if most <= MAX_SAME_SHAPE:
             # Too few for a list of any shape: only such with one other number are counted.
             bits = index.may_hold_all_but_one(numbers)
-            if index.relation_signs(bits) <= MAX_VALUES:
+            if most <= MAX_VALUES or index.relations_in(bits, own) <= MAX_VALUES:
                 return False
         shape = wanted.shape()
         listed = {
@@ -160,18 +170,22 @@ def match_key_steps(
         left_out: Steps, counted from 0, in which no key step counts.
     """
     reasoning = Reasoning(sections, threshold)
-    candidates = [
-        [found for found in _candidates(key_step, reasoning) if found.step not in left_out]
-        for key_step in key_steps
-    ]
+    candidates = [_candidates(key_step, reasoning) for key_step in key_steps]
+    if left_out:
+        candidates = [[found for found in stretches if found.step not in left_out] for stretches in candidates]
+    found = [i for i, stretches in enumerate(candidates) if stretches]
+    if len(found) > 1:
+        found.sort(key=lambda i: (len(candidates[i]), -max(map(len, key_steps[i]))))
     chosen: dict[int, Stretch] = {}
-    for i in sorted(range(len(key_steps)), key=lambda i: (len(candidates[i]), -max(map(len, key_steps[i])))):
-        free = [c for c in candidates[i] if not any(c.overlaps(other) for other in chosen.values())]
+    for i in found:
+        free = [c for c in candidates[i] if not any([c.overlaps(other) for other in chosen.values()])]
         if free:
-            chosen[i] = max(free, key=lambda stretch: stretch.similarity)
+            chosen[i] = free[0] if len(free) == 1 else max(free, key=lambda stretch: stretch.similarity)
     return tuple(
-        _match(key_step, chosen[i]) if i in chosen else KeyStepMatch.missed(key_step)
-        for i, key_step in enumerate(key_steps)
+        [
+            _match(key_step, chosen[i]) if i in chosen else KeyStepMatch.missed(key_step)
+            for i, key_step in enumerate(key_steps)
+        ]
     )
 
 
@@ -183,9 +197,11 @@ def _match(key_step: KeyStep, found: Stretch) -> KeyStepMatch:
 
 def _candidates(key_step: KeyStep, reasoning: Reasoning) -> list[Stretch]:
     """Return the stretches that match any wording, none where the response only lists values in its place."""
-    found = []
+    found: list[Stretch] = []
     for forms in forms_of(key_step):
-        stretches = [stretch for form in forms for stretch in reasoning.stretches(form)]
+        stretches = reasoning.stretches(forms[0])
+        for form in forms[1:]:
+            stretches += reasoning.stretches(form)
         if stretches and not reasoning.lists_values(forms):
             found += stretches
     return found

@@ -87,8 +87,8 @@ def _key_steps(items: Any, value: Any) -> tuple[KeyStep, ...]:
         raise DataError(
             f"key_steps is {value!r} ({type(value).__name__}); expected a list of strings or of lists"
         )
-    key_steps = (_wordings(item) for item in items)
-    return tuple(wordings for wordings in key_steps if wordings)
+    key_steps = [_wordings(item) for item in items]
+    return tuple([wordings for wordings in key_steps if wordings])
 
 
 def _plain(value: Any) -> Any:
@@ -126,10 +126,11 @@ def _by_section(text: str) -> dict[str, list[Any]]:
 
 
 def _wordings(item: Any) -> KeyStep:
-    item = _plain(item)
-    wordings = [item] if isinstance(item, str) else item
-    if not isinstance(wordings, (list, tuple)) or not all(isinstance(w, str) for w in wordings):
+    wordings = (item,) if isinstance(item, str) else _plain(item)
+    if isinstance(wordings, str):  # an array without dimensions
+        wordings = (wordings,)
+    if not isinstance(wordings, (list, tuple)) or not all([isinstance(w, str) for w in wordings]):
         raise DataError(
             f"a key step is {item!r} ({type(item).__name__}); expected a string or a list of strings"
         )
-    return tuple(w for w in wordings if w.strip())
+    return tuple([w for w in wordings if w and not w.isspace()])

@@ -9,17 +9,16 @@ Pure: no I/O. Nothing here raises on text, and the work is bounded by the number
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 from verl_stepgrpo.judging.key_steps.chains import FLIPPED, Chain
 from verl_stepgrpo.judging.key_steps.runs import SAYS_EQUAL, Run
-from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, UNITS, Token
+from verl_stepgrpo.judging.reading.memo import Memo
+from verl_stepgrpo.judging.reading.tokens import EXACT, FUNCTIONS, OPERAND, UNITS, Token
 
 _PREFIXES = FUNCTIONS | frozenset("√∛∠△")
 
 
-@functools.lru_cache(maxsize=8192)
 def _kind(text: str) -> str:
     """Return what a token may be in an expression: a kind of ``Item``, w(ord), or "" for none of them."""
     if text[0].isdigit():
@@ -30,28 +29,29 @@ def _kind(text: str) -> str:
         return text
     if text in _PREFIXES:
         return "f"
-    token = Token(text, 0, 1)
-    if not token.exact:
+    if not EXACT[text]:
         return "w"
-    return "v" if token.operand else ""
+    return "v" if OPERAND[text] else ""
+
+
+_KIND = Memo(_kind)
 
 
 def chains(tokens: Sequence[Token]) -> list[Chain]:
     """Return the chains of relations of a sentence, in the order they stand."""
-    kinds = [_kind(token.text) for token in tokens]
+    kinds = [_KIND[token.text] for token in tokens]
     behind = len(tokens)
     while behind and kinds[behind - 1] != "=" and tokens[behind - 1].text not in SAYS_EQUAL:
         behind -= 1
+    begins = [i for i, kind in enumerate(kinds[:behind]) if kind in _BEGINS]
     kinds += _BEHIND
     found: list[Chain] = []
-    i = 0
-    while i < behind:
-        if kinds[i] in _BEGINS and not _is_minutes(tokens, i):
+    end = 0
+    for i in begins:
+        if i >= end and not _is_minutes(tokens, i):
             run = Run(tokens, kinds, i)
             found += run.chains()
-            i = max(run.end, i + 1)
-        else:
-            i += 1
+            end = run.end
     return found
 
 

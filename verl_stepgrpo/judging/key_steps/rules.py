@@ -17,8 +17,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from verl_stepgrpo.judging.reading.lexicon import LEXICON
-from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, SENTENCE_ENDS, UNITS, Token
+from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS, LEXICON
+from verl_stepgrpo.judging.reading.memo import Memo
+from verl_stepgrpo.judging.reading.tokens import EXACT, FUNCTIONS, OPERATORS, SENTENCE_ENDS, UNITS, Token
 
 EXTENT, STANCE = "extent", "stance"
 """Groups of rules: whether the expression goes on, and what the text says of it."""
@@ -242,14 +243,16 @@ def begins_earlier(tokens: Sequence[Token], first: int, of: str) -> Refusal | No
     """Return the rule by which an expression that begins at ``first`` really begins earlier, or None."""
     if first == 0 or tokens[first].mark:
         return None
-    return _first_refusal(_near("before", EXTENT, of, tokens[first - 1].text), tokens, first, first)
+    rows = _NEAR[tokens[first - 1].text]["before", EXTENT, of]
+    return _first_refusal(rows, tokens, first, first) if rows else None
 
 
 def ends_later(tokens: Sequence[Token], last: int, of: str) -> Refusal | None:
     """Return the rule by which an expression that ends at ``last`` really ends later, or None."""
     if last + 1 >= len(tokens) or tokens[last + 1].mark:
         return None
-    return _first_refusal(_near("behind", EXTENT, of, tokens[last + 1].text), tokens, last, last)
+    rows = _NEAR[tokens[last + 1].text]["behind", EXTENT, of]
+    return _first_refusal(rows, tokens, last, last) if rows else None
 
 
 def refused(
@@ -266,48 +269,80 @@ def refused(
     """
     rows: list[_Compiled] = []
     if first:
-        rows += _near("before", STANCE, of, tokens[first - 1].text)
+        rows += _NEAR[tokens[first - 1].text]["before", STANCE, of]
         rows += _far("before", of, tokens[max(0, first - REACH) : first])
     if of == WORDS:
         rows += _WITHIN
     if last + 1 < len(tokens):
-        rows += _near("behind", STANCE, of, tokens[last + 1].text)
+        rows += _NEAR[tokens[last + 1].text]["behind", STANCE, of]
         rows += _far("behind", of, tokens[last + 1 : last + 1 + REACH])
     return _first_refusal(rows, tokens, first, last, own) if rows else None
 
 
-@functools.lru_cache(maxsize=8192)
-def _near(side: str, group: str, of: str, text: str) -> tuple[_Compiled, ...]:
-    """Return the rows whose item next to the stretch may be a token with this spelling."""
+def _rows_near(text: str) -> dict[tuple[str, str, str], tuple[_Compiled, ...]]:
+    """Return, by side, group and kind of stretch, the rows whose item next to it may be a token with this text."""
+    alike = _like(text)
+    if alike != text:
+        return _NEAR[alike]
     spellings = (Token(text, 0, 1), Token(text, 0, len(text) + 9), Token(text, 0, 1, attached=True))
-    return tuple(
+    takers = [
         row
         for row in COMPILED
-        if row.pattern.side == side
-        and row.rule.group == group
-        and of in row.rule.of
+        if row.pattern.side in ("before", "behind")
         and not row.pattern.outside[0].gap
         and any(row.pattern.outside[0].takes(token) for token in spellings)
-    )
+    ]
+    return {
+        (side, group, of): tuple(
+            row
+            for row in takers
+            if row.pattern.side == side and row.rule.group == group and of in row.rule.of
+        )
+        for side in ("before", "behind")
+        for group in (EXTENT, STANCE)
+        for of in _ALL
+    }
+
+
+def _like(text: str) -> str:
+    """Return a text that the items take alike: all numbers are, and all words that no item names."""
+    if text[0].isdigit():
+        return text if KINDS["SCALE"](Token(text, 0, 1)) else "0"
+    return text if EXACT[text] or text in UNITS or text in _named() else "word"
+
+
+@functools.cache
+def _named() -> frozenset[str]:
+    """Return the words that an item next to a stretch names."""
+    return frozenset().union(*(row.pattern.outside[0].words for row in COMPILED if row.pattern.outside))
+
+
+_NEAR = Memo(_rows_near)
 
 
 @functools.lru_cache(maxsize=64)
-def _with_gap(side: str, of: str) -> tuple[tuple[_Compiled, ...], frozenset[str]]:
-    """Return the rows with a gap next to the stretch, and the words of which one stands behind the gap."""
-    rows = tuple(
-        row
-        for row in COMPILED
-        if row.pattern.side == side and of in row.rule.of and row.pattern.outside[0].gap
-    )
-    return rows, frozenset().union(*(row.pattern.outside[1].words for row in rows))
+def _with_gap(side: str, of: str) -> tuple[dict[str, list[int]], frozenset[str]]:
+    """Return the rows with a gap next to the stretch, by their index, for each word without which they do not apply."""
+    by_cue: dict[str, list[int]] = {}
+    for i, row in enumerate(COMPILED):
+        if row.pattern.side == side and of in row.rule.of and row.pattern.outside[0].gap:
+            for word in _cue(row.pattern.outside[1:]):
+                by_cue.setdefault(word, []).append(i)
+    return by_cue, frozenset(by_cue)
 
 
-def _far(side: str, of: str, around: Sequence[Token]) -> tuple[_Compiled, ...]:
-    rows, cues = _with_gap(side, of)
-    for token in around:
-        if token.text in cues:
-            return rows
-    return ()
+def _cue(items: Sequence[_Item]) -> frozenset[str]:
+    """Return the words of one item: the first of which none is frequent in any text."""
+    rare = (item.words for item in items if item.words.isdisjoint(FUNCTION_WORDS | SENTENCE_ENDS))
+    return next(rare, items[0].words)
+
+
+def _far(side: str, of: str, around: Sequence[Token]) -> list[_Compiled]:
+    by_cue, cues = _with_gap(side, of)
+    if cues.isdisjoint([token.text for token in around]):
+        return []
+    rows = {i for token in around for i in by_cue.get(token.text, ())}
+    return [COMPILED[i] for i in sorted(rows)]
 
 
 _WITHIN = tuple(row for row in COMPILED if row.pattern.side == "within")

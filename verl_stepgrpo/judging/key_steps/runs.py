@@ -8,11 +8,10 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 from verl_stepgrpo.judging.key_steps.chains import Chain
-from verl_stepgrpo.judging.key_steps.expressions import Item, form
+from verl_stepgrpo.judging.key_steps.expressions import Item, form, new_item
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token
 
 MAX_LEAD_WORDS = 2
@@ -27,6 +26,8 @@ _NO_LEAD = frozenset(
     "maybe perhaps possibly might nearly almost over above below under than least most".split()
 )
 """Words between an operator and a number with which the number is not the operand: "= at least 8"."""
+_INFIX = frozenset("+-*=")
+"""Signs that stand between two operands, whatever they are."""
 SAYS_EQUAL = frozenset("is are gives makes leaves".split())
 """Words that state a result behind an operation with units: "5 apples + 3 apples is 8 apples"."""
 
@@ -56,8 +57,9 @@ class Run:
             token, kind = tokens[i], kinds[i]
             if items and (token.mark or (token.opens_line and self._opens_list(i))):
                 return i
-            if kind == ("n" if self.expects_operand else "*"):  # what is most frequent, without a call
-                items.append(Item(kind, token.text, i, i))
+            # What is most frequent, without a call.
+            if kind == "n" if self.expects_operand else kind in _INFIX and (kind != "=" or not self._open):
+                items.append(new_item(Item, (kind, token.text, i, i)))
                 self.expects_operand = not self.expects_operand
                 self._leads = 0
                 i += 1
@@ -285,28 +287,40 @@ class Run:
             self.units.add((self.items[-1].text, "".join(token.text for token in self.tokens[start:i])))
         return i
 
-    def chains(self) -> Iterator[Chain]:
-        """Yield the chains of relations that it holds."""
-        if not any(item.kind == "=" for item in self.items):
-            return
-        for piece in itertools.chain.from_iterable(map(_percent_spelled, self._pieces())):
-            sides: list[tuple[Item, ...]] = []
-            forms: list[str] = []
-            signs: list[str] = []
-            for side, sign in _split(piece):
-                written = form(side)
-                if written is None:
-                    yield from self._chain(sides, forms, signs)
-                    sides, forms, signs = [], [], []
-                else:
-                    sides.append(side)
-                    forms.append(written)
-                    signs.append(sign)
-            yield from self._chain(sides, forms, signs)
+    def chains(self) -> list[Chain]:
+        """Return the chains of relations that it holds."""
+        kinds = {item.kind for item in self.items}
+        if "=" not in kinds:
+            return []
+        if self._open or not kinds.isdisjoint(("u", "%")):
+            pieces = [spelled for piece in self._pieces() for spelled in _percent_spelled(piece)]
+        else:
+            pieces = [_ending_in_operand(self.items)]
+        found: list[Chain] = []
+        for piece in pieces:
+            self._add_chains(piece, found)
+        return found
 
-    def _chain(self, sides: list[tuple[Item, ...]], forms: list[str], signs: list[str]) -> Iterator[Chain]:
-        if len(sides) > 1:
-            yield Chain(tuple(sides), tuple(forms), tuple(signs[:-1]), frozenset(self.units), self.words)
+    def _add_chains(self, items: Sequence[Item], found: list[Chain]) -> None:
+        """Add the chains among ``items``: a side that is no expression ends one, and is in none."""
+        sides: list[tuple[Item, ...]] = []
+        forms: list[str] = []
+        signs: list[str] = []
+        start = 0
+        for end in [*[k for k, item in enumerate(items) if item.kind == "="], len(items)]:
+            side = tuple(items[start:end])
+            start = end + 1
+            written = form(side)
+            if written is not None:
+                sides.append(side)
+                forms.append(written)
+                if end < len(items):
+                    signs.append(items[end].text)
+                    continue
+            if len(sides) > 1:
+                between = tuple(signs[: len(sides) - 1])
+                found.append(Chain(tuple(sides), tuple(forms), between, frozenset(self.units), self.words))
+            sides, forms, signs = [], [], []
 
     def _pieces(self) -> Iterator[list[Item]]:
         """Yield the items between parentheses that were never closed, letters of units left aside or kept."""
@@ -317,9 +331,7 @@ class Run:
         unclosed = opened[-self._open :] if self._open else []
         start = 0
         for k in [*unclosed, len(items)]:
-            piece = items[start:k]
-            while piece and piece[-1].kind not in ("n", "v", ")", "%", "!", "′"):
-                piece.pop()
+            piece = _ending_in_operand(items[start:k])
             if any(item.kind == "=" for item in piece):
                 yield piece
             start = k + 1
@@ -349,13 +361,9 @@ def _percent_spelled(items: list[Item]) -> Iterator[list[Item]]:
         yield product
 
 
-def _split(items: Sequence[Item]) -> Iterator[tuple[tuple[Item, ...], str]]:
-    """Yield each side with the relation behind it, "" behind the last."""
-    side: list[Item] = []
-    for item in items:
-        if item.kind == "=":
-            yield tuple(side), item.text
-            side = []
-        else:
-            side.append(item)
-    yield tuple(side), ""
+def _ending_in_operand(items: list[Item]) -> list[Item]:
+    """Return the items up to the last that ends an operand."""
+    end = len(items)
+    while end and items[end - 1].kind not in ("n", "v", ")", "%", "!", "′"):
+        end -= 1
+    return items if end == len(items) else items[:end]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import bisect
 import functools
-import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.relations import chains
 from verl_stepgrpo.judging.reading.lazy import lazy
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
+from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token
@@ -100,6 +100,25 @@ class Sentence:
         return chains(self.tokens)
 
     @lazy
+    def digits(self) -> list[str]:
+        """Its runs of digits, in the order they stand, without leading zeros."""
+        return [run.lstrip("0") or "0" for run in _DIGITS.findall(self.text)]
+
+    @lazy
+    def numbers(self) -> list[str]:
+        """Its numbers in digits or in words, as far as they can be told apart without reading it."""
+        words = _WORD.findall(self.text.casefold())
+        odd = (
+            [] if self.text.isascii() and "frac" not in self.text else _ODD_DIGITS.findall(self.text) * _MANY
+        )
+        return [*self.digits, *[word for word in words if word in _NUMBER_WORDS], *odd]
+
+    @lazy
+    def signs(self) -> int:
+        """How many relations it has at most, counted roughly."""
+        return sum(map(self.text.lower().count, _SIGNS_OF_RELATIONS))
+
+    @lazy
     def exact(self) -> list[int]:
         """Indices of the exact tokens."""
         return [i for i, token in enumerate(self.tokens) if token.exact]
@@ -109,7 +128,7 @@ class Sentence:
         return tuple(self.tokens[i].text for i in self.exact)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def sentence_of(text: str) -> Sentence:
     """Return the sentence with this text."""
     return Sentence(text)
@@ -121,6 +140,12 @@ class Segment(NamedTuple):
     sentence: Sentence
     step: int
     offset: int
+
+    def place(self, first: int, last: int) -> tuple[int, int]:
+        """Return where the tokens from ``first`` to ``last`` begin and end in the response; some change places."""
+        stretch = self.sentence.tokens[first : last + 1]
+        start, end = min([token.start for token in stretch]), max([token.end for token in stretch])
+        return self.offset + start, self.offset + end
 
 
 _REFERS_BACK = "|".join(
@@ -138,23 +163,12 @@ class SentenceIndex:
         """Make the index of ``bodies``, the text of each reasoning step and its offset in the response."""
         self._bodies = bodies
         self._threshold = threshold
-        self.text = "\n".join(body for body, _ in bodies)
+        self.text = "\n".join([body for body, _ in bodies])
         self._places: dict[str, int] = {}
-        self._segments: dict[int, Segment] = {}
 
     def __len__(self) -> int:
         """Return the number of sentences."""
-        return len(self._starts) - 1
-
-    def __getitem__(self, i: int) -> Segment:
-        """Return sentence ``i``."""
-        segment = self._segments.get(i)
-        if segment is None:
-            step = bisect.bisect_right(self._body_starts, self._starts[i]) - 1
-            end = min(self._ends[i], self._body_starts[step] + len(self._bodies[step][0]))
-            offset = self._bodies[step][1] + self._starts[i] - self._body_starts[step]
-            segment = self._segments[i] = Segment(sentence_of(self.text[self._starts[i] : end]), step, offset)
-        return segment
+        return len(self._segments)
 
     def segments(self, bits: int | None = None) -> Iterator[Segment]:
         """Yield the sentences of a set, by default all."""
@@ -162,9 +176,9 @@ class SentenceIndex:
         while bits:
             lowest = bits & -bits
             bits ^= lowest
-            yield self[lowest.bit_length() - 1]
+            yield self._segments[lowest.bit_length() - 1]
 
-    @property
+    @lazy
     def everywhere(self) -> int:
         """The set of all sentences."""
         return (1 << len(self)) - 1
@@ -172,9 +186,9 @@ class SentenceIndex:
     def may_hold(self, anchors: Anchors) -> int:
         """Return the sentences in which a wording with ``anchors`` may stand."""
         for number in anchors.numbers:
-            if not self._has(number):
+            if number not in self.text and not self._has(number):
                 return 0
-        found = -1
+        found = self.everywhere
         for number in anchors.numbers:
             found &= self.with_number(number)
             if not found:
@@ -183,7 +197,7 @@ class SentenceIndex:
             found &= self.with_word(word)
             if not found:
                 return 0
-        return found & self.everywhere
+        return found
 
     def may_hold_all_but_one(self, numbers: Sequence[str]) -> int:
         """Return the sentences that may have at least all but one of ``numbers``."""
@@ -211,19 +225,22 @@ class SentenceIndex:
 
     def numbers(self, bits: int) -> list[list[str]]:
         """Return the numbers of each sentence of a set, in digits or in words, as far as they can be told apart."""
-        found = []
-        for segment in self.segments(bits):
-            text = segment.sentence.text
-            has = [run.lstrip("0") or "0" for run in _DIGITS.findall(text)]
-            if self._number_words:
-                has += [word for word in _WORD.findall(text.casefold()) if word in _NUMBER_WORDS]
-            found.append(has + (_ODD_DIGITS.findall(text) * _MANY if self._has_odd_digits else []))
-        return found
+        if self._number_words or self._has_odd_digits:
+            return [segment.sentence.numbers for segment in self.segments(bits)]
+        return [segment.sentence.digits for segment in self.segments(bits)]
 
-    def relation_signs(self, bits: int) -> int:
-        """Return how many relations the sentences of a set have at most."""
-        texts = (segment.sentence.text.lower() for segment in self.segments(bits))
-        return sum(text.count(sign) for text in texts for sign in _SIGNS_OF_RELATIONS)
+    def relations_in(self, bits: int, own: int) -> int:
+        """Return how many relations the sentences of a set have at most.
+
+        Args:
+            bits: The set.
+            own: Numbers that each relation has for itself alone.
+        """
+        most = [len(numbers) // own for numbers in self.numbers(bits)]
+        if sum(most) <= 1:
+            return sum(most)
+        signs = [segment.sentence.signs for segment in self.segments(bits)]
+        return sum(map(min, most, signs))
 
     @lazy
     def relations(self) -> int:
@@ -231,34 +248,38 @@ class SentenceIndex:
         return sum(map(self._lower.count, _SIGNS_OF_RELATIONS))
 
     @lazy
-    def count_of_numbers(self) -> int:
-        """How many numbers all sentences have at most."""
-        count = len(_DIGITS.findall(self.text)) + sum(map(self._lower.count, self._number_words))
-        return count + (_MANY if self._has_odd_digits and "frac" not in self.text else 0)
-
-    @lazy
-    def _body_starts(self) -> list[int]:
-        lengths = (len(body) + 1 for body, _ in self._bodies)
-        return list(itertools.accumulate(lengths, initial=0))[:-1] or [0]
-
-    @lazy
-    def _bounds(self) -> tuple[list[int], list[int]]:
-        starts, ends = [], []
-        for (body, _), offset in zip(self._bodies, self._body_starts, strict=False):
-            starts.append(offset)
+    def _cut(self) -> tuple[list[Segment], list[int]]:
+        """The sentences, and where each begins in ``text``."""
+        segments: list[Segment] = []
+        starts: list[int] = []
+        body_start = 0
+        for step, (body, offset) in enumerate(self._bodies):
+            start = 0
             for end in _SENTENCE_END.finditer(body):
-                ends.append(offset + end.start() + 1)
-                starts.append(offset + end.end())
-            ends.append(offset + len(body))
-        return [*starts, len(self.text) + 1], ends
+                segments.append(Segment(sentence_of(body[start : end.start() + 1]), step, offset + start))
+                starts.append(body_start + start)
+                start = end.end()
+            segments.append(Segment(sentence_of(body[start:]), step, offset + start))
+            starts.append(body_start + start)
+            body_start += len(body) + 1
+        return segments, starts
+
+    @lazy
+    def _segments(self) -> list[Segment]:
+        return self._cut[0]
 
     @lazy
     def _starts(self) -> list[int]:
-        return self._bounds[0]
+        return self._cut[1]
 
     @lazy
-    def _ends(self) -> list[int]:
-        return self._bounds[1]
+    def _with_digits(self) -> dict[str, int]:
+        """The sentences with each run of digits."""
+        found: dict[str, int] = {}
+        for i, segment in enumerate(self._segments):
+            for run in segment.sentence.digits:
+                found[run] = found.get(run, 0) | 1 << i
+        return found
 
     @lazy
     def _lower(self) -> str:
@@ -270,7 +291,7 @@ class SentenceIndex:
 
     @lazy
     def _keeps_offsets(self) -> bool:
-        return len(self._lower) == len(self.text)
+        return self.text.isascii() or len(self._lower) == len(self.text)
 
     @lazy
     def _words(self) -> set[str]:
@@ -282,11 +303,8 @@ class SentenceIndex:
         return set(text.split())
 
     @lazy
-    def _by_letter(self) -> dict[str, list[str]]:
-        by_letter: dict[str, list[str]] = {}
-        for word in self._words:
-            by_letter.setdefault(word[0], []).append(word)
-        return by_letter
+    def _sorted_words(self) -> list[str]:
+        return sorted(self._words)
 
     @lazy
     def _has_odd_digits(self) -> bool:
@@ -305,44 +323,56 @@ class SentenceIndex:
         return self._sentences_at(m.start() for m in _ODD_DIGITS.finditer(self.text))
 
     def _has(self, number: str) -> bool:
-        """Return False only where the number stands nowhere, in no spelling."""
-        if number in self.text or self._has_odd_digits:
+        """Return False only where a number that does not stand in the text as it is stands in no other spelling."""
+        if self._has_odd_digits:
             return True
-        for spelling in _spellings(number):
-            if spelling in self.text:
+        others, words = _SPELLED[number]
+        for text in others:
+            if text in self.text:
                 return True
-        return any(word in self._lower for word in _in_words(number))
+        return any(word in self._lower for word in words)
 
     def _number(self, number: str) -> int:
-        found = self._odd if self._has_odd_digits else 0
-        for text in _spellings(number):
+        found = self._with_digits.get(number, 0)
+        if self._has_odd_digits:
+            found |= self._odd
+        others, words = _SPELLED[number]
+        for text in others:
             if text in self.text:
-                found |= self._sentences_at(self._occurrences(text))
-        for word in _in_words(number):
+                found |= self._sentences_with(text)
+        for word in words:
             if word in self._lower:
-                found |= self._sentences_at(self._occurrences(word))
+                found |= self._sentences_with(word)
         return found
 
     def _word(self, word: str) -> int:
         found = self._sentences_at(_finds(self._lower, word))
-        for other in self._by_letter.get(word[0], ()):
+        words, letter = self._sorted_words, word[0]
+        first = bisect.bisect_left(words, letter)
+        for other in words[first : bisect.bisect_left(words, chr(ord(letter) + 1), first)]:
             if word not in other and similarity_of(word, other) >= self._threshold:
-                found |= self._sentences_at(self._occurrences(other))
+                found |= self._sentences_with(other)
         if self._compact.count(word) > self._lower.count(word):  # written in two somewhere
             found |= self._sentences_at(m.start() for m in _in_pieces(word).finditer(self._lower))
         return found
 
-    def _occurrences(self, text: str) -> Iterator[int]:
-        """Yield where a number or a word stands, as a whole."""
-        within = self.text if text[0].isdigit() or not text[0].isalpha() else self._lower
-        whole = str.isdigit if text[0].isdigit() else str.isalpha
-        for start in _finds(within, text):
-            end = start + len(text)
-            before, behind = within[start - 1 : start], within[end : end + 1]
+    def _sentences_with(self, text: str) -> int:
+        """Return the sentences in which a number or a word stands, as a whole."""
+        if not self._keeps_offsets:
+            return self.everywhere
+        is_number = text[0].isdigit()
+        within = self.text if is_number or not text[0].isalpha() else self._lower
+        whole = str.isdigit if is_number else str.isalpha
+        anywhere = text[0] in ".%"
+        found, size, starts = 0, len(text), self._starts
+        start = within.find(text)
+        while start >= 0:
+            before, behind = within[start - 1 : start], within[start + size : start + size + 1]
             # Leading zeros may stand before a number.
-            apart = not (whole(before) and before != "0") and not (whole(behind) and whole(text[-1]))
-            if apart or text[0] in ".%":
-                yield start
+            if anywhere or not ((whole(before) and before != "0") or (whole(behind) and whole(text[-1]))):
+                found |= 1 << (bisect.bisect_right(starts, start) - 1)
+            start = within.find(text, start + 1)
+        return found
 
     def _sentences_at(self, places: Iterable[int]) -> int:
         if not self._keeps_offsets:
@@ -361,15 +391,16 @@ def _finds(text: str, part: str) -> Iterator[int]:
         start = text.find(part, start + 1)
 
 
-@functools.lru_cache(maxsize=4096)
-def _spellings(number: str) -> tuple[str, ...]:
-    """Return texts of which one is in every spelling of a number in digits."""
+def _other_spellings(number: str) -> tuple[str, ...]:
+    """Return texts of which one is in every spelling of a number in digits, but as a run of them."""
     if "." in number:
         return (number[number.index(".") :], "%", "percent", "Percent", "per cent", "Per cent")
-    if len(number) <= 3 or not number.isdecimal():
+    if not number.isdecimal():
         return (number,)
+    if len(number) <= 3:
+        return ()
     groups = f"{int(number[:24]):,}"
-    return (number, groups, groups.replace(",", "{,}"))
+    return (groups, groups.replace(",", "{,}"))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -378,7 +409,6 @@ def _in_pieces(word: str) -> re.Pattern[str]:
     return re.compile(rf"{_JOINER}*".join(map(re.escape, word)))
 
 
-@functools.lru_cache(maxsize=4096)
 def _in_words(number: str) -> tuple[str, ...]:
     """Return words of which one is in every English spelling of a number."""
     if not number.isdecimal():
@@ -391,3 +421,9 @@ def _in_words(number: str) -> tuple[str, ...]:
     for word, part in PARTS.items():
         words += [word, word + "s"] if part == value else []
     return (*words, *{2: ("squared",), 3: ("cubed", "cube")}.get(value, ()))
+
+
+_SPELLED: Memo[str, tuple[tuple[str, ...], tuple[str, ...]]] = Memo(
+    lambda number: (_other_spellings(number), _in_words(number)), 4096
+)
+"""The spellings of a number that are no run of digits: with signs, and in words."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from verl_stepgrpo.judging.key_steps import rules
@@ -26,8 +25,7 @@ MAX_EXTRA_WORDS = 2
 """Words that a stretch of text may have beyond a wording's, before, behind and between its exact tokens."""
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """A stretch of a reasoning step that a wording matches, from ``start`` to ``end`` in the response."""
 
     similarity: float
@@ -71,8 +69,7 @@ def stretches_of(
             continue
         numbers = tuple(tokens[place].text for place in places if tokens[place].number) if any_number else ()
         numbers = numbers[wording.shift :] + numbers[: wording.shift]
-        start = segment.offset + min(token.start for token in tokens[first : last + 1])
-        end = segment.offset + max(token.end for token in tokens[first : last + 1])
+        start, end = segment.place(first, last)
         yield Stretch(similarity, wording, segment.step, start, end, numbers)
 
 
@@ -144,12 +141,10 @@ def relations_of(wording: Wording, wanted: Chain, segment: Segment) -> Iterator[
     """Yield the stretches of one sentence that state the equation or inequality ``wanted``."""
     tokens = segment.sentence.tokens
     for chain in segment.sentence.chains:
-        for first, last in chain.occurrences(wanted):
-            if fault_of_relation(chain, tokens, first, last):
-                continue
-            start = segment.offset + min(token.start for token in tokens[first : last + 1])
-            end = segment.offset + max(token.end for token in tokens[first : last + 1])
-            yield Stretch(1.0, wording, segment.step, start, end, ())
+        for first, last in chain.occurrences(wording.readings, wanted.units):
+            if fault_of_relation(chain, tokens, first, last) is None:
+                start, end = segment.place(first, last)
+                yield Stretch(1.0, wording, segment.step, start, end, ())
 
 
 def _places(

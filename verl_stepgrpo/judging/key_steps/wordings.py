@@ -6,9 +6,9 @@ Pure: no I/O.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from verl_stepgrpo.judging.key_steps.chains import FLIPPED, Chain
+from verl_stepgrpo.judging.key_steps.chains import FLIPPED, Chain, Reading
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.key_steps.relations import as_chain
 from verl_stepgrpo.judging.key_steps.sentences import Anchors
@@ -54,6 +54,11 @@ class Wording:
         return Anchors.of(self.tokens, self.content)
 
     @lazy
+    def readings(self) -> tuple[Reading, ...]:
+        """Those of its chain; none where it has none."""
+        return self.chain.readings() if self.chain else ()
+
+    @lazy
     def own(self) -> frozenset[str]:
         """The spellings of its tokens."""
         return frozenset(token.text for token in self.tokens)
@@ -70,7 +75,7 @@ def analyse(text: str) -> tuple[Wording, ...]:
     tokens = without_end(tokenize(text)) if len(text) <= MAX_WORDING_CHARS else []
     chain = as_chain(tokens)
     if chain is not None:
-        return (replace(_wording(text, tokens), chain=chain),)
+        return (_wording(text, tokens, chain=chain),)
     wordings = [_wording(text, tokens)]
     relations = [i for i, token in enumerate(tokens) if token.text in FLIPPED]
     if len(relations) == 1 and all(token.exact for token in tokens):
@@ -81,16 +86,15 @@ def analyse(text: str) -> tuple[Wording, ...]:
     return tuple(wordings)
 
 
-def _wording(text: str, tokens: list[Token], shift: int = 0) -> Wording:
+def _wording(text: str, tokens: list[Token], shift: int = 0, chain: Chain | None = None) -> Wording:
     gaps = [0]
     for token in tokens:
         if token.exact:
             gaps.append(0)
         else:
             gaps[-1] += 1
-    return Wording(
-        text, tuple(tokens), tuple(token.text for token in tokens if token.exact), tuple(gaps), shift
-    )
+    exact = tuple([token.text for token in tokens if token.exact])
+    return Wording(text, tuple(tokens), exact, tuple(gaps), shift, chain)
 
 
 @functools.lru_cache(maxsize=8192)

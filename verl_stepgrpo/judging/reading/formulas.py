@@ -5,8 +5,7 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-import functools
-
+from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.quantities import UNIT_NAMES
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, TEMPERATURES, UNITS, Token
 
@@ -34,10 +33,9 @@ def names(tokens: list[Token]) -> list[Token]:
 
 def units(tokens: list[Token]) -> list[Token]:
     """Write the units behind numbers with their symbols: "5 kilometers per hour" is "5 km / h"."""
-    for i in range(1, len(tokens)):
-        token = tokens[i]
-        symbol = _unit_symbol(token.text)
-        if symbol is None:
+    for i, token in enumerate(tokens):
+        symbol = UNIT_SYMBOL[token.text]
+        if symbol is None or not i:
             continue
         before = tokens[i - 1].text
         if before == "°":
@@ -51,7 +49,6 @@ def units(tokens: list[Token]) -> list[Token]:
     return tokens
 
 
-@functools.lru_cache(maxsize=8192)
 def _unit_symbol(text: str) -> str | None:
     """Return the symbol of a unit by its name, "/" for "per", or None."""
     if text == "per":
@@ -62,21 +59,25 @@ def _unit_symbol(text: str) -> str | None:
     return symbol if len(symbol) == 1 else symbol.casefold()
 
 
+UNIT_SYMBOL = Memo(_unit_symbol)
+"""The symbol of a unit by its name, "/" for "per", or None."""
+
+
 def _is_name(token: Token) -> bool:
     return token.text.isupper() or (len(token.text) == 1 and token.text.isalpha() and token.text != "a")
 
 
 def products(tokens: list[Token]) -> list[Token]:
     """Split letters that stand side by side in a formula: ``2xy``."""
+    places = [i for i, token in enumerate(tokens) if MAY_SPLIT[token.text]]
+    if not any(_is_product(tokens, i, tokens[max(0, i - 2) : i]) for i in places):
+        return tokens
     split: list[Token] = []
     for i, token in enumerate(tokens):
-        if may_split(token.text):
-            following = tokens[i + 1] if i + 1 < len(tokens) else None
-            before, earlier = split[-1] if split else None, split[-2] if len(split) > 1 else None
-            if _is_product(token, before, earlier, following):
-                split += _letters(token)
-                continue
-        split.append(token)
+        if MAY_SPLIT[token.text] and _is_product(tokens, i, split[-2:]):
+            split += _letters(token)
+        else:
+            split.append(token)
     return split
 
 
@@ -85,20 +86,16 @@ def silent_products(tokens: list[Token]) -> list[Token]:
 
     Behind a division it stays, since ``6 / 2 * x`` is not ``6 / (2 x)``.
     """
-    out: list[Token] = []
-    for i, token in enumerate(tokens):
-        divides = len(out) > 1 and out[-2].text == "/"
-        if (
-            token.text == "*"
-            and out
-            and not divides
-            and i + 1 < len(tokens)
-            and _multiplies_silently(out[-1], tokens[i + 1])
-        ):
+    dropped: set[int] = set()
+    for i, token in enumerate(tokens[:-1]):
+        if token.text != "*":
+            continue
+        kept = [k for k in range(max(0, i - 4), i) if k not in dropped][-2:]
+        divides = len(kept) > 1 and tokens[kept[0]].text == "/"
+        if kept and not divides and _multiplies_silently(tokens[kept[-1]], tokens[i + 1]):
             tokens[i + 1] = tokens[i + 1]._replace(attached=True)
-        else:
-            out.append(token)
-    return out
+            dropped.add(i)
+    return [token for i, token in enumerate(tokens) if i not in dropped] if dropped else tokens
 
 
 def _letters(token: Token) -> list[Token]:
@@ -117,23 +114,26 @@ def _counts(token: Token, before: Token | None, earlier: Token | None) -> bool:
     return times or not before.exact or (before.number and not token.attached)
 
 
-@functools.lru_cache(maxsize=8192)
-def may_split(text: str) -> bool:
-    """Whether a token is letters that may be multiplied."""
+def _may_split(text: str) -> bool:
     letters = 2 <= len(text) <= 3 and text.isascii() and text.isalpha() and text.islower()
     return letters and not (text in _NOT_VARIABLES or text in FUNCTIONS or text in _USUAL_UNITS)
 
 
-def _is_product(token: Token, before: Token | None, earlier: Token | None, behind: Token | None) -> bool:
-    glued = token.attached and before is not None and (before.operand or before.text == ")")
-    if len(token.text) == 3 and not _VOWELS.isdisjoint(token.text) and _counts(token, before, earlier):
-        return False
-    in_formula = OPERATORS | RELATIONS
-    return (
-        glued
-        or (before is not None and before.text in in_formula)
-        or (behind is not None and behind.text in in_formula)
+MAY_SPLIT: Memo[str, bool] = Memo(_may_split)
+"""Whether a token with this text is letters that may be multiplied."""
+_IN_FORMULA = OPERATORS | RELATIONS
+
+
+def _is_product(tokens: list[Token], i: int, behind: list[Token]) -> bool:
+    """Whether the letters at ``i``, behind up to two tokens as they were read, are multiplied."""
+    token, before = tokens[i], behind[-1] if behind else None
+    in_formula = before is not None and (
+        before.text in _IN_FORMULA or (token.attached and (before.operand or before.text == ")"))
     )
+    if not (in_formula or (i + 1 < len(tokens) and tokens[i + 1].text in _IN_FORMULA)):
+        return False
+    is_word = len(token.text) == 3 and not _VOWELS.isdisjoint(token.text)
+    return not (is_word and _counts(token, before, behind[-2] if len(behind) > 1 else None))
 
 
 def _multiplies_silently(before: Token, behind: Token) -> bool:

@@ -38,6 +38,8 @@ SAID_AS_ACTION = {
     ("subtract", "from"): "-", ("subtracting", "from"): "-",
 }  # fmt: skip
 SAID_AS_RESULT = {"sum": "+", "product": "*", "difference": "-", "quotient": "/"}
+_ARTICLES = frozenset(("the", "an", "a", "A"))
+_OPENS_NUMBER = NUMBER_WORDS | {"negative"}
 _NOT_A_NUMBER_BEHIND = frozenset("this that which each any every second first another other last".split())
 _VERBS = frozenset("is equals squared cubed plus minus times divided".split())
 
@@ -61,6 +63,10 @@ def numbers(tokens: list[Token]) -> list[Token]:
     i = 0
     while i < len(tokens):
         token = tokens[i]
+        if token.text not in _OPENS_NUMBER and not token.number:
+            out.append(token)
+            i += 1
+            continue
         if token.number and tokens[i + 1 : i + 2] and tokens[i + 1].attached:
             ordinal = ORDINALS.get(token.text + tokens[i + 1].text)
             if ordinal:
@@ -114,42 +120,66 @@ def _written(value: Fraction | None) -> tuple[str, ...]:
 
 
 def spoken_operators(tokens: list[Token]) -> list[Token]:
+    places = [i for i, token in enumerate(tokens) if token.text in SPOKEN_BY_FIRST and _spoken_at(tokens, i)]
+    if not places:
+        return tokens
     out: list[Token] = []
-    i = 0
-    while i < len(tokens):
-        for phrase, symbols in SPOKEN_BY_FIRST.get(tokens[i].text, ()):
-            stretch = tokens[i : i + len(phrase)]
-            if tuple(t.text for t in stretch) == phrase:
-                out += [stretch[0]._replace(text=symbol, end=stretch[-1].end) for symbol in symbols]
-                i += len(phrase)
-                break
-        else:
-            out.append(tokens[i])
-            i += 1
-    return out
+    behind = 0
+    for i in places:
+        spoken = _spoken_at(tokens, i)
+        if spoken is None or i < behind:
+            continue
+        phrase, symbols = spoken
+        out += tokens[behind:i]
+        behind = i + len(phrase)
+        out += [tokens[i]._replace(text=symbol, end=tokens[behind - 1].end) for symbol in symbols]
+    return out + tokens[behind:]
+
+
+def _spoken_at(tokens: list[Token], i: int) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return the phrase that stands at ``i`` and its symbols, or None."""
+    following = tokens[i + 1].text if i + 1 < len(tokens) else ""
+    for phrase, symbols in SPOKEN_BY_FIRST[tokens[i].text]:
+        if len(phrase) == 1 or (
+            phrase[1] == following
+            and tuple([token.text for token in tokens[i + 2 : i + len(phrase)]]) == phrase[2:]
+        ):
+            return phrase, symbols
+    return None
 
 
 def between_operands(tokens: list[Token]) -> list[Token]:
     """Read words that are an operator between operands only: "x is 3", "12 x 4", "AB is parallel to CD"."""
+    places = [i for i, token in enumerate(tokens) if token.text in BETWEEN_BY_FIRST]
     out: list[Token] = []
-    i = 0
-    while i < len(tokens):
-        for phrase, symbol in BETWEEN_BY_FIRST.get(tokens[i].text, ()):
-            behind = i + len(phrase)
-            if (
-                out
-                and tuple(token.text for token in tokens[i:behind]) == phrase
-                and _ends_operand(out[-1], phrase)
-                and behind < len(tokens)
-                and _begins_operand(tokens[behind], phrase, symbol)
-            ):
-                out.append(tokens[i]._replace(text=symbol, end=tokens[behind - 1].end))
-                i = behind
-                break
-        else:
-            out.append(tokens[i])
-            i += 1
-    return out
+    behind = 0
+    for i in places:
+        if i < behind:
+            continue
+        before = tokens[i - 1] if i > behind else out[-1] if out else None
+        found = _between_at(tokens, i, before)
+        if found is not None:
+            length, symbol = found
+            out += tokens[behind:i]
+            behind = i + length
+            out.append(tokens[i]._replace(text=symbol, end=tokens[behind - 1].end))
+    return out + tokens[behind:] if out else tokens
+
+
+def _between_at(tokens: list[Token], i: int, before: Token | None) -> tuple[int, str] | None:
+    """Return the length of the words at ``i`` that are an operator behind ``before``, and its symbol, or None."""
+    if before is None:
+        return None
+    for phrase, symbol in BETWEEN_BY_FIRST[tokens[i].text]:
+        behind = i + len(phrase)
+        if (
+            behind < len(tokens)
+            and tuple([token.text for token in tokens[i:behind]]) == phrase
+            and _ends_operand(before, phrase)
+            and _begins_operand(tokens[behind], phrase, symbol)
+        ):
+            return len(phrase), symbol
+    return None
 
 
 def _ends_operand(token: Token, phrase: tuple[str, ...]) -> bool:
@@ -199,9 +229,12 @@ def without_articles(tokens: list[Token]) -> list[Token]:
     """Drop "the", "an", and "a" before a word (elsewhere it is a variable)."""
     kept: list[Token] = []
     for i, token in enumerate(tokens):
-        following = tokens[i + 1] if i + 1 < len(tokens) else None
-        if token.text not in ("the", "an") and not (token.text in "aA" and _is_article(kept, following)):
-            kept.append(token)
+        text = token.text
+        if text in _ARTICLES and (
+            len(text) > 1 or _is_article(kept, tokens[i + 1] if i + 1 < len(tokens) else None)
+        ):
+            continue
+        kept.append(token)
     return kept
 
 

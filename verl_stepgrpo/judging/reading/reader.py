@@ -10,11 +10,13 @@ Pure: no I/O, no torch, no verl. Nothing here raises on text.
 from __future__ import annotations
 
 import functools
+import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
 from verl_stepgrpo.judging.reading import formulas, phrases, tex
+from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS
 from verl_stepgrpo.judging.reading.spellings import SIGN_OF
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, Token, is_variable, new_token
@@ -23,22 +25,23 @@ _SPELLINGS = SIGN_OF | {"\\" + name: name for name in FUNCTIONS}
 MAX_NAME_CHARS = 4
 """Longest run of capitals that is taken for a name, as of a line or a triangle."""
 _TOKEN = re.compile(
-    r"\\(?:[a-zA-Z]+|[%$])"  # a TeX command
+    r"(\\(?:[a-zA-Z]+|[%$])"  # a TeX command
     r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"  # a number
     r"|[a-zA-Z]{2,8}n['’]t\b"  # a denied verb
     r"|[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻]+|[₀-₉]+|[¼-¾⅐-⅞]"  # superscripts, subscripts, fractions in one character
     r"|[α-ωΑ-Ω]"  # Greek letters stand alone
     r"|(?:(?![α-ωΑ-Ω⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ₀-₉])[^\W\d_])+"  # a word
     r"|<=|>=|!=|==|=>|->|\*\*"
-    r"|\S"  # a symbol
+    r"|\S)"  # a symbol
 )
 _ASCII_TOKEN = re.compile(
-    r"[a-zA-Z]+(?:(?<=[a-zA-Z]{2}n)'t\b)?"
+    r"([a-zA-Z]+(?:(?<=[a-zA-Z]{2}n)'t\b)?"
     r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"
-    r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|=>|->|\*\*|\S"
+    r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|=>|->|\*\*|\S)"
 )
 """The same for text in ASCII, in the order in which they are frequent."""
 _EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
+_CAPITALS = re.compile("[A-Z][A-Z]")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
 _STRUCK = re.compile(r"~~[^~\n]+~~")
 _OVERLINE = re.compile(r"\\(?:overline|vec|widehat|hat|bar)(?=\s*\{\s*[A-Za-z])")
@@ -56,33 +59,30 @@ def tokenize(text: str) -> list[Token]:
 
     Case, articles, quotation marks, commas, hyphens between words, Markdown and TeX spacing go.
     """
-    tokens = _raw_tokens(_blank(text))
-    wanted = 0
-    for token in tokens:
-        wanted |= _triggered(token.text)
-    for i, (_, rewrite) in enumerate(_PASSES):
-        if wanted >> i & 1:
+    tokens, wanted = _raw_tokens(_blank(text))
+    for bit, rewrite in _PASSES_BY_BIT:
+        if wanted & bit:
             tokens = rewrite(tokens)
     return tokens
 
 
-@functools.lru_cache(maxsize=8192)
 def _triggered(text: str) -> int:
     """Return the passes that a token triggers, as bits."""
-    kinds = {text, _ANY_NUMBER} if text[0].isdigit() or text in NUMBER_WORDS else {text}
-    kinds |= {_LETTERS} if formulas.may_split(text) else set()
-    return sum(1 << i for i, (triggers, _) in enumerate(_PASSES) if not triggers.isdisjoint(kinds))
+    bits = _BITS.get(text, 0)
+    if formulas.UNIT_SYMBOL[text] is not None:
+        bits |= _BITS[_UNIT]
+    return bits | _BITS[_LETTERS] if formulas.MAY_SPLIT[text] else bits
 
 
 def _blank(text: str) -> str:
     """Return ``text`` with Markdown emphasis and TeX delimiters blanked out, every offset kept."""
-    text = _SHOUTED.sub(_lower_words, text)
+    if _CAPITALS.search(text):
+        text = _SHOUTED.sub(_lower_words, text)
     if "~~" in text:
         text = _STRUCK.sub(lambda m: " " * len(m[0]), text)
-    for _ in range(2):  # emphasis in emphasis
-        if "*" not in text and "_" not in text:
-            break
-        text = _EMPHASIS.sub(lambda m: " " * len(m[1]) + m[2] + " " * len(m[1]), text)
+    if text.count("*") > 1 or text.count("_") > 1:
+        for _ in range(2):  # emphasis in emphasis
+            text = _EMPHASIS.sub(lambda m: " " * len(m[1]) + m[2] + " " * len(m[1]), text)
     if "\\" not in text:
         return text
     text = _OVERLINE.sub(lambda m: " " * len(m[0]), text)
@@ -98,35 +98,51 @@ def _lower_words(shouted: re.Match[str]) -> str:
     )
 
 
-def _raw_tokens(text: str) -> list[Token]:
+def _raw_tokens(text: str) -> tuple[list[Token], int]:
+    """Return the tokens as they stand, and the passes that they trigger, as bits."""
     tokens: list[Token] = []
     has_lines = "\n" in text or "\r" in text
-    behind, opens_line, mark, kept_end = 0, True, "", -1
-    for match in (_ASCII_TOKEN if text.isascii() else _TOKEN).finditer(text):
-        start, end = match.span()
-        if has_lines and not opens_line:
-            between = text[behind:start]
-            opens_line = "\n" in between or "\r" in between
-        attached, behind = kept_end == start, end
-        raw = match[0]
-        spellings = _normalised(raw)
-        if spellings:
-            for spelling in spellings:
-                tokens.append(new_token((spelling, start, end, opens_line, mark, attached)))
-                opens_line, mark, attached, kept_end = False, "", True, end
+    wanted, end, opens_line, mark, kept_end = 0, 0, True, "", -1
+    parts = iter((_ASCII_TOKEN if text.isascii() else _TOKEN).split(text))
+    for blank, raw in zip(parts, parts, strict=False):  # behind the last token a blank is left
+        start = end + len(blank)
+        end = start + len(raw)
+        if has_lines and blank and not opens_line:
+            opens_line = "\n" in blank or "\r" in blank
+        spelling, others, bits = _READ[raw]
+        if spelling:
+            wanted |= bits
+            tokens.append(new_token(Token, (spelling, start, end, opens_line, mark, kept_end == start)))
+            for other in others:
+                tokens.append(Token(other, start, end, attached=True))
+            opens_line, mark, kept_end = False, "", end
         elif raw in _CLAUSE_MARKS:
             mark = raw
-        elif raw in "'’" and attached and (is_variable(tokens[-1]) or tokens[-1].text == "′"):
-            tokens.append(Token("′", start, end, attached=True))
-            kept_end = end
-        elif raw in ("\\left", "\\right") and attached:
-            kept_end = end
-    return tokens
+        elif kept_end == start:
+            if raw in "'’" and (is_variable(tokens[-1]) or tokens[-1].text == "′"):
+                tokens.append(Token("′", start, end, attached=True))
+                kept_end = end
+            elif raw in ("\\left", "\\right"):
+                kept_end = end
+    return tokens, wanted
 
 
-@functools.lru_cache(maxsize=8192)
+def _read(raw: str) -> tuple[str, tuple[str, ...], int]:
+    """Return what one raw token is: its first token, "" for none, those behind it, and the passes they trigger."""
+    spellings = _normalised(raw)
+    bits = functools.reduce(operator.or_, map(_triggered, spellings), 0)
+    return (spellings[0], spellings[1:], bits) if spellings else ("", (), 0)
+
+
+_READ = Memo(_read)
+
+
 def _normalised(spelling: str) -> tuple[str, ...]:
     """Return the normalised tokens of one raw token, none for a silent one."""
+    if spelling.isascii() and spelling.isalpha():  # most are plain words
+        return (_SPELLINGS.get(spelling) or _folded(spelling),)
+    if spelling.isascii() and spelling.isdigit():
+        return (spelling.lstrip("0") or "0",)
     if spelling in _SILENT:
         return ()
     if spelling[0] in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻":
@@ -140,10 +156,16 @@ def _normalised(spelling: str) -> tuple[str, ...]:
         return tuple(part for part in plain.replace("⁄", "\n/\n").split("\n") if part)
     if plain[0].isdigit() or (plain[0] == "." and len(plain) > 1):
         return (canonical_number(plain),)
-    if plain.casefold() in FUNCTIONS or not (plain.isupper() and len(plain) <= MAX_NAME_CHARS):
-        plain = plain.casefold()
-    plain = _SPELLINGS.get(plain, plain)
+    plain = _folded(plain)
     return (plain,) if plain.strip() else ()
+
+
+def _folded(text: str) -> str:
+    """Return a word in small letters, but for a name in capitals."""
+    folded = text.casefold()
+    if folded in FUNCTIONS or not (text.isupper() and len(text) <= MAX_NAME_CHARS):
+        text = folded
+    return _SPELLINGS.get(text, text)
 
 
 def _normalised_run(text: str) -> Iterable[str]:
@@ -158,8 +180,8 @@ def canonical_number(text: str) -> str:
     return (whole.lstrip("0") or "0") + (point + decimals if decimals else "")
 
 
-_ANY_NUMBER, _LETTERS = "#", "ab"
-"""Stand among the triggers of a pass for any number, and for letters that may be multiplied."""
+_UNIT, _LETTERS = "km", "ab"
+"""Stand among the triggers of a pass for any name of a unit, and for letters that may be multiplied."""
 _SAYS_TIMES = frozenset("times x multiplied multiply multiplying product".split())
 _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...] = (
     # Each pass runs only on text that has one of its triggers: most sentences are plain prose.
@@ -169,7 +191,7 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, phrases.numbers),
     (frozenset(phrases.SPOKEN_BY_FIRST), phrases.spoken_operators),
     (formulas.AXES | {"angle", "triangle"}, formulas.names),
-    (frozenset({"°", "/", _ANY_NUMBER}), formulas.units),
+    (frozenset({_UNIT, "nd"}), formulas.units),  # "2nd" becomes "second"
     (
         frozenset({first for first, _ in phrases.SAID_AS_ACTION} | set(phrases.SAID_AS_RESULT)),
         phrases.actions,
@@ -179,3 +201,8 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (frozenset("*") | _SAYS_TIMES, formulas.silent_products),
     (frozenset({"=", "equals", "equal", "is"}), phrases.equality_behind_words),
 )
+_BITS = {
+    text: sum(1 << i for i, (triggers, _) in enumerate(_PASSES) if text in triggers)
+    for text in frozenset().union(*(triggers for triggers, _ in _PASSES))
+}
+_PASSES_BY_BIT = tuple((1 << i, rewrite) for i, (_, rewrite) in enumerate(_PASSES))

@@ -5,11 +5,11 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from verl_stepgrpo.judging.reading.lexicon import NEGATIONS
+from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.quantities import UNIT_SYMBOLS
 
 SENTENCE_ENDS = frozenset(".!?")
@@ -54,7 +54,7 @@ class Token(NamedTuple):
         Negations count as exact too: "is not 3" differs from "is 3" in one word only. So do names in
         capitals ("AB", "ABC"), which keep their case, functions, and words that multiply ("2 dozen").
         """
-        return _is_exact(self.text)
+        return EXACT[self.text]
 
     @property
     def number(self) -> bool:
@@ -64,22 +64,26 @@ class Token(NamedTuple):
     @property
     def operand(self) -> bool:
         """Whether the token is a number, a variable or a name."""
-        return _is_operand(self.text)
+        return OPERAND[self.text]
 
 
-new_token: Callable[[tuple], Token] = functools.partial(tuple.__new__, Token)
-"""Make a token of all its fields, without the cost of the arguments' names."""
+new_token: Callable[[type[Token], tuple], Token] = tuple.__new__
+"""Make a token of all its fields, without the cost of the arguments' names: ``new_token(Token, (...))``."""
 
 
-@functools.lru_cache(maxsize=8192)
 def _is_exact(text: str) -> bool:
     is_word = len(text) > 1 and text.isalpha() and not text.isupper()
     return not is_word or text in _EXACT_WORDS
 
 
-@functools.lru_cache(maxsize=8192)
 def _is_operand(text: str) -> bool:
     return text[0].isdigit() or (_is_exact(text) and text[-1].isalpha() and text not in _EXACT_WORDS)
+
+
+EXACT: Memo[str, bool] = Memo(_is_exact)
+"""Whether a token with this text has to agree exactly."""
+OPERAND: Memo[str, bool] = Memo(_is_operand)
+"""Whether it is a number, a variable or a name."""
 
 
 def is_variable(token: Token) -> bool:
