@@ -60,8 +60,8 @@ def tokenize(text: str) -> list[Token]:
     Case, articles, quotation marks, commas, hyphens between words, Markdown and TeX spacing go.
     """
     tokens, wanted = _raw_tokens(_blank(text))
-    for bit, rewrite in _PASSES_BY_BIT:
-        if wanted & bit:
+    for bits, rewrite in _PASSES_BY_BIT:
+        if wanted & bits == bits:
             tokens = rewrite(tokens)
     return tokens
 
@@ -69,8 +69,10 @@ def tokenize(text: str) -> list[Token]:
 def _triggered(text: str) -> int:
     """Return the passes that a token triggers, as bits."""
     bits = _BITS.get(text, 0)
-    if formulas.UNIT_SYMBOL[text] is not None:
-        bits |= _BITS[_UNIT]
+    if text[0].isdigit() or text in NUMBER_WORDS:
+        bits |= _BITS[_ANY_NUMBER]
+    if formulas.UNIT_SYMBOL[text] is not None or text == "nd":  # "2nd" becomes "second"
+        bits |= _NAMES_UNIT
     return bits | _BITS[_LETTERS] if formulas.MAY_SPLIT[text] else bits
 
 
@@ -180,8 +182,8 @@ def canonical_number(text: str) -> str:
     return (whole.lstrip("0") or "0") + (point + decimals if decimals else "")
 
 
-_UNIT, _LETTERS = "km", "ab"
-"""Stand among the triggers of a pass for any name of a unit, and for letters that may be multiplied."""
+_ANY_NUMBER, _LETTERS = "#", "ab"
+"""Stand among the triggers of a pass for any number, and for letters that may be multiplied."""
 _SAYS_TIMES = frozenset("times x multiplied multiply multiplying product".split())
 _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...] = (
     # Each pass runs only on text that has one of its triggers: most sentences are plain prose.
@@ -191,7 +193,7 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, phrases.numbers),
     (frozenset(phrases.SPOKEN_BY_FIRST), phrases.spoken_operators),
     (formulas.AXES | {"angle", "triangle"}, formulas.names),
-    (frozenset({_UNIT, "nd"}), formulas.units),  # "2nd" becomes "second"
+    (frozenset({"°", "/", _ANY_NUMBER}), formulas.units),
     (
         frozenset({first for first, _ in phrases.SAID_AS_ACTION} | set(phrases.SAID_AS_RESULT)),
         phrases.actions,
@@ -205,4 +207,9 @@ _BITS = {
     text: sum(1 << i for i, (triggers, _) in enumerate(_PASSES) if text in triggers)
     for text in frozenset().union(*(triggers for triggers, _ in _PASSES))
 }
-_PASSES_BY_BIT = tuple((1 << i, rewrite) for i, (_, rewrite) in enumerate(_PASSES))
+_NAMES_UNIT = 1 << len(_PASSES)
+"""Set where a text names a unit, without which there is nothing to do for ``formulas.units``."""
+_PASSES_BY_BIT = tuple(
+    (1 << i | (_NAMES_UNIT if rewrite is formulas.units else 0), rewrite)
+    for i, (_, rewrite) in enumerate(_PASSES)
+)
