@@ -172,7 +172,9 @@ def match_key_steps(
     reasoning = Reasoning(sections, threshold)
     candidates = [_candidates(key_step, reasoning) for key_step in key_steps]
     if left_out:
-        candidates = [[found for found in stretches if found.step not in left_out] for stretches in candidates]
+        candidates = [
+            [found for found in stretches if found.step not in left_out] for stretches in candidates
+        ]
     found = [i for i, stretches in enumerate(candidates) if stretches]
     if len(found) > 1:
         found.sort(key=lambda i: (len(candidates[i]), -max(map(len, key_steps[i]))))
