@@ -88,7 +88,7 @@ def test_the_trainers_config_takes_it() -> None:
     from test_recipes import composed
     from verl.utils.config import omega_conf_to_dataclass
 
-    from verl_stepgrpo.bridge.asked import Run
+    from verl_stepgrpo.bridge.run import Run
     from verl_stepgrpo.bridge.preflight import _check_rules
 
     config = composed("ppo_trainer", "+stepgrpo=[digits_cpu,separate_async_cpu]")

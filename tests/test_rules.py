@@ -18,9 +18,9 @@ from omegaconf import DictConfig
 
 from verl_stepgrpo import ConfigError
 from verl_stepgrpo.bridge import preflight
-from verl_stepgrpo.bridge.asked import DEFAULTS, Run
 from verl_stepgrpo.bridge.preflight import WRONG_MAY_BE_PAID_MORE
 from verl_stepgrpo.bridge.rules import RULES, rewards, settings
+from verl_stepgrpo.bridge.run import DEFAULTS, Run
 from verl_stepgrpo.bridge.trace_folder import has_scheme
 
 ROOT = Path(__file__).resolve().parents[1]

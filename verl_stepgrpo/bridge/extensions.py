@@ -10,12 +10,8 @@ from __future__ import annotations
 from types import ModuleType
 
 from verl_stepgrpo import cpu
+from verl_stepgrpo.bridge.verl_version import REMEDY
 from verl_stepgrpo.imports import installed_version, when_imported
-
-VERL_VERSION = "0.9.1"
-"""The version of verl whose extension points this package was written and tested for."""
-
-REMEDY = f"StepGRPO may not work. This version of verl-stepgrpo is written for verl {VERL_VERSION}."
 
 
 def register() -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from verl_stepgrpo.bridge.asked import FUNCTION, Run, uses_stepgrpo
-from verl_stepgrpo.bridge.extensions import VERL_VERSION
+from verl_stepgrpo.bridge.asked import FUNCTION, uses_stepgrpo
+from verl_stepgrpo.bridge.run import Run
+from verl_stepgrpo.bridge.verl_version import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.imports import apply_once, installed_version
 from verl_stepgrpo.settings import NODE, RunSettings

@@ -1,13 +1,19 @@
-"""What several commands read off the command line alike: settings, as ``--set key=value``. Pure."""
+"""What several commands read off the command line alike: settings, as ``--set key=value``, and a server to ask."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.settings import RewardSettings, assign
+
+if TYPE_CHECKING:
+    from verl_stepgrpo.serving.client import ServerOptions
+
+FORMAT_HELP = "Format of the responses, as algorithm.stepgrpo.format."
 
 
 def reward_settings(texts: Sequence[str], base: RewardSettings | None = None) -> RewardSettings:
@@ -46,3 +52,16 @@ def value(text: str) -> float | str:
     if re.fullmatch(r"-?\d+", text):
         return int(text)
     return float(text) if re.fullmatch(r"-?(\d+\.\d*|\.\d+)", text) else text
+
+
+def server_options(base_url: str | None, model: str, concurrency: int, timeout: float) -> ServerOptions:
+    """Return how the server is asked.
+
+    Raises:
+        ConfigError: The client is not installed.
+    """
+    try:
+        from verl_stepgrpo.serving.client import ServerOptions
+    except ImportError as error:
+        raise ConfigError(f"{error}. Install the client: pip install 'verl-stepgrpo[openai]'") from error
+    return ServerOptions(base_url, model, concurrency, timeout)
