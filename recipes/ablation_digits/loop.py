@@ -182,10 +182,18 @@ def measures(scored: Sequence[ScoredResponse]) -> dict[str, float]:
     }
 
 
-def evaluation(policy: Policy, prompts: list[Prompt], settings: RunSettings, step: int) -> dict[str, Any]:
+def evaluation(
+    policy: Policy, prompts: list[Prompt], settings: RunSettings, step: int, kept: Path
+) -> dict[str, Any]:
+    """Judge one response to each prompt, and keep the responses in a file."""
     scored: list[ScoredResponse] = []
-    for first in range(0, len(prompts), EVALUATED_TOGETHER):
-        scored += policy.sample(prompts[first : first + EVALUATED_TOGETHER], settings).scored
+    with kept.open("w") as file:
+        for first in range(0, len(prompts), EVALUATED_TOGETHER):
+            sampled = policy.sample(prompts[first : first + EVALUATED_TOGETHER], settings)
+            scored += sampled.scored
+            for prompt, written, one in zip(sampled.prompts, sampled.written, sampled.scored, strict=True):
+                row = {"ground_truth": prompt.ground_truth, "response": written.text, **one.components()}
+                file.write(json.dumps(row) + "\n")
     right = [one.answer.correct for one in scored]
     valid = [one.complete and one.ordered for one in scored]
     return {
@@ -213,7 +221,12 @@ def train(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     order = np.random.default_rng(args.seed).permutation(len(shown))
     per_step = config.data.train_batch_size
     curve, shares = [], []
-    evaluations = [evaluation(policy, heldout, settings, 0)] if args.judge_first else []
+    args.responses.mkdir(parents=True, exist_ok=True)
+    evaluations = (
+        [evaluation(policy, heldout, settings, 0, args.responses / "step-000000.jsonl")]
+        if args.judge_first
+        else []
+    )
     for step in range(1, args.steps + 1):
         chosen = order[(step - 1) * per_step : step * per_step]
         rollouts = policy.sample([shown[i] for i in chosen for _ in range(n)], settings)
@@ -231,7 +244,9 @@ def train(args: argparse.Namespace, config: Any) -> dict[str, Any]:
         )
         shares.append(parts)
         if step % args.every == 0:
-            evaluations.append(evaluation(policy, heldout, settings, step))
+            evaluations.append(
+                evaluation(policy, heldout, settings, step, args.responses / f"step-{step:06d}.jsonl")
+            )
             print(f"step {step}: {evaluations[-1]['accuracy']:.1%} right", flush=True)
     for one in evaluations[:-2]:
         del one["right"], one["valid"]
@@ -253,6 +268,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--every", type=int, required=True, help="steps between evaluations")
     parser.add_argument("--judge-first", action="store_true", help="judge the warmed-up model too")
+    parser.add_argument(
+        "--responses", type=Path, required=True, help="folder for each evaluation's responses"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
 

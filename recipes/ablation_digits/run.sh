@@ -114,7 +114,8 @@ run_arm() {
         [ "$arm" != grpo ] || judge_first=(--judge-first)
         PYTHONPATH="$DIGITS:${PYTHONPATH:-}" "$PYTHON_BIN" "$HERE/loop.py" --checkpoint "$WARMED_UP" \
             --data "$warm/data" --arm "$arm" --seed "$SEED" --overrides "$overrides" --steps "$RL_STEPS" \
-            --every "$EVAL_EVERY" "${judge_first[@]}" --out "$RESULTS/$REGIME/$arm-seed-$SEED.json"
+            --every "$EVAL_EVERY" "${judge_first[@]}" --responses "$OUT/responses" \
+            --out "$RESULTS/$REGIME/$arm-seed-$SEED.json"
         return
     fi
     # Held-out responses are sampled, as in training: by greedy decoding all images share one format, right or wrong.
