@@ -316,7 +316,8 @@ def one(number: int, seed: int) -> tuple[str, str | None]:
         outcome, wrong = "broke", f"{type(error).__name__}: {str(error)[:300]}"
     finally:
         WATCH.is_on = False
-    reached = [what for what in WATCH.reached if not _is_named_image(what)]
+    # A raw dataset may name any path as an image (docs/security.md), which is opened as one and no more.
+    reached = [what for what in WATCH.reached if part != "raw" or not what.startswith("opened ")]
     if (folder / "ran").exists() or Path("ran").exists():
         wrong = "ran what it read"
     elif reached:
@@ -325,15 +326,6 @@ def one(number: int, seed: int) -> tuple[str, str | None]:
         wrong = wrong or f"took {time.monotonic() - begun:.0f} s"
     shutil.rmtree(folder, ignore_errors=True)
     return f"{part}: {outcome}", wrong
-
-
-def _is_named_image(what: str) -> bool:
-    """Return whether a path of the data was opened as an image, which docs/security.md says it is."""
-    return what.removeprefix("opened ") in (
-        "/etc/passwd",
-        "/etc/shadow",
-        str(Path(tempfile.gettempdir()) / "a.png"),
-    )
 
 
 def batch(task: tuple[int, int, int]) -> tuple[Counter[str], list[str]]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import platform
 import random
@@ -279,6 +280,51 @@ def rewards(workers: int, rows: int, trace: bool, seed: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a run costs by what ``driver`` and ``rewards`` measured, in seconds of one core and in bytes.
+
+    Attributes:
+        fixed: Of the driver, whatever the batch is: mostly the decoys of 256 responses.
+        row: Of the driver, for each row.
+        row_bytes: Through the driver, for each row.
+        reward: Of a reward worker, for each response.
+        verl_row, verl_row_bytes: Of verl's own advantage, for each row.
+    """
+
+    fixed: float = 0.3
+    row: float = 110e-6
+    row_bytes: float = 3_000.0
+    reward: float = 4e-3
+    verl_row: float = 600e-6
+    verl_row_bytes: float = 125_000.0
+
+
+TRACED = Measured(row=180e-6, row_bytes=6_100.0, reward=13e-3)
+
+
+def simulate(costs: Measured, step_seconds: float, workers: int) -> Iterator[dict[str, Any]]:
+    """Yield what a step of 8 responses of 4,000 tokens a GPU costs, as the GPUs grow.
+
+    A step takes ``step_seconds`` whatever they are, and rewards are made meanwhile by ``workers``, verl's default.
+    """
+    for gpus in (8, 64, 256, 1024):
+        rows = 8 * gpus
+        driver_seconds = costs.fixed + rows * costs.row
+        reward_seconds = rows * costs.reward
+        yield {
+            "GPUs": gpus,
+            "responses": rows,
+            "driver s": round(driver_seconds, 2),
+            "driver, % of a step": round(100 * driver_seconds / step_seconds, 2),
+            "driver MB": round(rows * costs.row_bytes / 1e6, 1),
+            "verl's own driver s": round(rows * costs.verl_row, 2),
+            "verl's own driver MB": round(rows * costs.verl_row_bytes / 1e6),
+            f"reward s over {workers} workers": round(reward_seconds / workers, 2),
+            "workers for 1% of a step": max(1, math.ceil(reward_seconds / (0.01 * step_seconds))),
+        }
+
+
 def table(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "| " + " | ".join(found[0]) + " |"
     yield "|" + "---|" * len(found[0])
@@ -294,21 +340,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["driver", "rewards"])
+    parser.add_argument("part", choices=["driver", "rewards", "simulate"])
     parser.add_argument("--rows", type=int, default=2048, help="of a step; a multiple of 16")
     parser.add_argument("--workers", type=int, default=1, help="reward workers")
     parser.add_argument("--trace", action="store_true", help="with a trace_dir")
+    parser.add_argument("--step-seconds", type=float, default=300.0, help="of a simulated step")
     parser.add_argument("--credit", default="trajectory")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "driver": lambda: driver(args.rows, args.trace, args.credit, args.seed),
-        "rewards": lambda: rewards(args.workers, args.rows, args.trace, args.seed),
+    costs = TRACED if args.trace else Measured()
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "driver": lambda: [driver(args.rows, args.trace, args.credit, args.seed)],
+        "rewards": lambda: [rewards(args.workers, args.rows, args.trace, args.seed)],
+        "simulate": lambda: list(simulate(costs, args.step_seconds, 8)),
     }
     print(
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, seed {args.seed}"
     )
-    print("\n".join(table([parts[args.part]()])))
+    print("\n".join(table(parts[args.part]())))
 
 
 if __name__ == "__main__":
