@@ -80,7 +80,7 @@ def test_the_walk_from_short_answers_to_a_trained_model(tmp_path: Path) -> None:
     short = {"QUESTIONS": "160", "SAMPLES": "8", "RL_STEPS": "2", "WARMUP_ACCURACY": "0.3", "SEED": "1"}
     env = os.environ | short | {"OUT": str(tmp_path / "out")}
     done = subprocess.run(
-        ["bash", str(RECIPE / "run.sh")], cwd=ROOT, env=env, capture_output=True, text=True, timeout=1500
+        ["bash", str(RECIPE / "run.sh")], cwd=ROOT, env=env, capture_output=True, text=True, timeout=3000
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     out = tmp_path / "out"

@@ -2,7 +2,7 @@
 # From questions with short answers alone to a trained model, on this machine's CPU: key steps are mined from the model's
 # own right responses, and StepGRPO trains in <think> and \boxed{} with a part of one's own.
 #
-#   bash recipes/own_answers/run.sh      about 12 minutes on 2 cores, set-up aside
+#   bash recipes/own_answers/run.sh
 #
 #   SEED=n             seed of the data, the model and the runs (default 1)
 #   QUESTIONS=n        questions, of which two fifths are for validation (default 640)
