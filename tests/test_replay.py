@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import trace_row
+from helpers import lines_in, put_lines, trace_row
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -215,10 +215,10 @@ class TestGroupsOfM:
 
 def test_what_an_older_version_did_not_judge_is_in_no_mean(tmp_path: Path) -> None:
     path = train(tmp_path, [ALL])
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in lines_in(path)]
     for row in rows:
         row["components"] = {key: row["components"][key] for key in FIRST_COMPONENTS}
-    path.write_text("".join(json.dumps(row | {"schema": 1}) + "\n" for row in rows))
+    put_lines(path, *(json.dumps(row | {"schema": 1}).encode() + b"\n" for row in rows))
     logged, replayed = one(tmp_path)
     assert logged.components.keys() == set(FIRST_COMPONENTS)
     assert replayed.components.keys() == set(SCORE_KEYS)
@@ -228,14 +228,14 @@ def test_lines_that_are_no_rows_are_set_aside_with_their_place_and_the_rest_is_r
     tmp_path: Path,
 ) -> None:
     path = train(tmp_path / "trace", [ALL])
-    whole = path.read_bytes()
+    whole = b"".join(lines_in(path))
     row = json.loads(whole.splitlines()[0])
     odd = [
         row | {"components": 3},
         row | {"ground_truth": ""},
         {k: v for k, v in row.items() if k != "response"},
     ]
-    path.write_bytes(whole[:100] + b"\n" + whole + b"".join(json.dumps(one).encode() + b"\n" for one in odd))
+    put_lines(path, whole[:100] + b"\n", whole, *(json.dumps(one).encode() + b"\n" for one in odd))
     found = replay(tmp_path / "trace", variants({}), out=tmp_path / "out")
     assert found.summaries[1].responses == len(ALL)
     assert [line.line for line in found.set_aside] == [1, 9, 10, 11]

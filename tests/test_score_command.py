@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import parquet, rows, trace_row
+from helpers import lines_in, parquet, put_lines, rows, trace_row
 
 from verl_stepgrpo import RewardSettings, RunSettings, score_response
 from verl_stepgrpo.judging.key_steps.explain import explain_missed
@@ -172,9 +172,9 @@ class TestWhereItComesFrom:
 
     def test_a_trace_that_was_judged_otherwise_is_said_so(self, traces: Path) -> None:
         file = traces / "train" / "step-000001.jsonl.gz"
-        facts = json.loads(file.read_text().splitlines()[0])
+        facts = json.loads(lines_in(file)[0])
         facts["components"]["score"] = 1.5
-        file.write_text(json.dumps(facts) + "\n")
+        put_lines(file, json.dumps(facts).encode() + b"\n")
         assert "The trace has 1.500: another version" in run("--trace", file, "--line", 1).stdout
 
     def test_a_trace_without_a_header_says_so(self, traces: Path) -> None:
