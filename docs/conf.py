@@ -19,7 +19,7 @@ project = "verl-stepgrpo"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CHANGELOG.md"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 include_patterns += ["benchmarks/*.md", "docs/*.md", "docs/upstream/*.md", "examples/**.md", "recipes/**.md"]
 # Folders that are not looked into: environments, what runs leave, and the site itself.
 exclude_patterns = [".*", "out", "**/out", "build", "checkpoints", "dist", "outputs", "site"]
