@@ -39,3 +39,10 @@ def test_on_any_mix_of_steps_and_key_steps_too(steps: list[str], key_steps: list
 
 def test_a_number_with_letters_in_it_is_looked_for_as_it_stands() -> None:
     assert matches("so A¼AAA = 3", [("A¼AAA = 3",)], indexed=True)[0].matched
+
+
+@pytest.mark.parametrize(
+    "text", [r"1\,000 + 240 = 1\,240", "1{,}000 + 240 = 1,240", "1\u202f000 + 240 = 1\u00a0240"]
+)
+def test_thousands_are_found_whatever_separates_them(text: str) -> None:
+    assert matches(f"So ${text}$.", [("1000 + 240 = 1240",)], indexed=True)[0].matched

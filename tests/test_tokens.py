@@ -28,7 +28,7 @@ SAME = {
     "subscript": ["x_1 = 4", "x_{1} = 4", "x₁ = 4"],
     "percent": ["50%", r"50\%", "50 percent", "fifty per cent"],
     "decimal": ["0.5", ".5", "0.50"],
-    "thousands": ["1,234", "1234"],
+    "thousands": ["1,234", "1234", r"1\,234", "1{,}234", "1\u202f234"],
     "number word": ["twenty-five apples", "25 apples"],
     "unit": ["60 km/h", "60 kilometers per hour", r"60\ \text{km/h}"],
     "square unit": ["20 m^2", "20 m²"],

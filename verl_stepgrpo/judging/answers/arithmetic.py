@@ -13,6 +13,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+from verl_stepgrpo.judging.reading.numbers import NUMERAL
+from verl_stepgrpo.judging.reading.units import CURRENCY_SIGNS
+
 MAX_CHARS = 160
 """Longer expressions have no value here."""
 
@@ -22,8 +25,7 @@ MAX_NESTED = 4
 MAX_WORDS = 4
 """Words behind a number that may name what is counted, as in "75 years old"."""
 
-_TOKEN = re.compile(r"(?:\d[\d,]*\d|\d)(?:\.\d+)?%?|\.\d+%?|[-+*/()]|[^\W\d_]+|[$€£¥₹%]|\S")
-_CURRENCY = frozenset("$€£¥₹")
+_TOKEN = re.compile(rf"(?:{NUMERAL})%?|[-+*/()]|[^\W\d_]+|\S")
 _OPERATORS = frozenset("+-*/")
 
 
@@ -34,7 +36,7 @@ def ending(text: str) -> str:
     words, needs_operator = 0, False
     for i in range(len(tokens) - 1, -1, -1):
         token = tokens[i]
-        if token in _CURRENCY:
+        if token in CURRENCY_SIGNS:
             continue
         if token == "x" and needs_operator and i and _is_number(tokens[i - 1]):
             token = "*"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
-from verl_stepgrpo.judging.reading.quantities import SMALL_NUMBERS, TENS
+from verl_stepgrpo.judging.reading.numbers import SMALL_NUMBERS, TENS
 
 
 def _words(*classes: str, without: str = "", also: str = "") -> str:

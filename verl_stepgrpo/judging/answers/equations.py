@@ -15,7 +15,9 @@ from verl_stepgrpo.judging.answers.verdict import (
     decided,
     shown,
 )
-from verl_stepgrpo.judging.reading.quantities import parse_quantity, split_unit
+from verl_stepgrpo.judging.reading.numbers import joined
+from verl_stepgrpo.judging.reading.quantities import parse_quantity
+from verl_stepgrpo.judging.reading.units import split_unit
 
 MAX_SYMBOLIC_CHARS = 160
 """Longest expression that math-verify is given."""
@@ -103,7 +105,7 @@ def case_matters(text: str) -> bool:
 
 def _spelled_out(text: str) -> str:
     """Return an expression with its thousands joined and its numbered variables marked: "25,000t", "v0"."""
-    text = re.sub(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: m.group().replace(",", ""), text)
+    text = re.sub(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?![\d,])", lambda m: joined(m[0]), text)
     return re.sub(r"(?<![\\a-zA-Z\d])([a-zA-Z])(\d{1,3})(?![\d.])", r"\1_{\2}", text)
 
 

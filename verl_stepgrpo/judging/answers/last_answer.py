@@ -31,7 +31,9 @@ from verl_stepgrpo.judging.answers.judge import judge_answer
 from verl_stepgrpo.judging.answers.normalise import normalise
 from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.marks import MARKS, MAX_LINE_CHARS, Given, without_thoughts
+from verl_stepgrpo.judging.reading.numbers import NUMERAL
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
+from verl_stepgrpo.judging.reading.units import CURRENCY_SIGNS
 from verl_stepgrpo.judging.sections import Section, final_section, says_something
 
 _COURTESY = re.compile(
@@ -41,7 +43,7 @@ _COURTESY = re.compile(
 )
 _STEP_HEADER = re.compile(r"\s*#+\s*(?:step\s*\d+)?[\s:.]*", re.IGNORECASE)
 _ANSWER_TO_COME = re.compile(r"[#*_>\s]*(?:the )?(?:final |correct )?answer(?: is)?[*_\s:：]*", re.IGNORECASE)
-_NUMBER = re.compile(r"[$€£¥]?-?(?:\d[\d,]*(?:\.\d+)?(?:/\d+)?|\.\d+)(?: ?%)?")
+_NUMBER = re.compile(rf"[{CURRENCY_SIGNS}]?-?(?:{NUMERAL})(?:/\d+)?(?: ?%)?")
 _BELONGS_BEFORE = re.compile(
     r"(?:[\w.^_{}\\/*<>]|[-+*/^] |\d:|\d[^\W\d]* ?(?:and|or|to|by|of) |\b(?:than|not|between|from) )$",
     re.IGNORECASE,

@@ -14,19 +14,18 @@ import re
 import unicodedata
 
 from verl_stepgrpo.judging.answers.doubts import DENIED_BOX, TAKEN_BACK
-from verl_stepgrpo.judging.reading.quantities import ORDINALS
-from verl_stepgrpo.judging.reading.spellings import TEX_ALIASES, TEX_OF
+from verl_stepgrpo.judging.reading.numbers import ORDINALS, THIN_SPACE
+from verl_stepgrpo.judging.reading.spellings import SUBSCRIPTS, SUPERSCRIPTS, TEX_ALIASES, TEX_OF
 
 MAX_CHARS = 2048
 """Characters of an answer that are looked at."""
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ", "0123456789+-nx")
-_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _READ_AS_THEY_ARE = frozenset("°º√Ωμ⇒⟹")
 _CHARACTERS = str.maketrans(
     {character: tex for character, tex in TEX_OF.items() if character not in _READ_AS_THEY_ARE}
     | {"ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "⟨": "(", "⟩": ")"}
     | {"。": ".", "或": " or ", "、": ", ", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents"}
 )
+_THOUSANDS = re.compile(rf"(?<=\d){THIN_SPACE}(?=\d{{3}})")
 _DOLLAR = "\ue000"
 """Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
 _ALIAS = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(TEX_ALIASES, reverse=True)))})(?![a-zA-Z])")
@@ -54,7 +53,7 @@ _TEX_SPELLINGS = (
     ("{,}", re.compile(r"\{,\}"), ","),
     ("{{", re.compile(r"\{\{([^{},]*)\}\}"), r"{\1}"),
     (" & ", re.compile(r"(?<=[\w)\]]) & (?=[\w(\[])(?!.*\\end)"), " and "),
-    ("\\", re.compile(r"(?<=\d),?\\[,!;:] ?(?=\d{3})"), ","),
+    ("\\", re.compile(rf"(?<=\d){THIN_SPACE} ?(?=\d{{3}})"), ","),
     ("\\", re.compile(r"\\(?:quad|qquad)(?![a-zA-Z])|(?<!\\)\\[,;:! ]"), " "),
     ("~", re.compile("~"), " "),
     ("\\", re.compile(r"\\[()\[\]]"), " "),
@@ -188,12 +187,12 @@ def strip(text: str) -> str:
 def _plain_characters(text: str) -> str:
     if text.isascii():
         return text
-    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ]+", lambda m: "^{" + m.group().translate(_SUPERSCRIPTS) + "}", text)
-    text = re.sub(r"[₀-₉]+", lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
+    text = re.sub(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ]+", lambda m: "^{" + m.group().translate(SUPERSCRIPTS) + "}", text)
+    text = re.sub(r"[₀-₉]+", lambda m: "_{" + m.group().translate(SUBSCRIPTS) + "}", text)
     text = text.replace("º", "°")
     # "2½" is 2 and a half; compatibility forms would make it 21/2.
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
-    text = re.sub(r"(?<=\d)[\u2009\u202f\u00a0](?=\d{3})", ",", text)
+    text = _THOUSANDS.sub(",", text)
     return unicodedata.normalize("NFKC", text).translate(_CHARACTERS)
 
 

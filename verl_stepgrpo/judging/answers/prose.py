@@ -10,21 +10,20 @@ import re
 
 from verl_stepgrpo.judging.answers import arithmetic
 from verl_stepgrpo.judging.answers.doubts import GOES_ON, RESULT_DENIED, RESULT_GOES_ON, SUBJECT_DENIES
-from verl_stepgrpo.judging.reading.quantities import (
-    KNOWN_UNITS,
+from verl_stepgrpo.judging.reading.numbers import (
     MAGNITUDE,
+    NUMERAL,
     SCALE,
     SCALES,
     SMALL_NUMBERS,
     TENS,
-    Quantity,
     number_words,
-    parse_quantity,
-    parse_unit,
 )
+from verl_stepgrpo.judging.reading.quantities import Quantity, parse_quantity
+from verl_stepgrpo.judging.reading.units import CURRENCY_SIGNS, KNOWN_UNITS, parse_unit
 
 _IN_PROSE = re.compile(
-    rf"(?<![\w.\\^_{{(])[-+]?[$€£¥₹]? ?(?:{MAGNITUDE})"
+    rf"(?<![\w.\\^_{{(])[-+]?[{CURRENCY_SIGNS}]? ?(?:{MAGNITUDE})"
     rf"(?: ?(?:{SCALE})(?!\w))?(?: ?\\?%)?(?![\d^_{{])"
 )
 _WORD_NUMBER = re.compile(
@@ -91,7 +90,7 @@ _NEXT_NAME = re.compile(r"-?[\d.]+ ?[^\W\d_]*(?:[,;]| and)+ ?(?:and )?[a-zA-Z]\w
 _HAS_VARIABLE = re.compile(
     r"(?:[-+*/^]|\d)(?![gmlNJWVA]\b) ?[a-zA-Z](?![a-zA-Z])\W*$|(?<![a-zA-Z])[a-zA-Z] ?[-+*/^(](?! *\w+ *$)"
 )
-_LEADING = re.compile(r"[$€£¥₹ ]*-?(?:\d[\d,]*\d|\d)(?:\.\d+)?(?: ?[-+*/] ?\d[\d.,]*)*%?|[$ ]*\.\d+")
+_LEADING = re.compile(rf"[{CURRENCY_SIGNS} ]*-?(?:{NUMERAL})(?: ?[-+*/] ?(?:{NUMERAL}))*%?")
 
 
 def stated_quantity(text: str) -> Quantity | None:

@@ -32,7 +32,7 @@ from verl_stepgrpo.judging.key_steps.sentences import (
 from verl_stepgrpo.judging.key_steps.stretches import fault_of_relation
 from verl_stepgrpo.judging.key_steps.values import MAX_DIGITS, shown, value_of
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS, LEXICON
-from verl_stepgrpo.judging.reading.reader import canonical_number
+from verl_stepgrpo.judging.reading.numbers import canonical
 from verl_stepgrpo.judging.reading.tokens import Token
 from verl_stepgrpo.judging.sections import Kind, Section
 
@@ -243,10 +243,8 @@ def _plain_equation(match: re.Match[str], text: str) -> _Stated | None:
         return None
     if behind and behind[1].lower() in _CHANGES_BEFORE:
         return None
-    parts = [
-        canonical_number(p) if p[-1].isdigit() else p.replace("x", "*") for p in _PLAIN_PART.findall(match[1])
-    ]
-    right = canonical_number(match[2])
+    parts = [canonical(p) if p[-1].isdigit() else p.replace("x", "*") for p in _PLAIN_PART.findall(match[1])]
+    right = canonical(match[2])
     items = [Item("n" if part[-1].isdigit() else part, part, i, i) for i, part in enumerate(parts)]
     written, is_exact = form(items), _is_exact(parts, right)
     if not is_exact:

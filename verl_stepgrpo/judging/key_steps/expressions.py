@@ -9,8 +9,9 @@ Pure: no I/O. What cannot be read gives None.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import NamedTuple
+
+from verl_stepgrpo.judging.reading.numbers import share
 
 MAX_DEPTH = 12
 """Parentheses, powers and functions in each other that are read."""
@@ -154,7 +155,7 @@ class _Reader:
         if item.kind == "n":
             if self.next_kind() == "%":
                 self.take()
-                return self.number(_percent(item.text))
+                return self.number(share(item.text))
             return self.number(item.text)
         if item.kind == "v":
             return self._applied(item.text) if self._is_call() else item.text
@@ -183,13 +184,6 @@ class _Reader:
         node = ("of", name, self.tight() if name.isalpha() else self.power())
         self.depth -= 1
         return node
-
-
-def _percent(number: str) -> str:
-    """Return a number of percent as a plain one: "40" is "0.4"."""
-    if not number.replace(".", "").isdecimal():
-        return number + "%"
-    return format((Decimal(number) / 100).normalize(), "f")
 
 
 def _sum_of(terms: list[tuple[int, Node]]) -> Node:

@@ -21,9 +21,17 @@ from verl_stepgrpo.judging.key_steps.relations import chains
 from verl_stepgrpo.judging.reading.lazy import lazy
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
 from verl_stepgrpo.judging.reading.memo import Memo
-from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, SMALL_NUMBERS, TENS
+from verl_stepgrpo.judging.reading.numbers import (
+    NUMBER_WORDS,
+    ORDINALS,
+    PARTS,
+    SMALL_NUMBERS,
+    TENS,
+    THIN_SPACES,
+)
 from verl_stepgrpo.judging.reading.reader import tokenize
-from verl_stepgrpo.judging.reading.tokens import TEMPERATURES, UNITS, Token
+from verl_stepgrpo.judging.reading.tokens import UNITS, Token
+from verl_stepgrpo.judging.reading.units import TEMPERATURES
 from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
 
 MAX_STEP_CHARS = 20_000
@@ -32,6 +40,7 @@ MAX_STEP_CHARS = 20_000
 _WORD = re.compile(r"[^\W\d_]+")
 _DIGITS = re.compile(r"\d+")
 _ODD_DIGITS = re.compile(r"(?![0-9])\d|[²³¹⁰⁴-⁹ⁿ₀-₉¼-¾⅐-⅞]|\\[dtc]?frac ?\d")
+_SEPARATORS = (",", "{,}", *THIN_SPACES, *[f",{space}" for space in THIN_SPACES])
 _NO_LETTERS = str.maketrans({chr(i): " " for i in range(128) if not chr(i).isalpha()})
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _JOINER = r"[\s\-‑*_]"
@@ -400,7 +409,7 @@ def _other_spellings(number: str) -> tuple[str, ...]:
     if len(number) <= 3:
         return ()
     groups = f"{int(number[:24]):,}"
-    return (groups, groups.replace(",", "{,}"))
+    return tuple([groups.replace(",", separator) for separator in _SEPARATORS])
 
 
 @functools.lru_cache(maxsize=4096)

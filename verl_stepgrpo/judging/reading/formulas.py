@@ -6,8 +6,8 @@ Pure: no I/O.
 from __future__ import annotations
 
 from verl_stepgrpo.judging.reading.memo import Memo
-from verl_stepgrpo.judging.reading.quantities import UNIT_NAMES
-from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, TEMPERATURES, UNITS, Token
+from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, UNITS, Token
+from verl_stepgrpo.judging.reading.units import TEMPERATURES, unit_named
 
 _NOT_VARIABLES = frozenset(
     "is so we it to of as at by be and has for sum are get was can now let all odd any he she us do my on up its our "
@@ -53,7 +53,7 @@ def _unit_symbol(text: str) -> str | None:
     """Return the symbol of a unit by its name, "/" for "per", or None."""
     if text == "per":
         return "/"
-    symbol = UNIT_NAMES.get(text) or UNIT_NAMES.get(text.removesuffix("s"))
+    symbol = unit_named(text)
     if symbol is None or not symbol.isascii():
         return TEMPERATURES.get(text)
     return symbol if len(symbol) == 1 else symbol.casefold()

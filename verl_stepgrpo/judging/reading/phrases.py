@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS, ORDINALS, PARTS, number_words
+from verl_stepgrpo.judging.reading.numbers import NUMBER_WORDS, ORDINALS, PARTS, number_words
 from verl_stepgrpo.judging.reading.tokens import OPERATORS, RELATIONS, Token, is_variable
 
 _SPOKEN = {

@@ -15,10 +15,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
-from verl_stepgrpo.judging.reading import formulas, phrases, tex
+from verl_stepgrpo.judging.reading import formulas, numbers, phrases, tex
 from verl_stepgrpo.judging.reading.memo import Memo
-from verl_stepgrpo.judging.reading.quantities import NUMBER_WORDS
-from verl_stepgrpo.judging.reading.spellings import SIGN_OF
+from verl_stepgrpo.judging.reading.spellings import SIGN_OF, SUPERSCRIPTS
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, Token, is_variable, new_token
 
 _SPELLINGS = SIGN_OF | {"\\" + name: name for name in FUNCTIONS}
@@ -26,7 +25,7 @@ MAX_NAME_CHARS = 4
 """Longest run of capitals that is taken for a name, as of a line or a triangle."""
 _TOKEN = re.compile(
     r"(\\(?:[a-zA-Z]+|[%$])"  # a TeX command
-    r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"  # a number
+    rf"|{numbers.NUMERAL}"
     r"|[a-zA-Z]{2,8}n['’]t\b"  # a denied verb
     r"|[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻]+|[₀-₉]+|[¼-¾⅐-⅞]"  # superscripts, subscripts, fractions in one character
     r"|[α-ωΑ-Ω]"  # Greek letters stand alone
@@ -36,7 +35,7 @@ _TOKEN = re.compile(
 )
 _ASCII_TOKEN = re.compile(
     r"([a-zA-Z]+(?:(?<=[a-zA-Z]{2}n)'t\b)?"
-    r"|\d{1,3}(?:(?:,|\{,\})\d{3})+(?:\.\d+)?(?!\d)|\d+\.\d+|\d+|(?<![\d\w])\.\d+"
+    rf"|{numbers.NUMERAL}"
     r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|=>|->|\*\*|\S)"
 )
 """The same for text in ASCII, in the order in which they are frequent."""
@@ -51,7 +50,6 @@ _SILENT = frozenset("&$`,;:\"“”’'\\") | {
     "\\displaystyle", "\\operatorname", "\\mathit", "\\textit", "\\big", "\\Big", "\\ ",
 }  # fmt: skip
 _CLAUSE_MARKS = frozenset(",;:—")
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻", "0123456789n-")
 
 
 def tokenize(text: str) -> list[Token]:
@@ -69,7 +67,7 @@ def tokenize(text: str) -> list[Token]:
 def _triggered(text: str) -> int:
     """Return the passes that a token triggers, as bits."""
     bits = _BITS.get(text, 0)
-    if text[0].isdigit() or text in NUMBER_WORDS:
+    if text[0].isdigit() or text in numbers.NUMBER_WORDS:
         bits |= _BITS[_ANY_NUMBER]
     if formulas.UNIT_SYMBOL[text] is not None or text == "nd":  # "2nd" becomes "second"
         bits |= _NAMES_UNIT
@@ -148,7 +146,7 @@ def _normalised(spelling: str) -> tuple[str, ...]:
     if spelling in _SILENT:
         return ()
     if spelling[0] in "⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻":
-        return ("^", *_normalised_run(spelling.translate(_SUPERSCRIPTS)))
+        return ("^", *_normalised_run(spelling.translate(SUPERSCRIPTS)))
     if "₀" <= spelling[0] <= "₉":
         return ("_", unicodedata.normalize("NFKC", spelling))
     if spelling.endswith(("n't", "n’t")):
@@ -157,7 +155,7 @@ def _normalised(spelling: str) -> tuple[str, ...]:
     if "⁄" in plain:
         return tuple(part for part in plain.replace("⁄", "\n/\n").split("\n") if part)
     if plain[0].isdigit() or (plain[0] == "." and len(plain) > 1):
-        return (canonical_number(plain),)
+        return (numbers.canonical(plain),)
     plain = _folded(plain)
     return (plain,) if plain.strip() else ()
 
@@ -174,14 +172,6 @@ def _normalised_run(text: str) -> Iterable[str]:
     return re.findall(r"\d+|\D", text)
 
 
-def canonical_number(text: str) -> str:
-    """Return the one spelling of a number in digits: "1,000.50" is "1000.5"."""
-    text = re.sub(r"[,{}]", "", text)
-    whole, point, decimals = text.partition(".")
-    decimals = decimals.rstrip("0")
-    return (whole.lstrip("0") or "0") + (point + decimals if decimals else "")
-
-
 _ANY_NUMBER, _LETTERS = "#", "ab"
 """Stand among the triggers of a pass for any number, and for letters that may be multiplied."""
 _SAYS_TIMES = frozenset("times x multiplied multiply multiplying product".split())
@@ -190,7 +180,7 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (frozenset({"{", "}", "\\frac", "√", "(", "^", "_"}), tex.groups),
     (frozenset("-"), phrases.without_hyphens),
     (frozenset({"a", "A", "an", "the"}), phrases.without_articles),
-    (NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, phrases.numbers),
+    (numbers.NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, phrases.numbers),
     (frozenset(phrases.SPOKEN_BY_FIRST), phrases.spoken_operators),
     (formulas.AXES | {"angle", "triangle"}, formulas.names),
     (frozenset({"°", "/", _ANY_NUMBER}), formulas.units),

@@ -79,6 +79,10 @@ SIGNS = (
 )
 """All of them."""
 
+SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿˣ", "0123456789+-nx")
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+"""Raised and lowered characters as plain ones."""
+
 SIGN_OF = {
     spelling: sign.text for sign in SIGNS for spelling in (sign.tex, *sign.others) if spelling != sign.text
 } | {command: "\\frac" for command in (r"\dfrac", r"\tfrac", r"\cfrac")}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from verl_stepgrpo.judging.reading.lexicon import NEGATIONS
 from verl_stepgrpo.judging.reading.memo import Memo
-from verl_stepgrpo.judging.reading.quantities import UNIT_SYMBOLS
+from verl_stepgrpo.judging.reading.units import SYMBOLS
 
 SENTENCE_ENDS = frozenset(".!?")
 FUNCTIONS = frozenset(
@@ -18,8 +18,7 @@ FUNCTIONS = frozenset(
 )
 OPERATORS = frozenset("+-*/^")
 RELATIONS = frozenset("=<>≤≥≠≈")
-TEMPERATURES = {"celsius": "C", "fahrenheit": "F"}
-UNITS = frozenset(symbol if len(symbol) == 1 else symbol.casefold() for symbol in UNIT_SYMBOLS)
+UNITS = frozenset(symbol if len(symbol) == 1 else symbol.casefold() for symbol in SYMBOLS)
 """Symbols of units as tokens have them."""
 _EXACT_WORDS = (
     NEGATIONS
