@@ -141,6 +141,7 @@ class TestRows:
             "index": 3,
             "id": "7",
             "key_steps": [["6/3 = 2", "6 divided by 3 equals 2"], ["3 children"]],
+            "visual_key_steps": [],
             "solution": SOLUTION,
         }
         assert set(row["images"][0]) == {"bytes"}

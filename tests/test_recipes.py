@@ -33,6 +33,8 @@ import estimate  # noqa: E402
 
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.sh"))
 STAGES = ("warmup", "train", "merge", "eval")
+OF_CLUSTERS = {"multi_node": ("slurm.sbatch", "kuberay.yaml")}
+"""What starts a recipe by another's scheduler (test_cluster.py composes them)."""
 
 
 def composed(config: str, *overrides: str) -> DictConfig:
@@ -69,6 +71,7 @@ class TestRecipe:
             "README.md",
             "cpu_run.json",
             *(f"{s}.sh" for s in STAGES),
+            *OF_CLUSTERS.get(recipe, ()),
         }
 
     def test_its_page_says_what_the_run_on_a_cpu_showed(self, recipe: str) -> None:
