@@ -26,7 +26,7 @@ from verl_stepgrpo.judging.answers.judge import judge_answer
 RECORD = Path(__file__).parent / "unpinned_answers.json"
 WORD = re.compile(r"(?<=[|(:])([a-z]{2,}(?: [a-z]+)*)(?=[|)])")
 """A word, or a few, that is one alternative of a pattern."""
-OF_WORDS = ("in_words", "equations", "quantities", "normalise", "prose", "statement", "choices")
+OF_WORDS = ("in_words", "equations", "numbers", "normalise", "prose", "statement", "choices")
 """Modules whose sets of words are looked at; of all modules of answers the patterns are."""
 
 

@@ -374,7 +374,7 @@ class TestPrepare:
 
         monkeypatch.setattr(prepare_module, "rl_row", rl_row_or_not)
         chunk = [(i, item_of(i, R1VL | {"id": f"row {i}"})) for i in range(3)]
-        counts = prepare_module._work((0, chunk, tmp_path, options(images)))
+        counts = prepare_module._work((0, chunk, tmp_path, options(images), []))
         assert (counts["rl-train"], counts["dropped/failed"]) == (2, 1)
         (dropped,) = map(json.loads, (tmp_path / "000000-dropped.jsonl").open())
         assert (dropped["row"], dropped["id"], dropped["reason"]) == (1, "row 1", "failed")

@@ -4,6 +4,8 @@ lines by heart in place of vLLM."""
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
 import json
 import logging
 import pickle
@@ -20,6 +22,7 @@ from omegaconf import DictConfig
 from verl_stepgrpo.adapters.batch import score_batch
 from verl_stepgrpo.bridge.token_ends import written_spans
 from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.traces.packed import PACKED_KEY
 from verl_stepgrpo.traces.rows import TRACE_KEY
 
 TOOL = '''
@@ -137,8 +140,10 @@ class TestTools:
         assert output.reward_score == pytest.approx(2.05)
 
     def test_ends_of_steps_are_places_in_the_whole_response(self, output: Any, tokenizer: Any) -> None:
-        trace = json.loads(output.extra_fields["reward_extra_info"][TRACE_KEY])
-        assert trace["response"] == f"{BEGINNING}{CALL}\n{END}"
+        info = output.extra_fields["reward_extra_info"]
+        trace = json.loads(info[TRACE_KEY])
+        row = json.loads("{" + gzip.decompress(base64.b64decode(info[PACKED_KEY])).decode())
+        assert row["response"] == f"{BEGINNING}{CALL}\n{END}"
         first, second = [step["token_end"] for step in trace["steps"]]
         ids = output.response_ids[0].tolist()
         turns = written_spans(output.response_mask[0])
@@ -205,10 +210,10 @@ def test_a_loop_that_does_not_say_who_wrote_what_is_named_once(
         return SimpleNamespace(batch=batch, non_tensor_batch=fields | {"__num_turns__": turns})
 
     with caplog.at_level(logging.WARNING, "verl_stepgrpo"):
-        manager._score(item(2))
+        manager._written(item(2))
         assert caplog.text == ""
-        assert manager._score(item(4))["reward_extra_info"]["acc"] == 1
-        manager._score(item(4))
+        assert manager._written(item(4)).text == END
+        manager._written(item(4))
     assert [record.getMessage()[:30] for record in caplog.records] == ["The agent loop does not say wh"]
 
 

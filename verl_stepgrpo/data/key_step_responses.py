@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.key_step_mining import (
     MARGIN,
     MIN_SUPPORT,
@@ -168,7 +169,7 @@ def fault_of(support: Support, margin: float = MARGIN) -> str | None:
     """Return why a key step that a dataset has teaches nothing, or harms; None where responses do not say so."""
     found, n = support.right + support.wrong, support.of_right + support.of_wrong
     if n >= MIN_RESPONSES and found in (0, n):
-        return f"{'all' if found else 'none'} of {n} responses show it: it tells none from another"
+        return f"{'all' if found else 'none'} of {counted(n, 'response')} show it: it tells none from another"
     if min(support.of_right, support.of_wrong) >= MIN_SUPPORT and support.difference <= -margin:
         return (
             f"{support.wrong} of {support.of_wrong} wrong responses show it, and {support.right} of "
