@@ -127,7 +127,7 @@ def _forget() -> None:
     for module in _modules():
         for value in list(vars(module).values()):
             clear: Callable[[], None] | None = getattr(value, "cache_clear", None)
-            if clear is not None:
+            if clear is not None and not isinstance(value, type):
                 clear()
 
 
