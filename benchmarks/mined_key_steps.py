@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from real_key_steps import MODELS, equations, response_of, stripped, wilson
+from real_key_steps import MODELS, equations, response_of, shares, stripped
 
 from verl_stepgrpo.data.key_step_mining import Mined, Response, as_step, mine
 from verl_stepgrpo.judging.formats import FORMATS
@@ -101,12 +101,7 @@ def table(counts: Counter[str]) -> str:
         ("the reference's calculations that are mined", "wanted, mined", "wanted"),
         ("of those that two right solutions show", "there, mined", "there"),
     )
-    lines = ["| | of | share | 95% interval |", "|---|---|---|---|"]
-    for name, k, n in rows:
-        low, high = wilson(counts[k], counts[n])
-        share = 100 * counts[k] / max(1, counts[n])
-        lines.append(f"| {name} | {counts[n]:,} | {share:.1f}% | {100 * low:.1f} to {100 * high:.1f}% |")
-    return "\n".join(lines)
+    return "\n".join(shares((name, counts[k], counts[n]) for name, k, n in rows))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from real_key_steps import ANNOTATION, MODELS, wilson
+from real_key_steps import ANNOTATION, MODELS, shares
 
 from verl_stepgrpo.judging.answers import arithmetic
 from verl_stepgrpo.judging.key_steps.calculations import Equation, equations_of
@@ -160,14 +160,5 @@ def table(path: Path) -> str:
             found.calculations,
         ),
     )
-    lines = [
-        INTRODUCTION.format(equations=found.equations),
-        "| | of | share | 95% interval |",
-        "|---|---|---|---|",
-    ]
-    for name, k, of in rows:
-        low, high = wilson(k, of)
-        lines.append(
-            f"| {name} | {of:,} | {100 * k / max(1, of):.1f}% | {100 * low:.1f} to {100 * high:.1f}% |"
-        )
+    lines = [INTRODUCTION.format(equations=found.equations), *shares(rows)]
     return "\n".join([*lines, "", READ.format(n=len({line.partition("  [")[0] for line in found.false}))])

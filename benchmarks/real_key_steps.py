@@ -185,6 +185,17 @@ nobody of this project labelled a case. The problems of this table were looked a
 """
 
 
+def shares(rows: Iterable[tuple[str, int, int]]) -> list[str]:
+    """Return the lines of a table of shares with their intervals; a row: what of it, how many have it, of how many."""
+    lines = ["| | of | share | 95% interval |", "|---|---|---|---|"]
+    for name, k, n in rows:
+        low, high = wilson(k, n)
+        lines.append(
+            f"| {name} | {n:,} | {100 * k / max(1, n):.1f}% | {100 * low:.1f} to {100 * high:.1f}% |"
+        )
+    return lines
+
+
 def table(path: Path) -> str:
     """Return the section of the page: recall of the same and of commuted equations, and precision."""
     counts, n = measure(path)
@@ -200,14 +211,8 @@ def table(path: Path) -> str:
     )
     lines = [
         INTRODUCTION.format(n=n, problems=n // len(MODELS)),
-        "| | of | share | 95% interval |",
-        "|---|---|---|---|",
+        *shares(rows),
     ]
-    for name, k, of in rows:
-        low, high = wilson(k, of)
-        lines.append(
-            f"| {name} | {of:,} | {100 * k / max(1, of):.1f}% | {100 * low:.1f} to {100 * high:.1f}% |"
-        )
     lines.append(
         f"\n{counts[STATED, True]} more that were found stand in so many characters, without an annotation.\n"
     )

@@ -11,14 +11,14 @@ import json
 import os
 import pkgutil
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 import judging
 import pytest
+from taken_out import forget, replace
 
 from verl_stepgrpo.judging import answers, reading
 from verl_stepgrpo.judging.answers.judge import judge_answer
@@ -88,35 +88,16 @@ def unpinned(table: Table, baseline: list[bool]) -> Iterator[str]:
     for word in table.words:
         chosen = [i for i, text in enumerate(texts) if word.split()[0] in text]
         with pytest.MonkeyPatch.context() as patch:
-            _replace(patch, table.value, table.without(word))
-            _forget()
+            replace(patch, table.value, table.without(word))
+            forget()
             if all(now == baseline[i] for i, now in zip(chosen, verdicts(chosen), strict=True)):
                 yield word
-    _forget()
-
-
-def _replace(patch: pytest.MonkeyPatch, old: object, new: object) -> None:
-    for module in _modules():
-        for attribute, value in list(vars(module).items()):
-            if value is old:
-                patch.setattr(module, attribute, new)
-
-
-def _modules() -> list[ModuleType]:
-    return [module for name, module in sys.modules.items() if name.startswith("verl_stepgrpo.judging")]
-
-
-def _forget() -> None:
-    for module in _modules():
-        for value in list(vars(module).values()):
-            clear: Callable[[], None] | None = getattr(value, "cache_clear", None)
-            if clear is not None and not isinstance(value, type):
-                clear()
+    forget()
 
 
 @pytest.fixture(scope="module")
 def baseline() -> list[bool]:
-    _forget()
+    forget()
     return verdicts(list(range(len(CASES))))
 
 

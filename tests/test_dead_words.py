@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
 import judging
 import pytest
+from taken_out import forget, replace
 from test_key_steps import FOUND, NOT_FOUND
 from test_relations import OTHER, SAME
 
@@ -82,17 +82,17 @@ def without(name: str, entry: str) -> Iterator[None]:
             _without_word(patch, name.removeprefix("class "), entry)
         else:
             module, attribute = TABLES[name]
-            _replace(patch, getattr(module, attribute), getattr(module, attribute) - {entry})
-        _forget()
+            replace(patch, getattr(module, attribute), getattr(module, attribute) - {entry})
+        forget()
         yield
-    _forget()
+    forget()
 
 
 def _without_word(patch: pytest.MonkeyPatch, name: str, word: str) -> None:
     words = lexicon.LEXICON[name].words
     less = lexicon.LEXICON[name]._replace(words=words - {word})
     patch.setitem(lexicon.LEXICON, name, less)
-    _replace(patch, words, less.words)
+    replace(patch, words, less.words)
     compile_ = rules._pattern
     _recompile(
         patch,
@@ -106,29 +106,9 @@ def _without_word(patch: pytest.MonkeyPatch, name: str, word: str) -> None:
     )
 
 
-def _replace(patch: pytest.MonkeyPatch, old: object, new: object) -> None:
-    """Replace a table wherever it was imported."""
-    for module in _modules():
-        for attribute, value in list(vars(module).items()):
-            if value is old:
-                patch.setattr(module, attribute, new)
-
-
 def _recompile(patch: pytest.MonkeyPatch, compiled: tuple) -> None:
     patch.setattr(rules, "COMPILED", compiled)
     patch.setattr(rules, "_WITHIN", tuple(row for row in compiled if row.pattern.side == "within"))
-
-
-def _modules() -> list[ModuleType]:
-    return [m for name, m in sys.modules.items() if name.startswith("verl_stepgrpo.judging")]
-
-
-def _forget() -> None:
-    for module in _modules():
-        for value in list(vars(module).values()):
-            clear: Callable[[], None] | None = getattr(value, "cache_clear", None)
-            if clear is not None and not isinstance(value, type):
-                clear()
 
 
 def unpinned(name: str, baseline: dict[int, bool]) -> Iterable[str]:

@@ -501,7 +501,7 @@ def test_a_stage_that_was_cut_goes_on_from_its_last_checkpoint(run: Run) -> None
     assert trained == list(range(saved + 1, 9))
     checkpoints = run.folder / "out" / "rl" / "checkpoints"
     traced = sorted(path.name for path in (run.folder / "out" / "rl" / "trace" / "train").iterdir())
-    assert traced == [f"step-{step:06d}.jsonl" for step in range(1, 9)]
+    assert traced == [f"step-{step:06d}.jsonl.gz" for step in range(1, 9)]
     # The adapters went on, and count once.
     run.stage("merge")
     actor = held(checkpoints / "global_step_8" / "actor")

@@ -32,6 +32,9 @@ class SetAside:
     line: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}"
+
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write ``content``, text as UTF-8, to ``path``, or leave there what is there.

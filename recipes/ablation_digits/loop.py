@@ -25,7 +25,7 @@ import verl  # noqa: F401 (loads the plugin, whose groups the configuration has)
 from hydra import compose, initialize_config_module
 from PIL import Image
 from provenance import provenance
-from summarise import fingerprint
+from summarise import evaluation, fingerprint, kept, training
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import AutoProcessor, Qwen2VLForConditionalGeneration
 
@@ -172,37 +172,19 @@ def update(
     optimizer.step()
 
 
-def measures(scored: Sequence[ScoredResponse]) -> dict[str, float]:
-    """Return what ``summarise.measures`` does of a trace."""
-    valid = [one.complete and one.ordered for one in scored]
-    return {
-        "accuracy": float(np.mean([one.answer.correct for one in scored])),
-        "validity": float(np.mean(valid)),
-        "key_step_match": float(np.mean([one.key_step_match for one in scored])),
-    }
-
-
-def evaluation(
-    policy: Policy, prompts: list[Prompt], settings: RunSettings, step: int, kept: Path
+def judged(
+    policy: Policy, prompts: list[Prompt], settings: RunSettings, step: int, folder: Path
 ) -> dict[str, Any]:
-    """Judge one response to each prompt, and keep the responses in a file."""
-    scored: list[ScoredResponse] = []
-    with kept.open("w") as file:
+    """Return the evaluation of one response to each prompt, and keep the responses in a file of ``folder``."""
+    parts = []
+    with (folder / f"step-{step:06d}.jsonl").open("w") as file:
         for first in range(0, len(prompts), EVALUATED_TOGETHER):
             sampled = policy.sample(prompts[first : first + EVALUATED_TOGETHER], settings)
-            scored += sampled.scored
             for prompt, written, one in zip(sampled.prompts, sampled.written, sampled.scored, strict=True):
-                row = {"ground_truth": prompt.ground_truth, "response": written.text, **one.components()}
+                parts.append(one.components())
+                row = {"ground_truth": prompt.ground_truth, "response": written.text, **parts[-1]}
                 file.write(json.dumps(row) + "\n")
-    right = [one.answer.correct for one in scored]
-    valid = [one.complete and one.ordered for one in scored]
-    return {
-        "step": step,
-        **measures(scored),
-        "right_and_valid": float(np.mean(np.logical_and(right, valid))),
-        "right": "".join(str(int(one)) for one in right),
-        "valid": "".join(str(int(one)) for one in valid),
-    }
+    return evaluation(step, parts)
 
 
 def train(args: argparse.Namespace, config: Any) -> dict[str, Any]:
@@ -222,38 +204,22 @@ def train(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     per_step = config.data.train_batch_size
     curve, shares = [], []
     args.responses.mkdir(parents=True, exist_ok=True)
-    evaluations = (
-        [evaluation(policy, heldout, settings, 0, args.responses / "step-000000.jsonl")]
-        if args.judge_first
-        else []
-    )
+    evaluations = [judged(policy, heldout, settings, 0, args.responses)] if args.judge_first else []
     for step in range(1, args.steps + 1):
         chosen = order[(step - 1) * per_step : step * per_step]
         rollouts = policy.sample([shown[i] for i in chosen for _ in range(n)], settings)
         a_BT, parts = token_advantages(rollouts, n, settings)
         update(policy, optimizer, rollouts, a_BT, actor)
         schedule.step()
-        spread = float(a_BT[:, 0].std(correction=0))
-        curve.append(
-            {
-                "step": step,
-                "rollouts": len(rollouts.scored),
-                **measures(rollouts.scored),
-                "advantage_std": spread,
-            }
-        )
+        curve.append(training(step, [one.components() for one in rollouts.scored], a_BT[:, 0].tolist()))
         shares.append(parts)
         if step % args.every == 0:
-            evaluations.append(
-                evaluation(policy, heldout, settings, step, args.responses / f"step-{step:06d}.jsonl")
-            )
+            evaluations.append(judged(policy, heldout, settings, step, args.responses))
             print(f"step {step}: {evaluations[-1]['accuracy']:.1%} right", flush=True)
-    for one in evaluations[:-2]:
-        del one["right"], one["valid"]
     # A step in which no advantages differ has none.
     known = [one for one in shares if one]
     mean = {f"{name}_share": float(np.mean([one[name] for one in known])) for name in COMPONENTS if known}
-    return {"evaluations": evaluations, "curve": curve, "shares": mean}
+    return {"evaluations": kept(evaluations), "curve": curve, "shares": mean}
 
 
 def main() -> None:

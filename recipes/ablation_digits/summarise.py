@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from provenance import provenance
 from verl_stepgrpo.replay.replay import replay
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.traces.files import read_trace, steps_of
-from verl_stepgrpo.traces.rows import TraceRow
 
 
-def measures(rows: list[TraceRow]) -> dict[str, float]:
-    """Return the means of what a run is compared by; validity is what StepRVR asks for, whether it is paid or not."""
-    parts = [row.components for row in rows]
+def measures(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the means of what a run is compared by, of the components of responses.
+
+    Validity is what StepRVR asks for, whether it is paid or not.
+    """
     return {
         "accuracy": float(np.mean([c["acc"] for c in parts])),
         "validity": float(np.mean([c["complete"] * c["ordered"] for c in parts])),
@@ -30,28 +32,45 @@ def measures(rows: list[TraceRow]) -> dict[str, float]:
     }
 
 
-def evaluations(trace: Path) -> list[dict[str, Any]]:
-    """Return what each validation showed; of the last two which were right, and which valid, a character an image."""
+def evaluation(step: int, parts: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Return what a validation showed, with which responses were right, and which valid, a character an image."""
+    return {
+        "step": step,
+        **measures(parts),
+        "right_and_valid": float(np.mean([c["acc"] * c["complete"] * c["ordered"] for c in parts])),
+        "right": "".join(str(int(c["acc"])) for c in parts),
+        "valid": "".join(str(int(c["complete"] * c["ordered"])) for c in parts),
+    }
+
+
+def kept(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return evaluations as results have them: of all but the last two the means alone."""
+    means = [{k: v for k, v in one.items() if k not in ("right", "valid")} for one in evaluations[:-2]]
+    return [*means, *evaluations[-2:]]
+
+
+def training(
+    step: int, parts: Sequence[Mapping[str, float]], advantages: Sequence[float]
+) -> dict[str, float]:
+    """Return what a training step's responses were like, and how much their first advantages differ."""
+    spread = float(np.std(advantages))
+    return {"step": step, "rollouts": len(parts), **measures(parts), "advantage_std": spread}
+
+
+def evaluations_of(trace: Path) -> list[dict[str, Any]]:
     found = []
     for path in steps_of(trace, "val"):
         rows = sorted(read_trace(path), key=lambda row: row.index)
-        parts = [row.components for row in rows]
-        right = "".join(str(int(c["acc"])) for c in parts)
-        valid = "".join(str(int(c["complete"] * c["ordered"])) for c in parts)
-        both = float(np.mean([c["acc"] * c["complete"] * c["ordered"] for c in parts]))
-        found.append(
-            {"step": rows[0].step, **measures(rows), "right_and_valid": both, "right": right, "valid": valid}
-        )
-    return [{k: v for k, v in one.items() if k not in ("right", "valid")} for one in found[:-2]] + found[-2:]
+        found.append(evaluation(rows[0].step, [row.components for row in rows]))
+    return kept(found)
 
 
-def curves(trace: Path) -> list[dict[str, Any]]:
-    """Return what each training step's responses were like, and how much their advantages moved the policy."""
+def curve_of(trace: Path) -> list[dict[str, float]]:
     found = []
     for path in steps_of(trace, "train"):
         rows = read_trace(path)
-        spread = float(np.std([row.credit.first for row in rows if row.credit is not None]))
-        found.append({"step": rows[0].step, "rollouts": len(rows), **measures(rows), "advantage_std": spread})
+        advantages = [row.credit.first for row in rows if row.credit is not None]
+        found.append(training(rows[0].step, [row.components for row in rows], advantages))
     return found
 
 
@@ -79,8 +98,8 @@ def main() -> None:
         "seed": args.seed,
         "overrides": args.overrides,
         "warm_up": fingerprint(args.warm_up),
-        "evaluations": evaluations(args.trace),
-        "curve": curves(args.trace),
+        "evaluations": evaluations_of(args.trace),
+        "curve": curve_of(args.trace),
         "shares": replay(args.trace, [Variant()]).summaries[0].shares,
         "minutes": round(args.seconds / 60, 2),
         **provenance(),

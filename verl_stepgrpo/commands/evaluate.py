@@ -154,7 +154,7 @@ def _show_troubles(results: Results, set_aside: Sequence[SetAside], out: Path) -
     if set_aside:
         typer.echo(
             f"of an earlier run {counted(len(set_aside), 'line')} could not be read, and what they answered is asked "
-            f"anew; the first is {set_aside[0].path}:{set_aside[0].line}: {set_aside[0].reason}"
+            f"anew; the first is {set_aside[0]}"
         )
     if results.failed:
         failed = counted(results.failed, "row was", "rows were")

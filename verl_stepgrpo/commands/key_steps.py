@@ -122,8 +122,5 @@ def _show_key_steps(summary: KeyStepSummary, out: Path) -> None:
     for what, n in summary.usage.items():
         typer.echo(f"         {what}: {n}")
     if summary.set_aside:
-        first = summary.set_aside[0]
-        typer.echo(
-            f"{counted(len(summary.set_aside), 'line', width=8)} of the responses set aside, the first "
-            f"{first.path}:{first.line}: {first.reason}"
-        )
+        lines = counted(len(summary.set_aside), "line", width=8)
+        typer.echo(f"{lines} of the responses set aside, the first {summary.set_aside[0]}")

@@ -104,7 +104,7 @@ def _show_what_replay_left_out(found: Replay) -> None:
             left_out = counted(one.left_out, "response")
             typer.echo(f"{one.label}: without {left_out}, too few of a group for one more of that size")
     for line in found.set_aside[:3]:
-        typer.echo(f"set aside: {line.path}:{line.line}: {line.reason}")
+        typer.echo(f"set aside: {line}")
     if len(found.set_aside) > 3:
         typer.echo(f"set aside: {counted(len(found.set_aside), 'line')} in all")
 

@@ -58,11 +58,8 @@ def _show_written(written: Written) -> None:
     if written.shown < written.rollouts:
         typer.echo(f"{written.shown:8} of them in the page: whole groups, evenly spread (--rollouts)")
     if written.set_aside:
-        first = written.set_aside[0]
-        typer.echo(
-            f"{counted(len(written.set_aside), 'line', width=8)} set aside, the first {first.path}:{first.line}: "
-            f"{first.reason}"
-        )
+        lines = counted(len(written.set_aside), "line", width=8)
+        typer.echo(f"{lines} set aside, the first {written.set_aside[0]}")
     if written.troubles:
         troubles = counted(len(written.troubles), "trouble", width=8)
         typer.echo(f"{troubles} with images, the first: {written.troubles[0]}")

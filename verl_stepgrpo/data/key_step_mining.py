@@ -18,6 +18,7 @@ from verl_stepgrpo.judging.key_steps.match import shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.sections import Section, parse_sections
+from verl_stepgrpo.settings import RewardSettings
 
 MARGIN = 0.1
 """How much more likely a key step has to be in a right response than in a wrong one."""
@@ -31,7 +32,7 @@ MAX_WORDINGS = 4
 MIN_SUPPORT = 2
 """Right responses that have to show a key step."""
 
-THRESHOLD = 0.8
+THRESHOLD = RewardSettings().match_threshold
 """The default ``match_threshold``."""
 
 

@@ -170,7 +170,7 @@ def read_trace(path: str | Path) -> list[TraceRow]:
 
 def refuse(line: SetAside) -> None:
     """Raise ValueError: for readers of what this package alone wrote."""
-    raise ValueError(f"{line.path}:{line.line}: {line.reason}")
+    raise ValueError(str(line))
 
 
 def iter_traces(paths: Iterable[Path], *, set_aside: Callable[[SetAside], None]) -> Iterator[TraceRow]:

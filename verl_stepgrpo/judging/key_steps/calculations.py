@@ -23,7 +23,6 @@ from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.expressions import Item, form
 from verl_stepgrpo.judging.key_steps.runs import SAYS_EQUAL
 from verl_stepgrpo.judging.key_steps.sentences import (
-    MAX_STEP_CHARS,
     Segment,
     Sentence,
     SentenceIndex,
@@ -34,7 +33,7 @@ from verl_stepgrpo.judging.key_steps.values import MAX_DIGITS, shown, value_of
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS, LEXICON
 from verl_stepgrpo.judging.reading.numbers import canonical
 from verl_stepgrpo.judging.reading.tokens import Token
-from verl_stepgrpo.judging.sections import Kind, Section
+from verl_stepgrpo.judging.sections import Section
 
 MAX_ITEMS = 64
 """Parts of an equation that is evaluated."""
@@ -165,13 +164,13 @@ def false_steps(equations: Iterable[Equation]) -> frozenset[int]:
 
 def equations_of(sections: Sequence[Section]) -> tuple[Equation, ...]:
     """Return the equations of a response's steps that can be checked, in the order they stand."""
-    bodies = [(s.body[:MAX_STEP_CHARS], s.body_start) for s in sections if s.kind is Kind.STEP]
-    if not any(_may_state(body) for body, _ in bodies):
+    index = SentenceIndex.of_steps(sections, 1.0)
+    if not _may_state(index.text):
         return ()
     rounded: set[str] = set()
     return tuple(
         equation
-        for segment in SentenceIndex(bodies, 1.0).segments()
+        for segment in index.segments()
         if _may_state(segment.sentence.text)
         for equation in _of_sentence(segment, rounded)
     )

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.judging.key_steps.sentences import MAX_STEP_CHARS, Anchors, SentenceIndex
+from verl_stepgrpo.judging.key_steps.sentences import Anchors, SentenceIndex
 from verl_stepgrpo.judging.key_steps.stretches import Stretch, relations_of, stretches_of
 from verl_stepgrpo.judging.key_steps.wordings import Wording, forms_of
-from verl_stepgrpo.judging.sections import Kind, Section
+from verl_stepgrpo.judging.sections import Section
 
 MAX_VALUES = 5
 """Different numbers that a response may put in the place of one of a key step's ("x = 1, x = 2, ..."). With
@@ -65,14 +65,7 @@ class Reasoning:
 
     def __init__(self, sections: Sequence[Section], threshold: float) -> None:
         self.threshold = threshold
-        self.index = SentenceIndex(
-            [
-                (section.body[:MAX_STEP_CHARS], section.body_start)
-                for section in sections
-                if section.kind is Kind.STEP
-            ],
-            threshold,
-        )
+        self.index = SentenceIndex.of_steps(sections, threshold)
 
     def stretches(self, wording: Wording) -> list[Stretch]:
         """Return all stretches that match."""

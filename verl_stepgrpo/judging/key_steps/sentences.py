@@ -33,6 +33,7 @@ from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token
 from verl_stepgrpo.judging.reading.units import TEMPERATURES
 from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
+from verl_stepgrpo.judging.sections import Kind, Section
 
 MAX_STEP_CHARS = 20_000
 """Characters of one reasoning step that are searched; a longer one is a runaway generation."""
@@ -174,6 +175,12 @@ class SentenceIndex:
         self._threshold = threshold
         self.text = "\n".join([body for body, _ in bodies])
         self._places: dict[str, int] = {}
+
+    @classmethod
+    def of_steps(cls, sections: Sequence[Section], threshold: float) -> SentenceIndex:
+        """Return the index of a response's reasoning steps, each as far as it is read."""
+        steps = [section for section in sections if section.kind is Kind.STEP]
+        return cls([(step.body[:MAX_STEP_CHARS], step.body_start) for step in steps], threshold)
 
     def __len__(self) -> int:
         """Return the number of sentences."""
