@@ -34,6 +34,7 @@ from verl_stepgrpo.judging.answers.verdict import (
     shown,
     symbolic_verdict,
 )
+from verl_stepgrpo.judging.reading.memo import Bounded
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 
 MAX_ANSWER_CHARS = 512
@@ -74,13 +75,11 @@ def judge_answer(
         given = normalise(answer or "")
         return replace(verdict, text=statement(given) or given)
     if not choices and not judge.asked and len(answer or "") <= MAX_ANSWER_CHARS:
-        if len(_KNOWN) >= MAX_KNOWN:
-            _KNOWN.clear()
-        _KNOWN[question] = verdict
+        _KNOWN.keep(question, verdict)
     return verdict
 
 
-_KNOWN: dict[tuple[str | None, str, float], Verdict] = {}
+_KNOWN: Bounded[tuple[str | None, str, float], Verdict] = Bounded(MAX_KNOWN)
 """Verdicts that rest on the texts alone: the responses of a group often give the same answer."""
 
 

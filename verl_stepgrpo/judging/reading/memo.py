@@ -1,4 +1,4 @@
-"""What a function gives, remembered by its argument.
+"""What was found once, remembered by what it was found for.
 
 A look into a dictionary costs half of what ``functools.lru_cache`` takes, which counts where one is made for every
 token. It is emptied when it is full; what it holds is made again when it is asked for.
@@ -13,21 +13,19 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Memo(dict[K, V], Generic[K, V]):
-    """A dictionary that computes what it does not have: ``memo[argument]``.
+class Bounded(dict[K, V], Generic[K, V]):
+    """A dictionary that is emptied when it is full.
 
     Args:
-        compute: Pure; what it gives is shared by all who ask.
         maxsize: Entries that are kept.
     """
 
-    def __init__(self, compute: Callable[[K], V], maxsize: int = 8192) -> None:
+    def __init__(self, maxsize: int) -> None:
         super().__init__()
-        self._compute = compute
         self._maxsize = maxsize
 
-    def __missing__(self, key: K) -> V:
-        value = self._compute(key)
+    def keep(self, key: K, value: V) -> V:
+        """Keep a value, and return it."""
         if len(self) >= self._maxsize:
             self.clear()
         self[key] = value
@@ -36,3 +34,19 @@ class Memo(dict[K, V], Generic[K, V]):
     def cache_clear(self) -> None:
         """Forget everything, as ``functools.lru_cache`` does it."""
         self.clear()
+
+
+class Memo(Bounded[K, V]):
+    """A dictionary that computes what it does not have: ``memo[argument]``.
+
+    Args:
+        compute: Pure; what it gives is shared by all who ask.
+        maxsize: Entries that are kept.
+    """
+
+    def __init__(self, compute: Callable[[K], V], maxsize: int = 8192) -> None:
+        super().__init__(maxsize)
+        self._compute = compute
+
+    def __missing__(self, key: K) -> V:
+        return self.keep(key, self._compute(key))
