@@ -57,15 +57,19 @@ def load(folder: Path) -> Runs:
     return {arm: by_seed for arm, by_seed in runs.items() if by_seed}
 
 
-def right(result: dict[str, Any], last: int) -> np.ndarray:
-    """Return how often the trained model was right on each held-out image, (n,) in [0, 1]."""
-    return np.mean([_bits(evaluation["right"]) for evaluation in result["evaluations"][-last:]], axis=0)
+def often(result: dict[str, Any], bits: str, last: int) -> np.ndarray:
+    """Return how often responses to each held-out image had what ``bits`` says (``right``), (n,) in [0, 1]."""
+    return np.mean([_bits(evaluation[bits]) for evaluation in result["evaluations"][-last:]], axis=0)
 
 
-def both(evaluations: list[dict[str, Any]]) -> str:
-    """Return the share of responses that are right and valid; runs from before it was noted do not have it."""
-    shares = [_share_of_both(evaluation) for evaluation in evaluations]
+def share(evaluations: list[dict[str, Any]], measure: Callable[[dict[str, Any]], float | None]) -> str:
+    """Return the mean of a measure; runs from before it was noted do not have it."""
+    shares = [measure(evaluation) for evaluation in evaluations]
     return "-" if None in shares else f"{np.mean(shares):.1%}"  # type: ignore[arg-type]
+
+
+def _right_by_its_steps(evaluation: dict[str, Any]) -> float | None:
+    return evaluation.get("right_by_its_steps")
 
 
 def _share_of_both(evaluation: dict[str, Any]) -> float | None:
@@ -105,18 +109,18 @@ def interval(by_seed: list[np.ndarray]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def differences(runs: Runs, arm: str, baseline: str, last: int) -> list[np.ndarray]:
-    """Return for each seed that both have the differences in being right, image by image."""
+def differences(runs: Runs, arm: str, baseline: str, last: int, bits: str = "right") -> list[np.ndarray]:
+    """Return for each seed that both have the differences in what ``bits`` says, image by image."""
     shared = sorted(runs[arm].keys() & runs[baseline].keys())
     for seed in shared:
         if runs[arm][seed]["warm_up"] != runs[baseline][seed]["warm_up"]:
             raise SystemExit(f"{arm}, seed {seed}: not the warm-up that {baseline} began with; run both anew")
-    return [right(runs[arm][seed], last) - right(runs[baseline][seed], last) for seed in shared]
+    return [often(runs[arm][seed], bits, last) - often(runs[baseline][seed], bits, last) for seed in shared]
 
 
-def difference(runs: Runs, arm: str, baseline: str, last: int) -> str:
+def difference(runs: Runs, arm: str, baseline: str, last: int, bits: str = "right") -> str:
     """Return the points between an arm and a baseline, with their interval; ``-`` where no seed has both."""
-    paired = differences(runs, arm, baseline, last) if baseline in runs and arm != baseline else []
+    paired = differences(runs, arm, baseline, last, bits) if baseline in runs and arm != baseline else []
     if not paired:
         return "-"
     low, high = interval(paired)
@@ -165,7 +169,7 @@ def median_rollouts(runs: Runs, arm: str, last: int) -> str:
 def row(runs: Runs, arm: str, last: int) -> str:
     results = list(runs[arm].values())
     ended = [e for r in results for e in r["evaluations"][-last:]]
-    low, high = interval([right(r, last) for r in results])
+    low, high = interval([often(r, "right", last) for r in results])
     cells = [
         ARMS[arm],
         str(len(results)),
@@ -173,7 +177,8 @@ def row(runs: Runs, arm: str, last: int) -> str:
         difference(runs, arm, BASELINE, last),
         *([difference(runs, arm, WHITENED, last)] if WHITENED in runs else []),
         f"{np.mean([e['validity'] for e in ended]):.1%}",
-        both(ended),
+        share(ended, _share_of_both),
+        *_by_steps(runs, arm, last),
         f"{np.mean([e['key_step_match'] for e in ended]):.1%}",
         median_rollouts(runs, arm, last),
         answer_share(results),
@@ -182,14 +187,31 @@ def row(runs: Runs, arm: str, last: int) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _noted(runs: Runs) -> bool:
+    """Whether every run noted which right answers have every key step; the first study did not."""
+    return all(
+        "right_by_its_steps" in e for by in runs.values() for r in by.values() for e in r["evaluations"]
+    )
+
+
+def _by_steps(runs: Runs, arm: str, last: int) -> list[str]:
+    if not _noted(runs):
+        return []
+    ended = [e for result in runs[arm].values() for e in result["evaluations"][-last:]]
+    return [share(ended, _right_by_its_steps), difference(runs, arm, BASELINE, last, "by_steps")]
+
+
 def table(runs: Runs, last: int) -> str:
     start = [r["evaluations"][0] for r in runs[BASELINE].values()]
     means = {m: np.mean([e[m] for e in start]) for m in ("accuracy", "validity", "key_step_match")}
     against = ["points against GRPO (paired)", *(["against it whitened"] if WHITENED in runs else [])]
-    names = ["arm", "seeds", "accuracy (95% interval)", *against, "valid", "right and valid", "key steps"]
-    names += ["rollouts to GRPO's accuracy (seeds that reach it)", "answer's share", "minutes"]
+    names = ["arm", "seeds", "accuracy (95% interval)", *against, "valid", "right and valid"]
+    by_steps = [share(start, _right_by_its_steps), "-"] if _noted(runs) else []
+    names += ["right, every key step found", "points against GRPO"] if by_steps else []
+    names += ["key steps", "rollouts to GRPO's accuracy (seeds that reach it)", "answer's share", "minutes"]
     warmed_up = ["warmed up", str(len(start)), f"{means['accuracy']:.1%}", *("-" for _ in against)]
-    warmed_up += [f"{means['validity']:.1%}", both(start), f"{means['key_step_match']:.1%}", "-", "-", "-"]
+    warmed_up += [f"{means['validity']:.1%}", share(start, _share_of_both), *by_steps]
+    warmed_up += [f"{means['key_step_match']:.1%}", "-", "-", "-"]
     head = ["| " + " | ".join(cells) + " |" for cells in (names, warmed_up)]
     head.insert(1, "|" + "---|" * len(names))
     return "\n".join([*head, *(row(runs, arm, last) for arm in runs)])
@@ -202,7 +224,10 @@ def draw(runs: Runs, path: Path) -> None:
         "valid": itemgetter("validity"),
         "right and valid": _share_of_both,
     }
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained", sharex=True)
+    if _noted(runs):
+        titles["right, every key step found"] = _right_by_its_steps
+    n_axes = len(titles)
+    figure, axes = plt.subplots(1, n_axes, figsize=(4 * n_axes, 3.6), layout="constrained", sharex=True)
     for axis, (title, measure) in zip(axes, titles.items(), strict=True):
         for arm in runs:
             seeds = runs[arm].keys() & runs[BASELINE].keys()

@@ -19,6 +19,9 @@ from verl_stepgrpo.replay.replay import replay
 from verl_stepgrpo.replay.variants import Variant
 from verl_stepgrpo.traces.files import read_trace, steps_of
 
+BITS = ("right", "valid", "by_steps")
+"""What an evaluation has of each response; of all but the last two evaluations of a run it is not kept."""
+
 
 def measures(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the means of what a run is compared by, of the components of responses.
@@ -33,19 +36,31 @@ def measures(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def evaluation(step: int, parts: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return what a validation showed, with which responses were right, and which valid, a character an image."""
+    """Return what a validation showed, with ``BITS`` of each response, a character an image.
+
+    They are whether it is right, whether it is valid, and whether it is right and has every key step: a right answer
+    can come of steps that are not, as the sum of digits that are read in another order.
+    """
+    valid = [c["complete"] * c["ordered"] for c in parts]
+    by_steps = [c["acc"] * (c["key_step_match"] == 1) for c in parts]
     return {
         "step": step,
         **measures(parts),
-        "right_and_valid": float(np.mean([c["acc"] * c["complete"] * c["ordered"] for c in parts])),
-        "right": "".join(str(int(c["acc"])) for c in parts),
-        "valid": "".join(str(int(c["complete"] * c["ordered"])) for c in parts),
+        "right_and_valid": float(np.mean([c["acc"] * v for c, v in zip(parts, valid, strict=True)])),
+        "right_by_its_steps": float(np.mean(by_steps)),
+        "right": _characters([c["acc"] for c in parts]),
+        "valid": _characters(valid),
+        "by_steps": _characters(by_steps),
     }
+
+
+def _characters(of_responses: Sequence[float]) -> str:
+    return "".join(str(int(one)) for one in of_responses)
 
 
 def kept(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return evaluations as results have them: of all but the last two the means alone."""
-    means = [{k: v for k, v in one.items() if k not in ("right", "valid")} for one in evaluations[:-2]]
+    means = [{k: v for k, v in one.items() if k not in BITS} for one in evaluations[:-2]]
     return [*means, *evaluations[-2:]]
 
 
