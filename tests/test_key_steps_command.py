@@ -17,6 +17,8 @@ from chat_server import ChatServer
 
 from verl_stepgrpo import DataError, parse_key_steps
 from verl_stepgrpo.data import key_step_files
+from verl_stepgrpo.data.prepare import PrepareOptions, prepare
+from verl_stepgrpo.data.rows import RowOptions
 from verl_stepgrpo.judging.key_steps.reference import parse_visual_key_steps
 from verl_stepgrpo.serving.client import ServerOptions
 
@@ -52,6 +54,11 @@ class Server(ChatServer):
     def extracted(self, prompt: str) -> str:
         n = re.search(r"There are (\d+) children", prompt)[1]  # type: ignore[index]
         return json.dumps({"key_steps": [f"{n} children", f"{2 * int(n)}/{n} = 2", *self.extra]})
+
+    def extractedbysection(self, prompt: str) -> str:
+        n = re.search(r"(\d+) children and", prompt)[1]  # type: ignore[index]
+        visual = {"image_description": [f"{n} children", f"{n} children", "red box", *self.extra]}
+        return json.dumps(json.loads(self.extracted(prompt)) | visual)
 
     def augmented(self, prompt: str) -> str:
         steps = json.loads(re.search(r"\[.*\]", prompt)[0])  # type: ignore[index]
@@ -136,6 +143,131 @@ def test_a_model_writes_into_verls_parquet_in_place(server: Server, tmp_path: Pa
         ["4 children", "8/4 = 2"],
     ]
     assert rows == table
+
+
+def described(n: int) -> dict:
+    return {
+        "problem": f"Question {n}?",
+        "solution": row(n)["solution"].replace("\nx\n", f"\n{n} children and a red box.\n"),
+    }
+
+
+def by_section(server: Server, source: Path, out: Path) -> key_step_files.Summary:
+    options = ServerOptions(server.url, "m", concurrency=2, timeout=5.0)
+    return key_step_files.by_model(source, out, options, api_key=None, visual=True, progress=lambda n: None)
+
+
+class TestVisual:
+    def test_a_model_gives_them_and_prepare_carries_them(self, server: Server, tmp_path: Path) -> None:
+        """What the description lacks is not believed, though a step says it; a solution without one has none."""
+        source, out = tmp_path / "raw.json", tmp_path / "with.jsonl"
+        server.extra = ["4/2 = 2"]
+        source.write_text(
+            json.dumps([described(2), row(3) | {"solution": "There are 3 children. 6/3 = 2\n#### 2"}])
+        )
+        summary = by_section(server, source, out)
+        assert (summary.written, summary.visual, summary.failed) == (2, 1, 0)
+        assert summary.usage["visual key steps that their image description lacks"] == 1
+        first, second = map(json.loads, out.open())
+        assert [one[0] for one in first["key_steps"]] == ["2 children", "4/2 = 2"]
+        assert first["visual_key_steps"] == [["2 children", "children: 2 children"], ["red box"]]
+        assert "visual_key_steps" not in second
+        prepare(out, tmp_path / "out", PrepareOptions(RowOptions("d", tmp_path), val_share=0.0))
+        rows = pq.read_table(tmp_path / "out" / "rl-train.parquet")["extra_info"].to_pylist()
+        assert [one["visual_key_steps"] for one in rows] == [first["visual_key_steps"], []]
+
+    def test_a_row_keeps_what_it_has_and_is_asked_for_the_rest(self, server: Server, tmp_path: Path) -> None:
+        source, out = tmp_path / "raw.json", tmp_path / "with.jsonl"
+        whole = {"Image Description": ["red box"], "Steps": ["2 children"]}
+        rows = [
+            described(2) | {"key_steps": ["4/2 = 2"]},
+            described(3) | {"visual_key_steps": ["red box"]},
+            described(4) | {"key_steps": whole},
+        ]
+        source.write_text(json.dumps(rows))
+        summary = by_section(server, source, out)
+        first, second, third = map(json.loads, out.open())
+        assert first["key_steps"] == [["4/2 = 2"]]
+        assert [one[0] for one in first["visual_key_steps"]] == ["2 children", "red box"]
+        assert [one[0] for one in second["key_steps"]] == ["3 children", "6/3 = 2"]
+        assert second["visual_key_steps"] == [["red box"]]
+        assert (third["key_steps"], third["visual_key_steps"]) == ([["2 children"]], [["red box"]])
+        assert (summary.visual, summary.usage["requests"]) == (3, 4)
+
+    def test_of_verls_parquet_they_are_written_in_place(self, server: Server, tmp_path: Path) -> None:
+        source, out, again = (tmp_path / f"{n}.parquet" for n in range(3))
+        infos = [
+            {"index": 2, "solution": described(2)["solution"], "key_steps": None},
+            {
+                "index": 3,
+                "solution": None,
+                "key_steps": '{"Image Description": ["blue box"], "Steps": ["3 children"]}',
+            },
+            {"index": 4, "solution": described(4)["solution"], "key_steps": '["4 children"]'},
+        ]
+        table = [
+            {
+                "prompt": [{"role": "user", "content": "?"}],
+                "reward_model": {"ground_truth": "2"},
+                "extra_info": one,
+            }
+            for one in infos
+        ]
+        pq.write_table(pa.Table.from_pylist(table), source)
+        summary = by_section(server, source, out)
+        assert (summary.written, summary.visual, summary.failed) == (3, 3, 0)
+        found = [one["extra_info"] for one in pq.read_table(out).to_pylist()]
+        assert [[w[0] for w in one["key_steps"]] for one in found] == [
+            ["2 children", "4/2 = 2"],
+            ["3 children"],
+            ["4 children"],
+        ]
+        assert [[w[0] for w in one["visual_key_steps"]] for one in found] == [
+            ["2 children", "red box"],
+            ["blue box"],
+            ["4 children", "red box"],
+        ]
+        assert [one["solution"] for one in found] == [one["solution"] for one in infos]
+        by_section(server, out, again)
+        assert pq.read_table(again).equals(pq.read_table(out))
+
+    def test_a_row_that_fails_keeps_what_it_has(self, server: Server, tmp_path: Path) -> None:
+        source, out = tmp_path / "raw.parquet", tmp_path / "with.parquet"
+        infos = [
+            {
+                "index": n,
+                "solution": described(n)["solution"],
+                "key_steps": [f"{n} children"],
+                "visual_key_steps": own,
+            }
+            for n, own in ((2, None), (3, ["red box"]))
+        ]
+        table = [
+            {
+                "prompt": [{"role": "user", "content": "?"}],
+                "reward_model": {"ground_truth": "2"},
+                "extra_info": one,
+            }
+            for one in infos
+        ]
+        pq.write_table(pa.Table.from_pylist(table), source)
+        server.faults = ["prose"] * 3
+        summary = by_section(server, source, out)
+        assert (summary.written, summary.visual, summary.failed) == (1, 1, 1)
+        found = [one["extra_info"] for one in pq.read_table(out).to_pylist()]
+        assert [one["key_steps"] for one in found] == [[["2 children"]], [["3 children"]]]
+        assert [one["visual_key_steps"] for one in found] == [[], [["red box"]]]
+
+    def test_by_rules_given_ones_stay(self, tmp_path: Path) -> None:
+        source, out = tmp_path / "raw.parquet", tmp_path / "with.parquet"
+        said = 'Image Description: ["red box"], Step 1: ["2 children"]'
+        info = {"index": 0, "solution": None, "key_steps": said}
+        prompt = [{"role": "user", "content": "?"}]
+        row = {"prompt": prompt, "reward_model": {"ground_truth": "2"}, "extra_info": info}
+        pq.write_table(pa.Table.from_pylist([row]), source)
+        key_step_files.by_rules(source, out, progress=lambda n: None)
+        (found,) = pq.read_table(out)["extra_info"].to_pylist()
+        assert (found["key_steps"], found["visual_key_steps"]) == ([["2 children"]], [["red box"]])
 
 
 def test_a_solution_that_the_rules_fail_on_is_set_aside_alone(
@@ -285,6 +417,7 @@ class TestCommand:
         [
             ([], "Name the model"),
             (["--model", "m"], "set OPENAI_API_KEY"),
+            (["--rules", "--visual"], "--visual asks the model that --model names"),
             (["--rules", "--concurrency", "0"], "Invalid value for '--concurrency'"),
         ],
     )

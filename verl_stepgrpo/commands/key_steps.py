@@ -51,6 +51,9 @@ def key_steps(
     ] = os.cpu_count() or 1,
     model: Annotated[str | None, typer.Option(help="The server's name of the model.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server [OpenAI's own].")] = None,
+    visual: Annotated[
+        bool, typer.Option("--visual", help="With --model: those of the image description, too.")
+    ] = False,
     api_key_env: Annotated[
         str, typer.Option(help="Environment variable that holds the key.")
     ] = "OPENAI_API_KEY",
@@ -80,6 +83,8 @@ def key_steps(
         )
     if prune and from_ is None:
         raise ConfigError("--prune goes by the responses that --from names; name them, too.")
+    if visual and model is None:
+        raise ConfigError("--visual asks the model that --model names; name it, too.")
     cache = f"kept in {work.cache_file(out)}"
     with goes_on(lambda: work.kept(out), "answer", cache), progress_bar() as advance:
         if from_ is not None:
@@ -90,9 +95,8 @@ def key_steps(
             summary = work.by_rules(source, out, progress=advance)
         else:
             options = server_options(base_url, model, concurrency, timeout)
-            summary = work.by_model(
-                source, out, options, api_key=os.environ.get(api_key_env), progress=advance
-            )
+            key = os.environ.get(api_key_env)
+            summary = work.by_model(source, out, options, api_key=key, visual=visual, progress=advance)
     _show_key_steps(summary, out)
     if price is not None:
         tokens = (summary.usage.get("tokens read", 0), summary.usage.get("tokens written", 0))
@@ -104,6 +108,8 @@ def _show_key_steps(summary: KeyStepSummary, out: Path) -> None:
     from verl_stepgrpo.data import key_step_files as work
 
     typer.echo(f"{counted(summary.written, 'row', width=8)} with key steps  {out}")
+    if summary.visual:
+        typer.echo(f"{counted(summary.visual, 'row', width=8)} with visual key steps")
     if summary.mined:
         typer.echo(f"{summary.mined:8} of them mined; what speaks for each  {work.support_file(out)}")
     if summary.pruned:
@@ -114,7 +120,7 @@ def _show_key_steps(summary: KeyStepSummary, out: Path) -> None:
         passed_on = counted(summary.passed_on, "row", width=8)
         typer.echo(f"{passed_on} without a solution, passed on without key steps")
     if summary.failed:
-        aside = "left without key steps" if summary.in_place else "set aside"
+        aside = "left as before" if summary.in_place else "set aside"
         typer.echo(f"{counted(summary.failed, 'row', width=8)} {aside}  {work.failed_file(out)}")
     for name, n in summary.unread.items():
         typer.echo(f"{counted(n, 'row has', 'rows have', width=8)} {name}")

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,9 +36,11 @@ class Summary:
 
     ``in_place`` says that the source is verl's parquet, all of whose rows are in the file. Of key steps by responses:
     ``mined`` rows got theirs from these, ``pruned`` key steps were left out, rows that have none are counted by why
-    (``without``), and lines that are no responses are ``set_aside``."""
+    (``without``), and lines that are no responses are ``set_aside``. ``visual`` rows have key steps of the image
+    description."""
 
     written: int = 0
+    visual: int = 0
     passed_on: int = 0
     failed: int = 0
     in_place: bool = False
@@ -94,22 +96,36 @@ def by_model(
     options: ServerOptions,
     *,
     api_key: str | None,
+    visual: bool = False,
     progress: Callable[[int], None],
 ) -> Summary:
     """Write key steps by a model; a row that has some keeps them.
+
+    Args:
+        source: The dataset.
+        out: The file to write.
+        options: The server and its model.
+        api_key: The server's.
+        visual: Whether those of the image description are asked for, too, where a solution has one.
+        progress: Called with the number of rows that are done.
 
     Raises:
         ConfigError: OpenAI's own server is meant, and there is no key; or ``out`` is ``source``, or not ``.jsonl``.
         DataError: ``source`` cannot be read or has no rows, the server refuses the key, or does not have the model.
         EndedError: The server is gone; what it answered is kept.
     """
-    return asyncio.run(_by_model(source, out, options, api_key, progress))
+    return asyncio.run(_by_model(source, out, options, api_key, visual, progress))
 
 
 async def _by_model(
-    source: Path, out: Path, options: ServerOptions, api_key: str | None, progress: Callable[[int], None]
+    source: Path,
+    out: Path,
+    options: ServerOptions,
+    api_key: str | None,
+    visual: bool,
+    progress: Callable[[int], None],
 ) -> Summary:
-    from verl_stepgrpo.data.key_step_model import Cache, KeyStepWriter
+    from verl_stepgrpo.data.key_step_model import Cache, KeyStepWriter, Written, has_description
     from verl_stepgrpo.serving.client import ChatServer, FailedError, in_order
 
     cache = Cache(cache_file(out))
@@ -117,16 +133,24 @@ async def _by_model(
         async with ChatServer(options, api_key) as server:
             writer = KeyStepWriter(server, cache)
 
-            async def work(item: Item) -> list[KeyStep]:
-                if item.key_steps or _serves_rl_alone(item):
-                    return item.key_steps
-                return await writer.key_steps(item.solution)
+            async def work(item: Item) -> Written:
+                wants_steps = not (item.key_steps or _serves_rl_alone(item))
+                wants_visual = visual and not item.visual_key_steps and has_description(item.solution)
+                own = Written(item.key_steps, item.visual_key_steps)
+                if not wants_steps and not wants_visual:
+                    return own
+                found = await writer.key_steps(
+                    item.solution, wants_steps=wants_steps, wants_visual=wants_visual
+                )
+                return Written(own.steps or found.steps, own.visual or found.visual)
 
             with _Files(source, out) as files:
                 results = in_order(files.items(), work, options.concurrency)
                 async for item, result in results:
-                    key_steps, error = ([], str(result)) if isinstance(result, FailedError) else (result, "")
-                    files.add(item, key_steps, error)
+                    if isinstance(result, FailedError):
+                        files.set_aside(item, str(result))
+                    else:
+                        files.add(item, result.steps, "", visual=result.visual)
                     progress(1)
             files.summary.usage = {
                 "requests": server.usage.requests,
@@ -219,7 +243,8 @@ class _Files:
         next(read_items(source))  # a source that cannot be read is met before anything is written
         out.parent.mkdir(parents=True, exist_ok=True)
         self.summary = Summary(in_place=in_place)
-        self._found: dict[int, list[KeyStep]] = {}
+        self._found: dict[int, Sequence[KeyStep]] = {}
+        self._visual: dict[int, Sequence[KeyStep]] = {}
         self._source, self._target = source, out
         self._writing = contextlib.ExitStack()
 
@@ -235,7 +260,7 @@ class _Files:
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if self.summary.in_place and kind is None:
             with self._writing:
-                write_key_steps(files_of(self._source), self._found, self._out)
+                write_key_steps(files_of(self._source), self._found, self._out, self._visual)
         else:
             self._writing.__exit__(kind, *error)
 
@@ -257,23 +282,42 @@ class _Files:
             else:
                 yield readable
 
-    def add(self, item: Item, key_steps: list[KeyStep], error: str, *, passes_on: bool = False) -> None:
+    def add(
+        self,
+        item: Item,
+        key_steps: list[KeyStep],
+        error: str,
+        *,
+        visual: list[KeyStep] | None = None,
+        passes_on: bool = False,
+    ) -> None:
         """Write an item with its key steps; where it has none pass it on, if RL can use it so, or set it aside.
 
-        With ``passes_on`` it is passed on in any case.
+        With ``passes_on`` it is passed on in any case. ``visual`` are those of the image description, where they are
+        not those that it has.
         """
         if not key_steps and not passes_on and not _serves_rl_alone(item):
-            self._set_aside(item.number, error)
+            self.set_aside(item, error)
             return
+        visual = item.visual_key_steps if visual is None else visual
         if self.summary.in_place:
-            self._found[item.number] = key_steps
+            self._note(item, key_steps, visual)
         else:
-            own = {"key_steps": [list(wordings) for wordings in key_steps]} if key_steps else {}
-            self._write(self._out, _row(item) | own)
+            self._write(self._out, _row(item, key_steps, visual))
+        self.summary.visual += bool(visual)
         if key_steps:
             self.summary.written += 1
         else:
             self.summary.passed_on += 1
+
+    def set_aside(self, item: Item, error: str) -> None:
+        """Note why an item did not get its key steps; in verl's parquet it keeps what it has."""
+        if self.summary.in_place:
+            self._note(item, item.key_steps, item.visual_key_steps)
+        self._set_aside(item.number, error)
+
+    def _note(self, item: Item, key_steps: Sequence[KeyStep], visual: Sequence[KeyStep]) -> None:
+        self._found[item.number], self._visual[item.number] = key_steps, visual
 
     def _set_aside(self, number: int, error: str) -> None:
         self._write(self._failed, {"row": number, "error": error})
@@ -288,7 +332,7 @@ def _serves_rl_alone(item: Item) -> bool:
     return item.solution is None and item.answer is not None and not item.key_steps
 
 
-def _row(item: Item) -> dict[str, Any]:
+def _row(item: Item, key_steps: Sequence[KeyStep], visual: Sequence[KeyStep]) -> dict[str, Any]:
     row: dict[str, Any] = {
         # Rows set aside leave no gap in the file, so that places in it do not lead back to the source.
         "id": str(item.number) if item.id is None else item.id,
@@ -297,6 +341,7 @@ def _row(item: Item) -> dict[str, Any]:
         "images": list(item.images),
         "solution": item.solution,
         "answer": item.answer,
-        "visual_key_steps": [list(wordings) for wordings in item.visual_key_steps] or None,
+        "key_steps": [list(wordings) for wordings in key_steps] or None,
+        "visual_key_steps": [list(wordings) for wordings in visual] or None,
     }
     return {key: value for key, value in row.items() if value is not None}
