@@ -1,6 +1,11 @@
-"""Slow tests run where they are asked for, and no property is judged by the time an example took."""
+"""Slow tests run where they are asked for, quick ones are known by what they import, and no property is judged by the
+time an example took."""
 
 from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -9,8 +14,46 @@ from hypothesis import settings
 settings.register_profile("verl_stepgrpo", deadline=None)
 settings.load_profile("verl_stepgrpo")
 
+HERE = Path(__file__).parent
+NOT_QUICK = (
+    # What starts a process, what has a limit of time, and what takes seconds to load.
+    *("subprocess", "multiprocessing", "playwright", "time"),
+    *("verl", "vllm", "ray", "transformers", "datasets"),
+    *("verl_stepgrpo.bridge", "verl_stepgrpo.cpu"),
+)
+"""A test file that imports one of these, or a file of ``tests/`` that does, is not ``quick``."""
+
+
+@functools.cache
+def is_quick(path: Path) -> bool:
+    """Say whether a test file is quick, by the imports in its text: what is not asked for is not even loaded."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    if any(f"{name}.".startswith(f"{heavy}.") for name in names for heavy in NOT_QUICK):
+        return False
+    beside = {HERE / f"{name.split('.')[0]}.py" for name in names} - {path}
+    return all(is_quick(file) for file in beside if file.exists())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "quick: in a file that starts no process, loads no engine and has no limit of time"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    asked = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return True if asked and not is_quick(collection_path) else None
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_quick(item.path):
+            item.add_marker("quick")
     if "slow" in config.option.markexpr:
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

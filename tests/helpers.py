@@ -1,11 +1,8 @@
-"""What several test files share: a fresh Python process, and a small dataset in verl's format."""
+"""What several test files share: a small dataset in verl's format."""
 
 from __future__ import annotations
 
 import gzip
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,13 +11,6 @@ import pyarrow.parquet as pq
 from verl_stepgrpo.rewards import score_response
 from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.traces.rows import Credit, TraceRow, judgement_of
-
-
-def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("VERL_")} | env
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=200
-    )
 
 
 def rows(n: int = 3, **changes: object) -> list[dict]:

@@ -2,6 +2,7 @@
 # All tests, from nothing: sets up .venv if it is missing, then lint, types and tests.
 #
 #   bash tests/run.sh                 everything, the real engine included (about 18 minutes on 2 cores)
+#   bash tests/run.sh -m quick        what judges and pays, in under 90 seconds
 #   bash tests/run.sh -m "not engine" arguments go to pytest; this leaves the real engine out
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"

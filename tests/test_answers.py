@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,19 +93,6 @@ WRONG = [
     (r"\sqrt{3}", r"\sqrt{2}"),
     ("x+2", "x+1"),
 ]
-HANGS = [
-    "9^9^9^9",
-    "9**9**9**9",
-    "10^{10^{10}}",
-    "(10^{10})!",
-    "2^{99999999}",
-    "x^{x^{x^{x}}}",
-    "((((((((((((((((((((((((((((((1))))))))))))))))))))))))))))))",
-    "9" * 100_000,
-    "(" * 50_000,
-    r"\frac{" * 5_000,
-    r"\int_0^\infty e^{-x^2} dx",
-]
 
 
 @pytest.mark.parametrize(("answer", "gold", "layer"), RIGHT)
@@ -134,23 +119,6 @@ def test_no_answer_is_not_answered(answer: str | None) -> None:
 @pytest.mark.parametrize("answer", ["8", "x", ".", "$$"])
 def test_an_empty_reference_matches_nothing(answer: str, gold: str) -> None:
     assert not judge_answer(answer, gold).correct
-
-
-@pytest.mark.parametrize("answer", HANGS, ids=lambda text: text[:20])
-@pytest.mark.parametrize("gold", ["8", "x^2+1"])
-def test_endless_work_is_refused(answer: str, gold: str) -> None:
-    start = time.monotonic()
-    assert not judge_answer(answer, gold).correct
-    assert time.monotonic() - start < 3.0
-
-
-@pytest.mark.parametrize("answer", ["\\sin(a+b+c+d+f+g+h)^{60}-\\sin 1", "\\cos x(a+b+c+d+f+g+h)^{60}"])
-def test_what_the_guard_lets_through_is_killed_at_the_limit_and_counted(answer: str) -> None:
-    start = time.monotonic()
-    verdict = judge_answer(answer, "x^2+1")
-    assert (verdict.correct, verdict.timeout) == (False, True)
-    assert time.monotonic() - start < 3.0
-    assert judge_answer("x+1", "1+x").correct, "the worker was not replaced"
 
 
 def test_an_unreadable_expression_is_counted_and_not_passed_off_as_wrong() -> None:

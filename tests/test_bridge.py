@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import parquet, python, rows
+from helpers import parquet, rows
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
+from processes import python
 
 from verl_stepgrpo import ConfigError, DataError, RunSettings
 from verl_stepgrpo.bridge import dataset_check, preflight

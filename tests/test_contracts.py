@@ -8,7 +8,8 @@ import inspect
 from pathlib import Path
 
 import pytest
-from helpers import python
+from conftest import is_quick
+from processes import python
 
 PACKAGE = Path(__file__).resolve().parents[1] / "verl_stepgrpo"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -96,6 +97,27 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         found = imported(path, types=False)
         graph[name] = {n if n in names else n.rpartition(".")[0] for n in found} & (names.keys() - {name})
     graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    ("file", "quick"),
+    [
+        ("test_rewards.py", True),
+        ("test_trace.py", True),
+        ("test_docs.py", False),
+        ("test_rules.py", False),
+        ("test_visual_key_steps.py", False),  # by what a test file that it imports loads
+    ],
+)
+def test_a_test_file_is_quick_by_what_it_imports(file: str, quick: bool) -> None:
+    assert is_quick(Path(__file__).with_name(file)) == quick
+
+
+def test_importing_the_package_loads_neither_torch_nor_verl() -> None:
+    done = python(
+        "import sys, verl_stepgrpo; print([m for m in ('torch', 'verl', 'ray', 'sympy') if m in sys.modules])"
+    )
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0)
 
 
 def test_without_the_commands_dependencies_the_command_says_what_it_needs(tmp_path: Path) -> None:

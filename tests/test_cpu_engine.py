@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from helpers import python
+from processes import python
 
 from verl_stepgrpo.traces.files import read_trace
 

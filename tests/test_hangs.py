@@ -5,14 +5,31 @@ from __future__ import annotations
 import time
 
 import pytest
+from test_last_answer import PARTS
 
 from verl_stepgrpo import compute_score
+from verl_stepgrpo.judging.answers.judge import judge_answer
+from verl_stepgrpo.judging.answers.last_answer import find_last_answer
+from verl_stepgrpo.judging.sections import parse_sections
 
 LIMIT = 3.0
 """Seconds for one response: the symbolic layer's 2, and room for a loaded machine."""
 
 KEY_STEPS = [["6/3 = 2"], ["3 children"], ["parallel lines", "the lines are parallel"], ["x^2 = 9"]]
 LONG = 100_000
+HANGS = [
+    "9^9^9^9",
+    "9**9**9**9",
+    "10^{10^{10}}",
+    "(10^{10})!",
+    "2^{99999999}",
+    "x^{x^{x^{x}}}",
+    "((((((((((((((((((((((((((((((1))))))))))))))))))))))))))))))",
+    "9" * 100_000,
+    "(" * 50_000,
+    r"\frac{" * 5_000,
+    r"\int_0^\infty e^{-x^2} dx",
+]
 
 ANSWERS = {
     "power tower": "9^9^9^9",
@@ -127,3 +144,34 @@ def test_a_hostile_wording_of_a_key_step_is_no_trouble_either(wording: str) -> N
     start = time.monotonic()
     compute_score("hang", response, "2", {"key_steps": [[wording]]})
     assert time.monotonic() - start < LIMIT
+
+
+@pytest.mark.parametrize("answer", HANGS, ids=lambda text: text[:20])
+@pytest.mark.parametrize("gold", ["8", "x^2+1"])
+def test_endless_work_is_refused(answer: str, gold: str) -> None:
+    start = time.monotonic()
+    assert not judge_answer(answer, gold).correct
+    assert time.monotonic() - start < LIMIT
+
+
+@pytest.mark.parametrize("answer", ["\\sin(a+b+c+d+f+g+h)^{60}-\\sin 1", "\\cos x(a+b+c+d+f+g+h)^{60}"])
+def test_what_the_guard_lets_through_is_killed_at_the_limit_and_counted(answer: str) -> None:
+    start = time.monotonic()
+    verdict = judge_answer(answer, "x^2+1")
+    assert (verdict.correct, verdict.timeout) == (False, True)
+    assert time.monotonic() - start < LIMIT
+    assert judge_answer("x+1", "1+x").correct, "the worker was not replaced"
+
+
+@pytest.mark.parametrize("part", PARTS, ids=repr)
+def test_a_response_of_100_000_characters_takes_no_second(part: str) -> None:
+    for text in (
+        part * (100_000 // len(part)),
+        part * (100_000 // len(part)) + " x",
+        "Answer: " + part * 50_000,
+    ):
+        text = text[:100_000]
+        sections = parse_sections(text)
+        start = time.process_time()
+        find_last_answer(text, sections)
+        assert time.process_time() - start < 1.0

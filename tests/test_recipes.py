@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import tiny_models  # makes examples/digits importable, too
 from hand_overs import Held, Weights, answers, furthest, held, loaded
-from helpers import python
 from omegaconf import DictConfig, OmegaConf
+from processes import python
 from provenance import provenance
 from raw_dataset import write_raw_dataset
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel

@@ -16,10 +16,11 @@ from typing import Any
 
 import digit_runs
 import pytest
-from helpers import lines_in, parquet, put_lines, python, trace_row
+from helpers import lines_in, parquet, put_lines, trace_row
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from processes import python
 
 from verl_stepgrpo import SCORE_KEYS, ConfigError, DataError
 from verl_stepgrpo.curves import Outcome, curve_name, curves

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from helpers import python
+from processes import python
 
 FORWARD = """
 import torch
