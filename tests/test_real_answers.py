@@ -98,6 +98,10 @@ NOT_THE_BOX = [
     (r"\boxed{18} is incorrect", "18"),
 ]
 SENTENCES = [
+    ("Therefore $y \\gt 7$ is the solution.", "y > 7"),
+    (r"So $\sqrt{2}$ must be the final answer.", r"\sqrt{2}"),
+    ("So the way around the square is 3 m + 3 m + 3 m + 3 m = **12 m**.", "12"),
+    ("Therefore, the stick is about (3) inches long.", "3"),
     ("The difference between two ticks on the axis is 5.", "5"),
     ("The number of boxes with exactly 56 pins is 0.", "0"),
     ("There are 3 bars with values below 40.", "3"),
@@ -153,6 +157,11 @@ NO_SENTENCE = [
     ("The probability is 3/10 or 0.4.", "0.3"),
 ]
 FORMS = [
+    (r"\frac{7}{3}", r"\frac{7}{3} \approx 2.333"),
+    ("2.333", r"\frac{7}{3} \approx 2.333"),
+    ("2.4", r"x \approx 2.4"),
+    (r"-\frac{w h}{c}", r"\Delta p \approx -\frac{h w}{c}"),
+    ("0x1f", "0x1F"),
     ("(0, 0)", "(u1, u2) = (0, 0)"),
     ("1", "|AB| = 1"),
     ("2", r"\frac{a}{b} = 2"),
@@ -238,15 +247,42 @@ NO_FORMS = [
     ("2.8284271247461913", r"2\sqrt{3}"),
     ("x+1 \\approx 4", "x+1"),
     (r"3 \approx 9", "9"),
+    ("1.6", r"5/3 \approx 1.67"),
+    ("0x2F", "0x1F"),
+    ("0x1F", "0"),
+    ("0b110", "0b101"),
+    ("0x76E81234; mapped for reading", "0x01001234; mapped for reading"),
+    ("So x < 5 is the solution.", "x > 5"),
+    (r"$\sqrt{2}$ is the wrong answer.", r"\sqrt{2}"),
+]
+
+ENDS_WITH_ITS_LETTER = [
+    ("The sample with the most particles is Sample B.", "B"),
+    ("So the count at which it settles is C.", "C"),
+    ("Solution B", "B"),
+    ("Therefore, the only option that adds up to 90 is (B).", "(B) x + y"),
+    ("B is actually correct", "B"),
+    ("C: The conclusion is incorrect; four cases are not enough.", "C"),
+]
+
+ANOTHER_LETTER = [
+    ("Nor is it option B.", "B"),
+    ("The count is B.", "C"),
+    ("It may be that it is C", "C"),
+    ("The wrong one is Solution B", "B"),
 ]
 
 
-@pytest.mark.parametrize(("answer", "gold"), [*LETTER_WITH_TEXT, *SPELLINGS, *SENTENCES, *FORMS])
+@pytest.mark.parametrize(
+    ("answer", "gold"), [*LETTER_WITH_TEXT, *ENDS_WITH_ITS_LETTER, *SPELLINGS, *SENTENCES, *FORMS]
+)
 def test_it_is_read(answer: str, gold: str) -> None:
     assert judge_answer(answer, gold).correct, judge_answer(answer, gold)
 
 
-@pytest.mark.parametrize(("answer", "gold"), [*NO_LETTER, *NOT_THE_BOX, *NO_SENTENCE, *NO_FORMS])
+@pytest.mark.parametrize(
+    ("answer", "gold"), [*NO_LETTER, *ANOTHER_LETTER, *NOT_THE_BOX, *NO_SENTENCE, *NO_FORMS]
+)
 def test_it_is_refused(answer: str, gold: str) -> None:
     assert not judge_answer(answer, gold).correct, judge_answer(answer, gold)
 

@@ -62,7 +62,7 @@ def test_a_question_that_takes_too_long_is_killed_and_the_next_is_answered(check
     (before,) = checker.pids
     start = time.monotonic()
     assert checker.ask(ENDLESS, "$x^2+1$") is Equality.TIMEOUT
-    assert time.monotonic() - start < symbolic.TIME_LIMIT + 1
+    assert time.monotonic() - start < 30  # a busy machine has to start a worker, too
     assert gone(before)
     assert checker.ask("$x$", "$x$") is Equality.EQUAL
 

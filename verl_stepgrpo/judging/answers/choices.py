@@ -57,6 +57,11 @@ _REASON = re.compile(
 )
 """How a reason opens behind a letter without a mark; what it says of other letters leaves nothing open."""
 
+_AFFIRMED = re.compile(
+    r" ?is actually(?: the)? (?:right|correct|best|answer)"
+    r"(?: (?:answer|one|choice|option))?\W*"
+)
+"""How the text behind a letter says no more than that it is the answer."""
 _LISTS_LETTERS = re.compile(r"(?:both|neither|either|all|none|only|statements?|options?|choices?)\b")
 _NAMES_A_THING = re.compile(r"(?:^|\W)[A-Z][a-z]+ $")
 """What makes of a letter behind it a name, as in "Project A: 3 years"."""
@@ -82,6 +87,7 @@ _IN_PROSE = re.compile(
     rf"|{_NAMED}\b[^.?!\n]{{0,200}}?(?: (?:is|are|would be|should be)"
     rf"|:) [\"']?(?P<said>[A-J])(?=[\"',.;:]|$| (?:because|since))"
 )
+_AT_END = re.compile(r"(?:\bis|(?:^|\W)[A-Z][a-z]+) [\"']?(?P<letter>[A-J])[\"']?$")
 _OPEN = re.compile(
     r"\b(?:maybe|perhaps|possibly|either|not sure|unsure|guess|undecided|(?:might|could|may) be)\b"
 )
@@ -112,16 +118,22 @@ def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         return _by_several_choices(given, wanted) or _by_text_of_choice(given, wanted, judge)
     if gold.text and compact(given.full) == compact(gold.text):
         return decided(True, "choice", "the same text, without the letter")
-    choice = read_choice(given.full) or read_choice(given.core)
+    choice = read_choice(given.full) or _choice_stated(given)
     if gold.text and (choice is None or (not choice.mark and choice.letter != gold.letter)):
         # "f has an extremum" begins with a word rather than with a choice.
         text = _by_text_alone(given, gold, judge)
         if text.correct:
             return text
-    choice = choice or choice_named(given)
+    choice = choice or choice_named(given) or (None if gold.text else _choice_at_end(given.full))
     if choice is not None:
         return _by_letter(choice, gold, given, judge)
     return _by_text_alone(given, gold, judge) if gold.text else None
+
+
+def _choice_stated(given: Answer) -> Choice | None:
+    """Return the choice that an answer states behind other words, where they do not leave it open."""
+    lead = given.full[: max(0, given.full.rfind(given.core))]
+    return None if _OPEN.search(lead.casefold()) else read_choice(given.core)
 
 
 def _by_letter(choice: Choice, gold: Choice, given: Answer, judge: Judge) -> Verdict:
@@ -186,6 +198,8 @@ def _takes_back(choice: Choice, gold: str) -> bool:
     """Whether the text behind a choice names another one, or takes the choice back."""
     text = choice.text.removeprefix(gold) if gold else choice.text
     folded = text.casefold()
+    if _AFFIRMED.fullmatch(folded):
+        return False
     if not choice.mark:
         return bool(_ANOTHER.search(folded) or HEDGE.search(folded) or _TAKEN_BACK.search(folded))
     if _TAKEN_BACK.search(folded):
@@ -267,10 +281,19 @@ def _choice_behind(text: str) -> Choice | None:
         return None
     if re.search(r"\([a-j]\)|\bor\W*$|[不非错]", match["text"], re.IGNORECASE):
         return None
-    text = normalise(match["text"])
+    # "The only one that fits is (B)": such words lead to the letter, and are no option's.
+    text = "" if re.search(r"\b(?:is|are|be|:)\W*$", match["text"]) else normalise(match["text"])
     return Choice(
         (match["inside"] or match["named"]).upper(), text if text.isascii() else "", "()", in_prose=True
     )
+
+
+def _choice_at_end(text: str) -> Choice | None:
+    """Return the choice that a sentence ends with, where it says so of anything: "it is C", "Solution B"."""
+    match = _AT_END.search(text)
+    if match is None or _is_denied(text[: match.start("letter")], "") or _OPEN.search(text.casefold()):
+        return None
+    return Choice(match["letter"], "", in_prose=True)
 
 
 def _choice_in_prose(given: Answer) -> Choice | None:
@@ -314,5 +337,5 @@ def _is_denied(before: str, behind: str) -> bool:
         DENIALS.search(close)
         or copula
         or away
-        or re.search(r"\b(?:wrong|incorrect|false|nobody|doubt|few)\b|不|错", before)
+        or re.search(r"\b(?:wrong|incorrect|false|nobody|nor|doubt|few)\b|不|错", before.casefold())
     )

@@ -31,7 +31,7 @@ DENIALS = re.compile(
         "RETRACTION",
         "NEARLY",
         without="can",
-        also="none between opposite except without least most other unlike un non far fail failed near "
+        also="none nor between opposite except without least most other unlike un non far fail failed near "
         "outside suburb few scarcely guess could exceed exceeds ignore exclude excludes rejects doubts",
     )
     + r")\b|n't",

@@ -37,9 +37,10 @@ _READ_COMMANDS = frozenset(
 """TeX commands that math-verify reads as what they are; of a text with another one it may read a part only."""
 _NO_EXPRESSION = re.compile(
     r"\d-\d+-\d|\d \d|\d_|\.\.|\.(?!\d)|\) ?\d|%.|°.|->|\d ?/ ?\d+ ?/ ?\d|(?:^|[\d,({]) ?\{[^{}]*,|\}, ?\{"
-    r"|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]"
+    r"|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]|(?<![\w.])0(?:[xX][\da-fA-F]+|[bB][01]+)(?!\w)"
 )
-"""What no expression has: dates, numbers side by side, sentences, a list's number "(1) 20", arrows, sets in sets."""
+"""What no expression has: dates, numbers side by side, sentences, a list's number "(1) 20", arrows, sets in sets,
+numbers to another base ("0x1F" is not 0 times something)."""
 
 _SHORT_WORDS = frozenset("in by at of to is or if no on as it we am pm so an be do up".split())
 _FORMULA = re.compile(r"(?:[-+ ]|\d*(?:[A-Z][a-z]?(?:_?\{?\d+\}?)?|\((?:[A-Z][a-z]?\d*)+\)_?\{?\d*\}?){2,})+")

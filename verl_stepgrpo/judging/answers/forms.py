@@ -37,8 +37,10 @@ def by_form(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
 
 
 def _by_approximation(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
+    if "\\approx" in wanted.core:
+        return _by_approximated_reference(given, wanted, judge)
     exact, sign, decimal = given.core.rpartition("\\approx")
-    if not sign or not exact.strip() or "\\approx" in wanted.core:
+    if not sign or not exact.strip():
         return None
     exact, decimal = exact.partition("\\approx")[0].strip(), decimal.strip()
     if NAME.fullmatch(exact.casefold()):
@@ -50,6 +52,16 @@ def _by_approximation(given: Answer, wanted: Answer, judge: Judge) -> Verdict | 
         return decided(False, "symbolic", f"{shown(exact)} is not about {shown(decimal)}")
     verdict = judge.compare(Answer(exact, exact), wanted)
     return verdict if verdict.correct else judge.compare(Answer(decimal, decimal), wanted)
+
+
+def _by_approximated_reference(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
+    r"""A reference ``\sqrt{3} \approx 1.73`` says two values that it takes, ``x \approx 1.73`` one."""
+    exact, _, decimal = (part.strip() for part in wanted.core.partition("\\approx"))
+    if not exact or not decimal or "\\approx" in decimal:
+        return None
+    values = [decimal] if NAME.fullmatch(exact.casefold()) else [exact, decimal]
+    verdicts = [judge.compare(given, Answer(value, value)) for value in values]
+    return next((verdict for verdict in verdicts if verdict.correct), verdicts[0])
 
 
 def _by_named_value(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:

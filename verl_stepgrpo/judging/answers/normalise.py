@@ -93,7 +93,7 @@ _PLAIN_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])((?:(?!\*\*).)+?)(?<=[^\s*]
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
 LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
-    r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion|finally|and|we (?:get|have"
+    r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion(?=[,:])|finally|and|we (?:get|have"
     r"|find)(?: that)?|i think"
     r"|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)|definitely|certainly|clearly|surely"
     r"|absolutely|no doubt"

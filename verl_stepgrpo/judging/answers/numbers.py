@@ -26,7 +26,7 @@ PRINTED_DIGITS = 14
 """Decimals of a number as Python and most programs print one that does not end; nobody rounds to as many."""
 
 NAME = re.compile(
-    r"(?:\\?[a-z]+(?:_\{?\w+\}?)?(?:')?(?: ?\([^()=]{1,40}\))?|m? ?\\angle ?[a-z]+"
+    r"(?:(?:\\delta )?\\?[a-z]+(?:_\{?\w+\}?)?(?:')?(?: ?\([^()=]{1,40}\))?|m? ?\\angle ?[a-z]+"
     r"|\([a-z](?:_?\{?\d\}?)?(?:, ?[a-z](?:_?\{?\d\}?)?){1,3}\)|\|[a-z]{1,3}\||\\overline ?\{[a-z]{2}\}"
     r"|\\frac\{[a-z]{1,2}\}\{[a-z]{1,2}\}|[a-z] ?/ ?[a-z]|[a-z](?:_\{?\w\}?)? ?: ?[a-z](?:_\{?\w\}?)?"
     r"|[a-z]+(?: [a-z]+){0,4})"

@@ -68,6 +68,9 @@ _IN_RELATIVE_CLAUSE = re.compile(
 _AT_A_VALUE = re.compile(r"\b(?:at|when|where|for|if) \$?[a-zA-Z] ?= ?-?[\d.]*\d\b(?![\d.]*[^\w\s,.])")
 """Where something is said of a function; "at x = 3." at the end says where."""
 
+_BRACKETED = re.compile(r"(?<=[a-z] )\((\d[\d.]*)\)(?= [a-z])")
+"""A number that was put into brackets in the middle of a sentence."""
+
 _ALONE = re.compile(r"[\s.,;]*| ?\([^\W\d_]+\)[\s.]*")
 _SHARE_OF = re.compile(r" of (?:the )?([a-z]{3,})\W*")
 _THING = re.compile(
@@ -90,6 +93,8 @@ _NEXT_NAME = re.compile(r"-?[\d.]+ ?[^\W\d_]*(?:[,;]| and)+ ?(?:and )?[a-zA-Z]\w
 _HAS_VARIABLE = re.compile(
     r"(?:[-+*/^]|\d)(?![gmlNJWVA]\b) ?[a-zA-Z](?![a-zA-Z])\W*$|(?<![a-zA-Z])[a-zA-Z] ?[-+*/^(](?! *\w+ *$)"
 )
+_TIMES = re.compile(r"(?<=\d) ?x ?(?=[\d(])")
+_SHORT_UNIT = re.compile(r"(?<=\d) [gmlNJWVA](?=\W|$)")
 _LEADING = re.compile(rf"[{CURRENCY_SIGNS} ]*-?(?:{NUMERAL})(?: ?[-+*/] ?(?:{NUMERAL}))*%?")
 
 
@@ -101,7 +106,7 @@ def stated_quantity(text: str) -> Quantity | None:
     """
     if len(text) > MAX_PROSE_CHARS or not text.isprintable():
         return None
-    text = _AT_A_VALUE.sub("there", text) if "=" in text else text
+    text = _AT_A_VALUE.sub("there", text) if "=" in text else _BRACKETED.sub(r"\1", text)
     return _result(text) if "=" in text else _stated(text)
 
 
@@ -201,7 +206,7 @@ def _is_derived(sides: list[str]) -> bool:
     if any(_NEXT_NAME.fullmatch(side) for side in sides[1:-1]):
         return False  # "a = 7, b = 5"
     for side, behind in itertools.pairwise(sides):
-        if _HAS_VARIABLE.search(re.sub(r"(?<=\d) ?x ?(?=[\d(])", "*", side.rpartition(", ")[2])):
+        if _HAS_VARIABLE.search(_SHORT_UNIT.sub("", _TIMES.sub("*", side.rpartition(", ")[2]))):
             return False
         expression, stated = arithmetic.ending(side), _LEADING.match(behind)
         exact = arithmetic.value(expression)

@@ -34,6 +34,11 @@ _HARMFUL = re.compile(
     re.IGNORECASE,
 )
 _PARENTHESIS = re.compile(r"^(?P<main>.*\S) ?\((?P<inside>[^()]*)\)$", re.DOTALL)
+_WORDS_BEHIND = re.compile(
+    r",? (?:is|must be|would be) (?:the|our|my) (?:(?:final|correct|right|only) )?(?:answer|solution|result)$",
+    re.IGNORECASE,
+)
+"""What says of the text in front of it that it is the answer."""
 _WORDS_BEFORE = re.compile(
     r"^(?:[^\W\d_][\w'-]*,? ){1,9}?(?:is|are|was|were|equals|be|equal to)"
     r"(?: (?:exactly|equal to|about|given by|just|at|on|the point|found to be))* ?:?"
@@ -54,6 +59,9 @@ def statement(text: str) -> str:
     parenthesis = _PARENTHESIS.match(text)
     if parenthesis and " " in parenthesis["inside"] and _explains(parenthesis["inside"]):
         text = parenthesis["main"]
+    said = _WORDS_BEHIND.sub("", text)
+    if said != text and not DENIALS.search(said):
+        text = said
     for _ in range(2):
         lead = _WORDS_BEFORE.match(text)
         if lead and not DENIALS.search(lead.group()):
