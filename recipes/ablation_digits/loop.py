@@ -88,6 +88,15 @@ class Policy:
         truth = row["reward_model"]["ground_truth"]
         return Prompt(made["input_ids"][0], made["pixel_values"], made["image_grid_thw"], truth, key_steps)
 
+    def _side_by_side(self, prompts: Sequence[Prompt]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the tokens of prompts, (b, L), the shorter ones padded in front, and which are theirs."""
+        width = max(len(prompt.ids_L) for prompt in prompts)
+        ids_bL = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
+        for row, prompt in zip(ids_bL, prompts, strict=True):
+            row[width - len(prompt.ids_L) :] = prompt.ids_L
+        own = torch.tensor([[width - len(prompt.ids_L)] for prompt in prompts])
+        return ids_bL, (torch.arange(width) >= own).long()
+
     def _inputs(self, prompts: Sequence[Prompt], ids: torch.Tensor) -> dict[str, torch.Tensor]:
         return {
             "input_ids": ids,
@@ -98,11 +107,11 @@ class Policy:
 
     @torch.no_grad()
     def sample(self, prompts: list[Prompt], settings: RunSettings) -> Rollouts:
-        """Return one response to each prompt; all prompts have one length."""
-        ids_BL = torch.stack([prompt.ids_L for prompt in prompts])
+        """Return one response to each prompt."""
+        ids_BL, own_BL = self._side_by_side(prompts)
         made = self.model.generate(
             **self._inputs(prompts, ids_BL),
-            attention_mask=torch.ones_like(ids_BL),
+            attention_mask=own_BL,
             do_sample=True,
             temperature=self.temperature,
             top_k=0,
@@ -127,8 +136,8 @@ class Policy:
     def log_probs(self, model: Any, rollouts: Rollouts, rows: slice) -> torch.Tensor:
         """Return the log-probability of each token of some responses, (b, T)."""
         prompts, ids_bT, mask_bT = rollouts.prompts[rows], rollouts.ids_BT[rows], rollouts.mask_BT[rows]
-        prompt_bL = torch.stack([prompt.ids_L for prompt in prompts])
-        seen = torch.cat([torch.ones_like(prompt_bL), mask_bT], dim=1)
+        prompt_bL, own_bL = self._side_by_side(prompts)
+        seen = torch.cat([own_bL, mask_bT], dim=1)
         ids = torch.cat([prompt_bL, ids_bT], dim=1)
         logits = model(**self._inputs(prompts, ids), attention_mask=seen).logits
         logits = logits[:, prompt_bL.shape[1] - 1 : -1] / self.temperature
