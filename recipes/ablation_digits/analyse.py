@@ -33,6 +33,7 @@ ARMS = {
     "stepgrpo": "both (StepGRPO)",
     "component": "each component by itself",
     "answer_first": "answer first",
+    "answer_first_gated": "answer first, nothing where none is right",
     "value": "outcome only, credit by value",
     "value_gains": "outcome only, credit by value, gains alone",
     "answer_first_step": "answer first, credit by step",
