@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,14 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
-from verl_stepgrpo import ConfigError, DataError
+from verl_stepgrpo import ConfigError, DataError, compute_score
 from verl_stepgrpo.data import key_step_files
+from verl_stepgrpo.data.choices import UNREADABLE
 from verl_stepgrpo.data.layouts import answer_and_solution, bare_answer
 from verl_stepgrpo.data.lint import lint
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare
 from verl_stepgrpo.data.raw_rows import READ_AT_ONCE, batches, files_of
-from verl_stepgrpo.data.rows import RowOptions
-from verl_stepgrpo.data.sources import Item, read_items
+from verl_stepgrpo.data.rl_rows import reference_of
+from verl_stepgrpo.data.rows import DroppedError, RowOptions, rl_row
+from verl_stepgrpo.data.sources import Item, item_of, read_items
 from verl_stepgrpo.settings import RewardSettings
 
 THOUGHT = (
@@ -71,6 +74,24 @@ LAYOUTS: dict[str, Any] = {
         "solution": THOUGHT,
         "original_question": "x?",
     },
+    "ScienceQA": lambda n: {
+        "image": embedded(n),
+        "question": f"Which bar of {n} is the tallest?",
+        "choices": ["the first", "the last"],
+        "answer": 1,
+        "hint": "",
+        "task": "closed choice",
+        "lecture": "Bars are compared by their ends.",
+        "solution": "The last bar ends highest.",
+    },
+    "MathVista": lambda n: {
+        "pid": f"{n}",
+        "question": f"How many bars are in {n}?",
+        "image": f"{n}.png",
+        "choices": ["1", "2", "3"] if n == 2 else None,
+        "answer": f"{n}",
+        "query": "How many?",
+    },
     "clevr": lambda n: {
         "image": embedded(n),
         "problem": f"How many bars in {n}?",
@@ -82,6 +103,8 @@ EXPECTED = {
     "MMK12": ("B", "m2"),
     "ViRL39K": ("\\frac{1}{2}", "Processed-2"),
     "open-r1-8k": ("5", None),
+    "ScienceQA": ("B", None),
+    "MathVista": ("2", "2"),
     "clevr": ("2", None),
 }
 
@@ -121,6 +144,116 @@ def test_a_published_layout_becomes_rows_that_lint_finds_well(name: str, tmp_pat
     found = [one.check for one in lint(tmp_path / "out" / "rl-train.parquet", format_="think")]
     assert found == ["no_key_steps"] * 3
     assert report.written["sft-train"] == (3 if name == "open-r1-8k" else 0)
+
+
+TWO = {"A": "red", "B": "blue"}
+
+
+class TestChoices:
+    @pytest.mark.parametrize(
+        "column",
+        [
+            {"choices": ["red", "blue"]},
+            {"options": ["(A) red", "(B) blue"]},
+            {"options": "['red', 'blue']"},
+            {"choices": TWO},
+            {"choices": {"label": ["A", "B"], "text": ["red", "blue"]}},
+            {"choices": [], "options": TWO},
+        ],
+    )
+    @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl"])
+    def test_a_column_of_them_reaches_prompt_row_and_reward(
+        self, column: dict, name: str, tmp_path: Path
+    ) -> None:
+        rows = [
+            {"id": "x7", "question": "Which colour?", "answer": "B", **column},
+            {"question": "x?", "answer": "5"},
+        ]
+        source = tmp_path / name
+        source.write_text("\n".join(map(json.dumps, rows))) if name == "a.jsonl" else written(source, rows)
+        report = prepare(source, tmp_path / "out", options(tmp_path))
+        assert report.unread == report.others == {}
+        row, other = rows_of(tmp_path / "out")
+        assert row["extra_info"]["id"] == "x7"
+        asked = row["prompt"][0]["content"]
+        assert asked.startswith("Which colour?\nChoices:\n(A) red\n(B) blue\n")
+        assert "Choices:" not in other["prompt"][0]["content"]
+        reference, without = reference_of(row), reference_of(other)
+        assert (reference.choices, without.choices) == (TWO, {})
+        response = "### Step 1:\nIt is so.\n### The final answer is: blue"
+        assert compute_score("d", response, "B", row["extra_info"])["acc"] == 1
+
+    def test_a_question_that_lists_them_is_left_as_it_is(self) -> None:
+        item = item_of(0, {"question": "Which? (A) red (B) blue", "choices": ["red", "blue"], "answer": "B"})
+        assert item.asked == item.question == "Which? (A) red (B) blue"
+
+    def test_mmmu_writes_them_as_python_does(self) -> None:
+        row = {"id": "v_1", "question": "Which?", "options": "['$6', \"Smith's\"]", "answer": "B"}
+        item = item_of(0, row)
+        assert (item.id, item.choices, item.answer) == ("v_1", {"A": "$6", "B": "Smith's"}, "B")
+        assert item_of(0, row | {"options": "[]"}).choices == {}
+
+    @pytest.mark.parametrize(
+        ("choices", "answer", "read"),
+        [
+            (["red", "blue"], 1, "B"),
+            (["red", "blue"], 2, "2"),
+            (["red", "blue"], "1", "1"),
+            (["red", "blue"], True, None),
+            (["0", "1"], 1, "B"),
+            ([3, 2, 1], 2, "2"),
+        ],
+    )
+    def test_an_answer_that_is_a_place_becomes_its_letter(
+        self, choices: list, answer: object, read: str | None
+    ) -> None:
+        row = {"question": "Which?", "choices": choices, "answer": answer}
+        if read is None:
+            with pytest.raises(DataError, match="answer is True"):
+                item_of(0, row)
+        else:
+            assert item_of(0, row).answer == read
+
+    def test_a_place_that_is_the_text_of_another_choice_is_refused_but_in_scienceqa(self) -> None:
+        row = {"question": "How many?", "choices": ["1", "2", "3"], "answer": 2}
+        with pytest.raises(
+            DataError, match=r"answer is 2, which is the text of one choice and.* \(1, 2, 3\)"
+        ):
+            item_of(0, row)
+        assert item_of(0, row | {"lecture": ""}).answer == "C"
+
+    @pytest.mark.parametrize("value", ["red, blue", {"shuffle": True}, 5])
+    def test_what_is_no_list_of_choices_is_named_and_left(self, value: object) -> None:
+        item = item_of(0, {"question": "Which?", "answer": "B", "options": value})
+        assert item.choices == {}
+        assert item.unread == (("options", UNREADABLE),)
+
+    def test_key_steps_and_a_second_prepare_pass_them_on(self, tmp_path: Path) -> None:
+        solution = "Since 2 + 3 = 5, it is blue.\n#### blue"
+        source = tmp_path / "a.jsonl"
+        source.write_text(
+            json.dumps(
+                {"question": "Which?", "answer": "B", "choices": ["red", "blue"], "solution": solution}
+            )
+        )
+        key_step_files.by_rules(source, tmp_path / "with.jsonl", progress=lambda n: None)
+        prepare(tmp_path / "with.jsonl", tmp_path / "out", options(tmp_path))
+        prepare(tmp_path / "out" / "rl-train.parquet", tmp_path / "again", options(tmp_path))
+        for folder in (tmp_path / "out", tmp_path / "again"):
+            (row,) = rows_of(folder)
+            assert reference_of(row).choices == TWO
+            assert row["prompt"][0]["content"].count("(A) red") == 1
+            assert row["extra_info"]["key_steps"] == [["2 + 3 = 5"]]
+
+    def test_a_solution_that_reaches_another_choice_is_dropped(self, tmp_path: Path) -> None:
+        row = {
+            "question": "Which?",
+            "answer": "B",
+            "choices": ["red", "blue"],
+            "solution": "So.\nThe answer is red.",
+        }
+        with pytest.raises(DroppedError, match="its answer is judged wrong"):
+            rl_row(item_of(0, row), options(tmp_path).rows)
 
 
 def test_parquet_is_read_in_batches(tmp_path: Path) -> None:
@@ -371,6 +504,28 @@ def test_a_solution_that_reaches_another_answer_is_dropped_in_any_format(tmp_pat
     with pytest.raises(DataError, match=r"can be used \(solution: 1\)"):
         prepare(source, tmp_path / "out", options(tmp_path))
     assert "its answer is judged wrong" in (tmp_path / "out" / "dropped.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer", "is_kept"),
+    [
+        ("Look at the map.\nWest Virginia is the farthest north.", "West Virginia", True),
+        ("Look at the map.\nWest Virginia is the farthest north.", "B", True),
+        ("Look at the map.\nThe answer is Ohio.", "West Virginia", False),
+        ("So he has 12 apples.", "7", False),
+        ("So it is (C).", "B", False),
+    ],
+)
+def test_the_last_line_of_prose_is_an_answer_where_it_has_a_value_like_the_reference(
+    solution: str, answer: str, is_kept: bool, tmp_path: Path
+) -> None:
+    item = item_of(0, {"question": "Which?", "answer": answer, "solution": solution})
+    with (
+        contextlib.nullcontext()
+        if is_kept
+        else pytest.raises(DroppedError, match="its answer is judged wrong")
+    ):
+        rl_row(item, options(tmp_path).rows)
 
 
 @pytest.mark.parametrize(

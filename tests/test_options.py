@@ -121,6 +121,7 @@ def test_choices_are_read_where_a_question_lists_them(question: str) -> None:
         {"A": "red", "B": "blue", "C": None},
         {"label": ["A", "B"], "text": ["red", "blue"]},
         '["red", "blue"]',
+        "['red', \"blue\"]",
         '{"(a)": "red", "(b)": "blue"}',
     ],
 )

@@ -143,6 +143,7 @@ class TestRows:
             "key_steps": [["6/3 = 2", "6 divided by 3 equals 2"], ["3 children"]],
             "visual_key_steps": [],
             "solution": SOLUTION,
+            "choices": None,
         }
         assert set(row["images"][0]) == {"bytes"}
         assert sft_row(item_of(3, R1VL), row)["messages"][1] == {"role": "assistant", "content": SOLUTION}

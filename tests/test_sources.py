@@ -92,7 +92,7 @@ class TestUnread:
         [
             ({"question": "x?", "ground_truth": "7"}, "ground_truth"),
             ({**ROW, "keysteps": ["x"]}, "keysteps"),
-            ({**ROW, "choices": ["1", "7"]}, "choices"),
+            ({**ROW, "choices": "1 or 7"}, "choices"),
             ({**ROW, "image": "a.png", "images": ["b.png"]}, "image"),
         ],
     )

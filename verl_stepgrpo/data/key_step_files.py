@@ -197,7 +197,7 @@ def by_responses(
             rows = responses.of(item)
             answered += bool(rows)
             items.append(item)
-            yield Task(item.question, item.key_steps, rows, margin, prune)
+            yield Task(item.asked, item.key_steps, rows, margin, prune)
 
     with _Files(source, out) as files, open_whole(support_file(out)) as support:
         for found in in_order(find, tasks(), num_proc=num_proc):
@@ -340,6 +340,7 @@ def _row(item: Item, key_steps: Sequence[KeyStep], visual: Sequence[KeyStep]) ->
         "question": item.marked_question,
         "images": list(item.images),
         "solution": item.solution,
+        "choices": dict(item.choices) or None,
         "answer": item.answer,
         "key_steps": [list(wordings) for wordings in key_steps] or None,
         "visual_key_steps": [list(wordings) for wordings in visual] or None,

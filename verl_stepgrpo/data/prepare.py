@@ -30,6 +30,7 @@ from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions
 from verl_stepgrpo.data.sources import OWN_INFO, Item, RowError, is_verls, read_items
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
+from verl_stepgrpo.judging.answers.options import LETTERS
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
 from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.resume import begin
@@ -360,6 +361,7 @@ def _schema(name: str, options: RowOptions, others: Sequence[pa.Field] = ()) -> 
         ("key_steps", pa.list_(pa.list_(pa.string()))),
         ("visual_key_steps", pa.list_(pa.list_(pa.string()))),
         ("solution", pa.string()),
+        ("choices", pa.struct([(letter, pa.string()) for letter in LETTERS])),
         *((one.name, one.type) for one in others),
     ]
     return pa.schema([

@@ -5,7 +5,6 @@ An item is checked against itself: its own solution has to score full marks, or 
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -18,14 +17,18 @@ from verl_stepgrpo.data.layouts import bare_answer
 from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt, wrong_in_warm_up
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.prompts import IMAGE_MARK, prompt
-from verl_stepgrpo.data.solutions import is_response, sections_of_solution
+from verl_stepgrpo.data.solutions import (
+    is_response,
+    sections_of_solution,
+    settings_of_row,
+    wrong_in_solution,
+)
 from verl_stepgrpo.data.sources import Item, said_of
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 from verl_stepgrpo.judging.sections import Kind, final_answer
-from verl_stepgrpo.rewards import ScoredResponse, faults_of_form, match_visual, score_response, sections_of
+from verl_stepgrpo.rewards import match_visual, score_response, sections_of
 from verl_stepgrpo.settings import RewardSettings
 
 
@@ -114,7 +117,7 @@ def rl_row(
     except DataError as error:
         raise DroppedError("key_steps", str(error)) from None
     key_steps = _key_steps_of_solution(item, answer, key_steps, options.reward)
-    question = prompt(item.question, n_images=len(images), format_=options.reward.format)
+    question = prompt(item.asked, n_images=len(images), format_=options.reward.format)
     messages = [{"role": "system", "content": item.system}] if item.system else []
     messages += [{"role": "user", "content": question}]
     if prompt_length is not None and options.max_prompt_length is not None:
@@ -135,6 +138,7 @@ def rl_row(
             "key_steps": key_steps,
             "visual_key_steps": _visual_of_solution(item, visual, options.reward),
             "solution": item.solution,
+            "choices": dict(item.choices) or None,
         },
     }
 
@@ -193,17 +197,15 @@ def _key_steps_of_solution(
     """
     if item.solution is None:
         return key_steps
-    if not item.images:
-        reward = dataclasses.replace(reward, image_description="optional")  # the prompt asks for none
-    scored = score_response(item.solution, answer, key_steps, reward)
-    if is_response(scored.sections):
-        _check_marks_of(scored, item, reward)
-        matches: Sequence[KeyStepMatch] = scored.key_steps
-    else:
-        # In another format, or in none: it shows what is right, and not how a response is written.
-        last = require_judged(scored.last_answer)
-        if last.answered and not last.correct:
-            raise DroppedError("solution", f"its answer is judged wrong ({last.reason})")
+    reward = settings_of_row(reward, has_images=bool(item.images))
+    scored = score_response(item.solution, answer, key_steps, reward, choices=item.choices)
+    wrong = wrong_in_solution(item.solution, scored, reward)
+    if wrong and is_response(scored.sections) and item.is_reflective:
+        wrong.append("it takes a step back: give the answer as answer, and leave the key solution out")
+    if wrong:
+        raise DroppedError("solution", "; ".join(wrong))
+    matches: Sequence[KeyStepMatch] = scored.key_steps
+    if not is_response(scored.sections):
         sections = sections_of_solution(item.solution, scored.sections)
         matches = match_key_steps(sections, parse_key_steps(key_steps), threshold=reward.match_threshold)
     return [list(match.wordings) for match in matches if match.matched]
@@ -218,28 +220,10 @@ def _visual_of_solution(item: Item, visual: Sequence[KeyStep], reward: RewardSet
     return [list(match.wordings) for match in matches if match.matched]
 
 
-def _check_marks_of(scored: ScoredResponse, item: Item, reward: RewardSettings) -> None:
-    """Raise DroppedError where a solution in the format does not score full marks."""
-    wrong = (
-        []
-        if require_judged(scored.answer).correct
-        else [f"its answer is judged wrong ({scored.answer.reason})"]
-    )
-    missing, disorder = faults_of_form(scored, reward)
-    if not scored.complete:
-        wrong.append(f"it is not complete ({', '.join(missing)})")
-    if not scored.ordered:
-        wrong.append(f"it is not in order ({', '.join(disorder)})")
-    if wrong and item.is_reflective:
-        wrong.append("it takes a step back: give the answer as answer, and leave the key solution out")
-    if wrong:
-        raise DroppedError("solution", "; ".join(wrong))
-
-
 def _check_marks(item: Item, tokens: Collection[str]) -> None:
     n_images = len(item.images)
     text = item.marked_question if item.n_marks is not None else IMAGE_MARK * n_images + item.question
-    text = (item.system or "") + text
+    text = (item.system or "") + text + item.listing
     if wrong := list(wrong_in_prompt(text, n_images, tokens)):
         raise DroppedError("marks", "; ".join(wrong))
 

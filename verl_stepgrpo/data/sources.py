@@ -21,12 +21,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from verl_stepgrpo.data.choices import (
+    CHOICES,
+    UNREADABLE,
+    answer_among,
+    choices_at,
+    choices_of_row,
+    listing,
+)
 from verl_stepgrpo.data.layouts import TURNS, Turns, answer_and_solution, images_of, is_verl_row, turns_of
 from verl_stepgrpo.data.prompts import IMAGE_MARK
 from verl_stepgrpo.data.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
 
-OWN_INFO = ("index", "id", "key_steps", "visual_key_steps", "solution")
+OWN_INFO = ("index", "id", "key_steps", "visual_key_steps", "solution", "choices")
 """What ``extra_info`` holds of this package's; the index of a row that is prepared anew becomes its ``id``."""
 
 _LEADING_MARKS = re.compile(rf"^(?:\s*{IMAGE_MARK}\s*)+")
@@ -41,7 +49,7 @@ reasoning step is wrong and let's rethink it again"), in the code that made them
 comcts/code/data_construction.py: "I think I have made a mistake. Let me rethink it."), and in words near these."""
 
 _IMAGES = ("image_path", "images", "image")
-_IDS = ("id", "qid", "question_id")
+_IDS = ("id", "qid", "question_id", "pid")
 _QUESTIONS = ("problem", "question", *TURNS)
 _READ = dict.fromkeys(_IMAGES, _IMAGES) | {
     "problem": _QUESTIONS,
@@ -51,6 +59,7 @@ _READ = dict.fromkeys(_IMAGES, _IMAGES) | {
     "key_steps": ("key_steps",),
     "visual_key_steps": ("visual_key_steps",),
     "system": ("system",),
+    **dict.fromkeys(CHOICES, CHOICES),
     **dict.fromkeys(TURNS, TURNS),
     **dict.fromkeys(_IDS, _IDS),
 }
@@ -73,8 +82,6 @@ _OTHER_NAMES = {
     "keypoints": "key_steps",
 }
 """Names that other datasets have for what is read."""
-_CHOICES = ("choices", "options")
-"""Lists of choices, which belong into the question."""
 _MEANT = 0.8
 """How like (difflib's ratio) an unknown key is to one that is read before the one is taken for the other."""
 
@@ -114,6 +121,7 @@ class Item:
         system: The system message before the question, or None.
         data_source: verl's name of the dataset where the row is one of verl's, or None.
         extra_info: What a row of verl's has in its ``extra_info`` beside ``OWN_INFO``, which is kept.
+        choices: The text of each choice of the question by its letter, where the row has them in a column.
     """
 
     number: int
@@ -130,6 +138,17 @@ class Item:
     system: str | None = None
     data_source: str | None = None
     extra_info: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """The question, and behind it its choices, where it does not list them itself."""
+        return self.question + self.listing
+
+    @property
+    def listing(self) -> str:
+        """What lists the choices behind the question, or nothing."""
+        return listing(self.choices, self.question)
 
     @property
     def marked_question(self) -> str:
@@ -190,6 +209,7 @@ def flat(row: Mapping[str, Any]) -> Mapping[str, Any]:
         "solution": solution,
         "key_steps": extra_info.get("key_steps"),
         "visual_key_steps": extra_info.get("visual_key_steps"),
+        "choices": extra_info.get("choices"),
         "id": next((extra_info[key] for key in ("id", "index") if extra_info.get(key) is not None), None),
         "data_source": row.get("data_source"),
     }
@@ -213,7 +233,9 @@ def item_of(number: int, row: Any) -> Item:
     turns = _turns(row)
     if not turns.question:
         raise DataError(f"it has no question: none of {', '.join(_QUESTIONS)}{said_of(unread)}")
-    answer, solution = answer_and_solution(_optional(row, "answer"), turns.solution)
+    choices = choices_of_row(row)
+    given = answer_among(row.get("answer"), choices, row)
+    answer, solution = answer_and_solution(_optional({"answer": given}, "answer"), turns.solution)
     rest = _LEADING_MARKS.sub("", turns.question)
     item = Item(
         number,
@@ -230,6 +252,7 @@ def item_of(number: int, row: Any) -> Item:
         turns.system,
         _optional(row, "data_source") if of_verl else None,
         extra_info,
+        choices,
     )
     _check_characters(item)
     return item
@@ -292,10 +315,9 @@ def _unknown(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _unread(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what a row has and is not read, with what is, where that is missing or the row shows less without it."""
+    yield from ((key, UNREADABLE) for key in CHOICES if choices_at(row, key) is None)
     for key, _ in _unknown(row):
-        if key in _CHOICES:
-            yield key, "it is not read; choices stand in the question"
-        elif (meant := _meant(key)) and not any(row.get(name) for name in _READ[meant]):
+        if (meant := _meant(key)) and not any(row.get(name) for name in _READ[meant]):
             yield key, f"it is not read; {meant} is"
     images = [key for key in _IMAGES if row.get(key)]
     yield from ((key, f"it is not read beside {images[0]}") for key in images[1:])
@@ -310,7 +332,16 @@ def _meant(key: str) -> str | None:
 
 def _check_characters(item: Item) -> None:
     """Raise DataError where a text holds half of a character, as JSON can and no file in UTF-8."""
-    for name in ("question", "system", "images", "solution", "answer", "key_steps", "visual_key_steps"):
+    for name in (
+        "question",
+        "system",
+        "images",
+        "solution",
+        "answer",
+        "key_steps",
+        "visual_key_steps",
+        "choices",
+    ):
         value = getattr(item, name)
         try:
             (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).encode()

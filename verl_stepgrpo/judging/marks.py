@@ -52,11 +52,13 @@ class Given:
         text: The answer.
         start: Where its mark begins, in characters of the response.
         in_prose: Whether it is a line of text, which may say more than the answer.
+        is_marked: Whether something says that it is the answer.
     """
 
     text: str
     start: int
     in_prose: bool = False
+    is_marked: bool = True
 
 
 def without_thoughts(response: str) -> str:

@@ -116,7 +116,7 @@ def _last_line(text: str) -> Given | None:
         header = _STEP_HEADER.match(said)
         said = said[header.end() :] if header else said
         if says_something(said) and not _ANSWER_TO_COME.fullmatch(said):
-            return Given(said.strip()[-MAX_LINE_CHARS:], end, in_prose=True)
+            return Given(said.strip()[-MAX_LINE_CHARS:], end, in_prose=True, is_marked=False)
     return None
 
 

@@ -9,6 +9,8 @@ Pure: no I/O. Not covered: choices that are pictures.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import functools
 import json
 import re
@@ -48,16 +50,14 @@ def parse_choices(value: Any) -> dict[str, str]:
 
     Args:
         value: A list of texts in the order of the letters, with a letter before each or without, an object of letters
-            and texts, one with a list ``label`` and a list ``text``, or a JSON text of any of them.
+            and texts, one with a list ``label`` and a list ``text``, or a text of any of them, as JSON or as Python
+            writes it.
 
     Raises:
         DataError: It is something else.
     """
     if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            raise _wrong(value) from None
+        value = _from_text(value)
     if value is None or (isinstance(value, str) and not value.strip()):
         return {}
     if isinstance(value, Mapping) and set(value) == {"label", "text"}:  # as datasets have them
@@ -76,6 +76,15 @@ def parse_choices(value: Any) -> dict[str, str]:
     if len(value) > len(LETTERS):
         return {}
     return {letter: _without_letter(str(text), letter) for letter, text in zip(LETTERS, value, strict=False)}
+
+
+def _from_text(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(
+            ValueError, SyntaxError, MemoryError, RecursionError
+        ):  # as deep brackets raise
+            return read(text.strip())
+    raise _wrong(text)
 
 
 def _listed(value: Any) -> Any:
