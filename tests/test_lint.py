@@ -44,12 +44,52 @@ def test_a_good_dataset_has_no_findings(tmp_path: Path) -> None:
 
 
 def test_a_key_step_that_its_own_solution_lacks_is_found(tmp_path: Path) -> None:
-    solution = "### Step 1:\n0 + 1 = 1\n### The final answer is: 8"
+    solution = "### Rationales:\nx\n### Step 1:\n0 + 1 = 1\n### The final answer is: 8"
     assert checks(tmp_path, [row(0, ["0 + 1 = 1"], ["7 pears"], solution=solution)]) == [(0, "never_matched")]
 
 
+WHOLE = "### Rationales:\nx\n### Step 1:\n0 + 1 = 1\n### The final answer is: 8"
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer", "said"),
+    [
+        (WHOLE, "9", "its answer is judged wrong (number: 8 does not equal 9)"),
+        (WHOLE.replace("Step 1", "Step 2"), "8", "it is not in order (steps numbered 2)"),
+        (WHOLE.replace("### Rationales:\nx\n", ""), "8", "it is not complete (no rationales)"),
+        (
+            WHOLE.replace("Step 1", "Step 2"),
+            "9",
+            "its answer is judged wrong (number: 8 does not equal 9); it is not in order (steps numbered 2)",
+        ),
+        ("0 + 1 = 1.\n#### 8", "9", "its answer is judged wrong (number: 8 does not equal 9)"),
+    ],
+)
+def test_why_its_own_solution_would_not_be_paid_is_said(
+    tmp_path: Path, solution: str, answer: str, said: str
+) -> None:
+    table = [row(0, solution=WHOLE), row(1, ["0 + 1 = 1"], solution=solution, answer=answer)]
+    path = Path(parquet(tmp_path / "data.parquet", table))
+    assert [(one.row, one.check, one.detail) for one in lint(path)] == [(1, "solution", said)]
+
+
+def test_a_solution_to_an_image_has_to_describe_it(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    asked = row(0, solution=WHOLE) | {
+        "prompt": [{"role": "user", "content": "<image>?"}],
+        "images": [{"image": str(tmp_path / "a.png")}],
+    }
+    (found,) = lint(Path(parquet(tmp_path / "data.parquet", [asked])))
+    assert (found.check, found.detail) == ("solution", "it is not complete (no image description)")
+
+
+def test_a_letter_for_the_text_of_a_choice_is_paid(tmp_path: Path) -> None:
+    blue = WHOLE.replace(": 8", ": blue")
+    assert checks(tmp_path, [row(0, solution=blue, answer="B", choices=["red", "blue"])]) == []
+
+
 def test_why_it_is_not_found_is_said(tmp_path: Path) -> None:
-    solution = "### Step 1:\nIt is not 7 pears.\n### The final answer is: 8"
+    solution = "### Rationales:\nx\n### Step 1:\nIt is not 7 pears.\n### The final answer is: 8"
     path = Path(parquet(tmp_path / "data.parquet", [row(0, ["7 pears"], solution=solution)]))
     (finding,) = lint(path)
     assert finding.detail.startswith("7 pears (denied by 'not', nearest place")
@@ -60,7 +100,7 @@ def test_a_key_step_that_nothing_can_match_is_found_without_a_solution(tmp_path:
 
 
 def test_a_key_step_that_stands_in_other_rows_solutions_is_found(tmp_path: Path) -> None:
-    solution = "### Step 1:\nWe read the chart. {0} + 1 = {1}\n### The final answer is: 8"
+    solution = "### Rationales:\nx\n### Step 1:\nWe read the chart. {0} + 1 = {1}\n### The final answer is: 8"
     table = [row(i, [f"{i} + 1 = {i + 1}"], solution=solution.format(i, i + 1)) for i in range(30)]
     table[4] = row(4, ["read the chart"], solution=solution.format(4, 5))
     assert checks(tmp_path, table) == [(4, "matches_anything")]
@@ -143,7 +183,7 @@ def test_a_finding_names_its_row_as_the_row_does(tmp_path: Path) -> None:
     path = Path(parquet(tmp_path / "data.parquet", table))
     places = {finding.place for finding in lint(path)}
     assert places == {"row 1, id cat-7, index 7", "row 2, index 8", "row 3, id dog"}
-    solution = "### Step 1:\nWe read the chart. {0} + 1 = {1}\n### The final answer is: 8"
+    solution = "### Rationales:\nx\n### Step 1:\nWe read the chart. {0} + 1 = {1}\n### The final answer is: 8"
     table = [row(i, solution=solution.format(i, i + 1), id=f"chart-{i}") for i in range(30)]
     table[4] = row(4, ["read the chart"], solution=solution.format(4, 5), id="chart-4")
     (found,) = lint(Path(parquet(tmp_path / "decoys.parquet", table)))

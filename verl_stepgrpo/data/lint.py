@@ -21,13 +21,14 @@ from verl_stepgrpo.data.parquet import open_rl_parquet
 from verl_stepgrpo.data.prompt_length import PromptLength
 from verl_stepgrpo.data.prompts import other_format
 from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
-from verl_stepgrpo.data.solutions import sections_of_solution
+from verl_stepgrpo.data.solutions import sections_of_solution, settings_of_row, wrong_in_solution
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
+from verl_stepgrpo.judging.answers.symbolic import VerifierFailedError
 from verl_stepgrpo.judging.key_steps.explain import explain_missed
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.sections import Section, parse_sections
-from verl_stepgrpo.rewards import sections_of
+from verl_stepgrpo.rewards import score_response, sections_of
 from verl_stepgrpo.settings import RewardSettings
 
 MAX_ANSWER_WORDS = 8
@@ -46,6 +47,7 @@ CHECKS = {
     "index": "extra_info.index is missing, no trace can hold it, or an earlier row has it: training refuses the file",
     "no_key_steps": "the row has no key steps: its StepRAR is its answer alone",
     "empty_key_step": "a key step is blank",
+    "solution": "its own solution would not be paid in full, for its answer or its form",
     "never_matched": "a key step is not found in its own solution, or, without one, in its own words",
     "matches_anything": f"a key step stands in more than {MAX_DECOY_RATE:.0%} of other rows' solutions",
     "teaches_nothing": "a key step is found in all responses, in none, or more in wrong ones than in right (--traces)",
@@ -169,6 +171,7 @@ class _Look:
         else:
             yield from _of_index(number, self.reference.index, self.indices)
             yield from _of_reference(number, self.reference, row.get("extra_info") or {}, self.reward)
+            yield from _of_solution(number, self.reference, self.reward, has_images=bool(row.get("images")))
             yield from self._of_responses(number, self.reference)
         try:
             messages, images = prompt_of(row)
@@ -214,6 +217,25 @@ def _of_reference(
         yield Finding(number, "no_key_steps", f"extra_info{said}")
     yield from _of_key_steps(number, raw, key_steps, _shown(reference, reward))
     yield from _of_answer(number, reference.ground_truth)
+
+
+def _of_solution(
+    number: int, reference: Reference, reward: RewardSettings, *, has_images: bool
+) -> Iterator[Finding]:
+    """Yield why the row's own solution would not be paid in full, in the words of the checks that refuse it."""
+    if not reference.solution:
+        return
+    reward = settings_of_row(reward, has_images=has_images)
+    scored = score_response(
+        reference.solution, reference.ground_truth, settings=reward, choices=reference.choices
+    )
+    try:
+        wrong = wrong_in_solution(reference.solution, scored, reward)
+    except VerifierFailedError as error:
+        yield Finding(number, "failed", str(error))
+        return
+    if wrong:
+        yield Finding(number, "solution", "; ".join(wrong))
 
 
 def _shown(reference: Reference, reward: RewardSettings) -> tuple[Section, ...]:
