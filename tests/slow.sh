@@ -8,6 +8,7 @@
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
 #   - from short answers alone to a trained model on the CPU engine, in the small, 10 minutes, each time
 #   - every word and every rule of the matching of key steps taken out in turn (tests/unpinned.json), 1 minute, each time
+#   - every word of the rules of answers taken out in turn (tests/unpinned_answers.json), 2 minutes, each time
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
 #   - two runs of the engine in an asynchronous mode whose rewards fail, and two in which a process is killed, 8 minutes,
 #     each time
@@ -40,4 +41,4 @@ for command in eval key-steps prepare; do
     done
 done
 
-"$PYTHON_BIN" -m pytest -m slow tests/test_dead_words.py tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py tests/test_own_answers.py
+"$PYTHON_BIN" -m pytest -m slow tests/test_dead_words.py tests/test_dead_answer_words.py tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py tests/test_own_answers.py

@@ -17,6 +17,7 @@ from verl_stepgrpo.judging.answers.doubts import DENIALS, HEDGE
 from verl_stepgrpo.judging.answers.in_words import ends_with
 from verl_stepgrpo.judging.answers.normalise import compact, normalise
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
+from verl_stepgrpo.judging.reading.lexicon import one_of
 
 MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
 """How a reference says that it is a choice; "F = ma" and "b - 1" are none."""
@@ -25,29 +26,27 @@ _NAMED = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|选项|答案)"
 _CHOICE = re.compile(
     rf"(?:{_NAMED} ?)?"
     r"(?:\((?P<inside>[A-Ja-j])\)|(?P<marked>[A-Ja-j])(?P<mark>\)|[.:](?=\s|$)|[.:](?=[^\w\s.])|(?=$| ?\())"
-    r"|(?P<bare>[B-HJb-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<dash>[AIai]) - |(?P<a>[Aa]),? (?=\d|(?:is|which)\b)"
+    r"|(?P<bare>[B-HJb-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<dash>[AIai]) - |(?P<a>[Aa]),? (?=\d|is\b)"
     r"|(?P<upper>A),? (?=(?:[Yy]es|[Nn]o)\b)|(?P<i>I)-(?=\d))"
     r"(?P<text>.*)",
     re.DOTALL,
 )
 _ANOTHER = re.compile(
     r"(?:^|[\s(,/&])(?:[b-hj]|\([a-j]\)|a(?=[).:,]|$))(?=[\s).,:;/]|$)"
-    r"|\b(?:wrong|incorrect|rejected|eliminated|excluded)\b|\.\.|(?:^(?:is|are)|it's|it is|that's"
-    r"|,) not\b|\bno wait|^no,? [a-j]\b"
-    r"|^(?:is|was|does|did|can|could|would|will|do|has)(?:n't| ?not)\b"
+    r"|\b(?:wrong|incorrect|rejected|eliminated|excluded)\b|\.\.|(?:it's|it is|that's|,) not\b|^no,? [a-j]\b"
+    rf"|^(?:\w+n't|(?:{one_of('AUXILIARIES')}) ?not)\b"
 )
 """How the text behind a letter without a mark, "B ...", names another choice or takes this one back."""
 
 _TAKEN_BACK = re.compile(
-    r"^是?(?:错|不)|^(?:is|was|does|did|can|could|would|will)(?: ?not|n't)(?: be)?(?: (?:it|right|correct|true|fit|work"
-    r"|valid|possible|the answer))?\W*$|^(?:is|was) (?:wrong|incorrect|false|rejected)\b"
+    rf"^是?(?:错|不)|^(?:\w+n't|(?:{one_of('AUXILIARIES')}) ?not)(?: be)?(?: the)?(?: (?:it|fit|work|{one_of('TRUTH')}"
+    r"|answer))?\W*$|^(?:is|was) (?:wrong|incorrect|false|rejected)\b"
     r"|^\W{0,2}(?:(?:probably |clearly )?(?:wrong|incorrect|rejected|eliminated|excluded))\W*$|^\.\."
-    r"|^(?:[,;/&-]|and|or|nor|but|to|maybe)(?: ?(?:also|maybe|not|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
+    r"|^(?:[,;/&-]|and|or|to|maybe)(?: ?(?:also|maybe|not|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
     r"|(?:^|[.,;!?-] ?)(?:oh |no,? )?(?:wait|actually|sorry|correction|scratch that|i mean|or rather"
     r"|hmm)\b(?! times?)"
-    r"|\bno,? (?:wait|it(?:'s| is)|\(?[a-j]\)?[\s.]*$)|(?:could|might|may) also be (?:right|correct)"
+    r"|\bno,? (?:wait|it(?:'s| is)|\(?[a-j]\)?[\s.]*$)|\balso (?:be )?(?:right|correct)\b"
     r"|^\W*(?:but |though )|[.;,] (?:or|but)(?: maybe| perhaps| possibly| also)? \(?[a-j]\)?[\s.]*$"
-    r"|^\(.*\b(?:could|might|may) (?:also )?be"
 )
 """How the text behind a marked letter takes the choice back, case folded."""
 
@@ -75,22 +74,17 @@ _CONFIRMED = re.compile(
     re.IGNORECASE,
 )
 _EXPLAINED = re.compile(
-    r"(?:[, ]*(?:which|that is|because|since|as|given|due|representing|corresponding|meaning"
-    r"|indicating|showing|with|not)"
-    r"\b|[,;:(.] ?(?:[^\W\d_]+ ){2,}|[,.] )",
+    r"(?:[, ]*(?:which|with)\b|[,;:(.] ?(?:[^\W\d_]+ ){2,}|[,.] )",
     re.IGNORECASE,
 )
 _IN_PROSE = re.compile(
     r"\((?P<inside>[A-J])\)"
     rf"|{_NAMED}(?: is| 是)? ?[:：]? ?[\"']?(?P<named>[A-J])(?![\w'+-])"
     r"|(?:选[项择]?|答案)(?:应该|应)?[是为]?[:：]? ?(?P<chinese>[A-J])(?![A-Za-z])"
-    rf"|{_NAMED}\b[^.?!\n]{{0,200}}?(?: (?:is|are|would be|should be)"
-    rf"|:) [\"']?(?P<said>[A-J])(?=[\"',.;:]|$| (?:because|since))"
+    rf"|{_NAMED}\b[^.?!\n]{{0,200}}? is [\"']?(?P<said>[A-J])(?=[\"',.;:]|$)"
 )
 _AT_END = re.compile(r"(?:\bis|(?:^|\W)[A-Z][a-z]+) [\"']?(?P<letter>[A-J])[\"']?$")
-_OPEN = re.compile(
-    r"\b(?:maybe|perhaps|possibly|either|not sure|unsure|guess|undecided|(?:might|could|may) be)\b"
-)
+_OPEN = re.compile(rf"\b(?:{one_of('HEDGE')}|not sure|guess|(?:{one_of('POSSIBILITY')}) be)\b")
 _LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
 
 
@@ -176,8 +170,8 @@ def read_choice(text: str) -> Choice | None:
     letter = marked or match["bare"] or match["dash"] or match["a"] or match["upper"] or match["i"]
     # "D (7.5)" marks its letter; "F(2)" is a value of F.
     mark = "()" if match["inside"] else match["mark"] or "(" * match["text"].startswith(" (")
-    separated = match["text"][:1] in (",", ";", "/", "&")
-    return Choice(letter.upper(), (match["text"][0] + " " if separated else "") + behind, mark or "")
+    joined = re.match(r"[,;/&]| and\b", match["text"])
+    return Choice(letter.upper(), (joined[0].strip() + " " if joined else "") + behind, mark or "")
 
 
 def _without_brackets(text: str) -> str:

@@ -29,10 +29,8 @@ MAX_DIGITS = 24
 _PRODUCT = re.compile(r"[a-z](?: ?[a-z]){0,3}")
 RELATION = re.compile(r"<|>|\\le(?![a-z])|\\ge(?![a-z])|\\ne(?![a-z])|\\in(?![a-z])")
 _READ_COMMANDS = frozenset(
-    "frac sqrt pi infty cup cap in le ge ne pm sin cos tan cot sec csc log ln exp arcsin arccos arctan binom theta "
-    "alpha beta gamma delta lambda mu phi omega rho sigma tau epsilon eta kappa nu xi "
-    "psi chi zeta hbar ell emptyset mathbb begin end cdot triangle "
-    "angle".split()
+    "frac sqrt pi infty le ge ne sin cos tan cot sec csc log ln exp arcsin arccos arctan binom theta alpha beta gamma "
+    "delta lambda mu phi omega rho sigma tau epsilon eta kappa nu xi psi chi zeta hbar ell begin end".split()
 )
 """TeX commands that math-verify reads as what they are; of a text with another one it may read a part only."""
 _NO_EXPRESSION = re.compile(
@@ -42,13 +40,11 @@ _NO_EXPRESSION = re.compile(
 """What no expression has: dates, numbers side by side, sentences, a list's number "(1) 20", arrows, sets in sets,
 numbers to another base ("0x1F" is not 0 times something)."""
 
-_SHORT_WORDS = frozenset("in by at of to is or if no on as it we am pm so an be do up".split())
 _FORMULA = re.compile(r"(?:[-+ ]|\d*(?:[A-Z][a-z]?(?:_?\{?\d+\}?)?|\((?:[A-Z][a-z]?\d*)+\)_?\{?\d*\}?){2,})+")
 """A chemical formula; math-verify would multiply its letters."""
 
-_FUNCTIONS = frozenset(
-    {"sin", "cos", "tan", "log", "ln", "sqrt", "exp", "arcsin", "arccos", "arctan", "pmatrix"}
-)
+_FUNCTIONS = frozenset("sqrt exp arcsin arccos arctan".split())
+"""Those that have no backslash in a normalised text."""
 
 
 def by_symbols(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
@@ -215,7 +211,7 @@ def is_symbolic(text: str) -> bool:
     if set(re.findall(r"\\([a-zA-Z]+)", text)) - _READ_COMMANDS:
         return False
     return bool(re.search(r"[\d^\\+*/<>=-]|^[a-zA-Z]$", text)) and all(
-        w in _FUNCTIONS or (len(w) == 2 and w not in _SHORT_WORDS) for w in words
+        w in _FUNCTIONS or len(w) == 2 for w in words
     )
 
 

@@ -11,12 +11,12 @@ from verl_stepgrpo.judging.answers.doubts import DENIALS, HEDGE
 from verl_stepgrpo.judging.answers.lists import Elements, elements
 from verl_stepgrpo.judging.answers.numbers import quantity_in_prose, quantity_of
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
+from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 from verl_stepgrpo.judging.reading.words import SPELLINGS
 
-_SOFT = frozenset(("or", "but", "either"))
-_SAYS = re.compile(r"\b(?:is|are|was|were|equals|be|of)\b|[:=]")
-_OF_VALUES = re.compile(r"\d\W*\b(?:or|but)\W+(?:\w+ )?-?\d+(?![\d.]*[^\w\s,.;]*[ ]?[-+*/x=])")
+_SOFT = frozenset(("or", "either"))
+_SAYS = re.compile(rf"\b(?:{one_of('COPULA')}|of)\b|[:=]")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _TAKES_BACK = {
     answer: re.compile(
@@ -45,13 +45,13 @@ _CONDITION = re.compile(
 _PLAIN_WORDS = re.compile(r"(?=.*[^\W\d_]{2})[^\W\d_]+(?:(?:['’.,-]|, | |; |: |\. )[^\W\d_]+)*")
 """Words without signs; "x - y" and "Cl-" are none."""
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
-_PRONOUNS = frozenset("it they he she this that".split())
-_LINKS = frozenset("is are was were be will would it they there on in at called named".split())
-_PART_OF = re.compile(r"(?:an?|some|one|any|part|half) (?:\w+ ){1,3}(?:in|on|at|of)\b")
+_PRONOUNS = frozenset("they he she this that".split())
+_LINKS = frozenset("will it on in at called named".split())
+_PART_OF = re.compile(r"(?:an?|some|one|any|part|half) (?:\w+ ){1,3}(?:in|on|at)\b")
 """How an answer names something inside of what the reference names: "a ray in the first quadrant"."""
 
 _CLASS_NOUNS = frozenset(
-    "bar line color colour one region segment slice category group shape side object box car ball triangle".split()
+    "bar line color one region segment slice category group shape side object box car ball triangle".split()
 )
 
 
@@ -83,7 +83,7 @@ def by_hedge(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
 def _is_of_the_question(text: str, end: int) -> bool:
     """Whether "or" stands in front of what a sentence says of a number, as in "36 is the count of A or B"."""
     said = max((match.end() for match in _SAYS.finditer(text)), default=0)
-    return said > end and not _OF_VALUES.search(text) and quantity_in_prose(text) is not None
+    return said > end and quantity_in_prose(text) is not None
 
 
 def _is_set_of_values(gold: Elements) -> bool:

@@ -37,7 +37,7 @@ from verl_stepgrpo.judging.reading.units import CURRENCY_SIGNS
 from verl_stepgrpo.judging.sections import Section, final_section, says_something
 
 _COURTESY = re.compile(
-    r"(?:^|[.!?]\s{1,4})\W{0,4}(?:i hope|hope (?:this|that|it)|(?:please )?let me know|(?:please )?feel free"
+    r"(^|[.!?](?=\s))\s{0,4}\W{0,4}(?:i hope|hope (?:this|that|it)|(?:please )?let me know|(?:please )?feel free"
     r"|if you (?:have|need)|is there anything|would you like|do you (?:have|need|want)|thank)",
     re.IGNORECASE,
 )
@@ -112,7 +112,7 @@ def _last_line(text: str) -> Given | None:
     for line in reversed(text.splitlines(keepends=True)):
         end -= len(line)
         courtesy = _COURTESY.search(line)
-        said = line[: courtesy.start() + 1] if courtesy else line
+        said = line[: courtesy.end(1)] if courtesy else line
         header = _STEP_HEADER.match(said)
         said = said[header.end() :] if header else said
         if says_something(said) and not _ANSWER_TO_COME.fullmatch(said):

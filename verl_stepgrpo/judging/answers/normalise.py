@@ -14,6 +14,7 @@ import re
 import unicodedata
 
 from verl_stepgrpo.judging.answers.doubts import DENIED_BOX, TAKEN_BACK
+from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.numbers import ORDINALS, THIN_SPACE
 from verl_stepgrpo.judging.reading.spellings import SUBSCRIPTS, SUPERSCRIPTS, TEX_ALIASES, TEX_OF
 
@@ -76,8 +77,7 @@ _TEX_SPELLINGS = (
     ("", re.compile(r"(?<![\\\w])(?:infinity|inf|oo)(?![a-zA-Z])"), r"\\infty "),
 )
 _WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|text|textbf|textit|textrm|textnormal|texttt|mathrm|mathbf|mathit|mathsf"
-    r"|operatorname|mbox|hbox|bm|boldsymbol)"
+    r"\\(?:boxed|[fmh]box|text[a-z]*|math(?:rm|bf|it|sf)|operatorname|bm|boldsymbol)"
     r" ?\{([^{}]*)\}"
 )
 _BOXED = re.compile(r"\\boxed ?\{((?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*)\}")
@@ -93,15 +93,11 @@ _PLAIN_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])((?:(?!\*\*).)+?)(?<=[^\s*]
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
 LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
-    r"(?:(?:so|thus|hence|therefore|ok|okay|then|in conclusion|conclusion(?=[,:])|finally|and|we (?:get|have"
-    r"|find)(?: that)?|i think"
-    r"|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)|definitely|certainly|clearly|surely"
-    r"|absolutely|no doubt"
-    r"|without (?:a )?doubt)\b[,:]? *)*"
+    rf"(?:(?:{one_of('CONCLUSION')}|ok|okay|conclusion(?=[,:])|finally|and"
+    r"|we (?:get|have|find)(?: that)?|i think|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)"
+    r"|definitely|certainly|clearly|surely|absolutely|no doubt|without (?:a )?doubt)\b[,:]? *)*"
     r"(?:it's\b *)?(?:the\b *)?"
-    r"(?:(?:(?:the|my|our|its|correct|right|final|best|only|possible|required)\b *)*"
-    r"(?:answer|result|solution|choice|option|value|response)s? ?(?:is|are|would be|should be"
-    r"|will be|=|:|-)+[: ]*"
+    rf"(?:(?:{one_of('NAMED')})s? ?(?:is|=|:|-)+[: ]*"
     r"(?=\S)|answer (?=[-+.\d\\$]))?(?:point (?=\())?",
     re.IGNORECASE,
 )
@@ -111,7 +107,7 @@ _SYNONYMS = {word: numeral for numeral, word in ORDINALS.items()} | {
     "negative infinity": r"-\infty", "minus infinity": r"-\infty",
 }  # fmt: skip
 """Whole answers that are said in words, case folded and without articles."""
-_RATIO = re.compile(r"(\d+) (?:to|is to) (\d+)")
+_RATIO = re.compile(r"(\d+) (?:is )?to (\d+)")
 _TRAILING = re.compile(r"(?:[.;,:? ]|(?<=[^\W\d_][^\W\d_])!|(?<=^[A-J])!|(?<= )!|\\\\)+$")
 
 

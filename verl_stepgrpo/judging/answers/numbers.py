@@ -20,6 +20,7 @@ from verl_stepgrpo.judging.answers import arithmetic
 from verl_stepgrpo.judging.answers.prose import stated_quantity
 from verl_stepgrpo.judging.answers.statement import clause
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
+from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.quantities import Quantity, parse_quantity
 
 PRINTED_DIGITS = 14
@@ -33,7 +34,7 @@ NAME = re.compile(
 )
 """What an equation names on its left: "x", "|AB|", "a:b", "the area of it"."""
 
-_APPROXIMATELY = re.compile(r"^(?:about|approximately|approx\.?|roughly|around|exactly|\\approx|~) ?")
+_APPROXIMATELY = re.compile(rf"^(?:{one_of('APPROXIMATION')}|approx\.?|\\approx|~) ?")
 _RANGE = re.compile(r"(?:from )?(?P<low>[$€£]?[\d.][^-]{0,30}?)(?: ?- ?| to )(?P<high>[^-]{1,40})")
 _INTERVAL = re.compile(r"[\[(](?P<low>[^,\[\]()]{1,30}),(?P<high>[^,\[\]()]{1,30})[\])]")
 _RATIO = re.compile(r"\d[\d.]*(?: ?: ?(?!0\d)\d[\d.]*){1,4}")

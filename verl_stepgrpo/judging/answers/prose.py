@@ -10,6 +10,7 @@ import re
 
 from verl_stepgrpo.judging.answers import arithmetic
 from verl_stepgrpo.judging.answers.doubts import GOES_ON, RESULT_DENIED, RESULT_GOES_ON, SUBJECT_DENIES
+from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.numbers import (
     MAGNITUDE,
     NUMERAL,
@@ -26,45 +27,38 @@ _IN_PROSE = re.compile(
     rf"(?<![\w.\\^_{{(])[-+]?[{CURRENCY_SIGNS}]? ?(?:{MAGNITUDE})"
     rf"(?: ?(?:{SCALE})(?!\w))?(?: ?\\?%)?(?![\d^_{{])"
 )
-_WORD_NUMBER = re.compile(
-    rf"\b(?:{'|'.join(w for w in (*SMALL_NUMBERS, *TENS, *SCALES, 'half') if w != 'one')})\b", re.IGNORECASE
-)
 _UNIT_BEHIND = re.compile(r" ?(°|[^\W\d_]+(?: ?(?:/|per) ?[^\W\d_]+)?(?:\^\{?\d\}?)?)")
 _STATING = (
-    "is are was were be equal equals has have had get gets got there take takes took need needs cost costs earn earns "
-    "make makes made give gives gave contain contains show shows weigh weighs measure measures sell sells sold pay "
-    "pays paid left remain remains receive receives spend spends spent require requires use uses buy buys bought read "
-    "reads travel travels become becomes eat eats ate save saves cover covers hold holds last lasts walk walks drive "
-    "drives run runs leave leaves see count find score scores yield yields"
+    "is are was were be equal has have had get got take took need cost earn make made give gave contain show weigh "
+    "measure sell sold pay paid left remain receive spend spent require use buy bought read travel become eat ate save "
+    "cover hold last walk drive run leave see count find score yield"
 ).split()
+"""Verbs, each with or without an s behind it."""
 _MEASURES = (
     "total sum average mean length area volume distance height width speed cost price perimeter radius angle "
     "probability value number count maximum minimum age mass weight increase decrease"
 ).split()
-_FILLERS = "about approximately exactly precisely only just now still also the".split()
+_FILLERS = "only just now still also currently then therefore".split()
 
 MAX_PROSE_CHARS = 320
 """Longer sentences state no quantity."""
 
-_ANY_NUMBER = re.compile(rf"{_IN_PROSE.pattern}|{_WORD_NUMBER.pattern}|\bone\b", re.IGNORECASE)
-_ADVERBS = (
-    rf"(?: ?\b(?:{'|'.join(_FILLERS)}|around|roughly|currently|then|therefore|a total of"
-    r"|in total|found to be)\b)*"
+_ANY_NUMBER = re.compile(
+    rf"{_IN_PROSE.pattern}|\b(?:{'|'.join((*SMALL_NUMBERS, *TENS, *SCALES, 'half'))})\b", re.IGNORECASE
 )
+_ADVERBS = rf"(?: ?\b(?:{'|'.join(_FILLERS)}|{one_of('APPROXIMATION')}|a total of|in total)\b)*"
 _STATED = re.compile(
-    rf"(?:\b(?:{'|'.join(_STATING)}|(?:equal|comes?|amounts?|adds? up) to|left with|(?<!not )[^\W\d_]+ed)"
-    rf"|\ba total of|\b(?:{'|'.join(_MEASURES)}) of|\byear|:){_ADVERBS}[ :]*$",
+    rf"(?:\b(?:(?:{'|'.join(_STATING)})s?|(?:equals?|comes?|amounts?|adds? up) to|left with|(?<!not )[^\W\d_]+ed"
+    rf"|(?:{'|'.join(_MEASURES)}) of|year)|:){_ADVERBS}[ :]*$",
     re.IGNORECASE,
 )
 """What stands before a number that a sentence states; "the successor of 17" and "some say 17" state none."""
 
 _OPENS = re.compile(
-    rf"(?:(?:after|in|on|at|for|based on|according to|from|with|when|since|as) [^,=]*, )?{_ADVERBS} ?",
+    rf"(?:(?:after|on|at|for|with|when) [^,=]*, )?{_ADVERBS} ?",
     re.IGNORECASE,
 )
-_IN_RELATIVE_CLAUSE = re.compile(
-    r"\b(?:that|which|who|whose|where)(?: \w+){1,2}(?: [a-z]+){0,3} *$", re.IGNORECASE
-)
+_IN_RELATIVE_CLAUSE = re.compile(r"\b(?:that|who|whose|where)(?: \w+){1,2}(?: [a-z]+){0,3} *$", re.IGNORECASE)
 _AT_A_VALUE = re.compile(r"\b(?:at|when|where|for|if) \$?[a-zA-Z] ?= ?-?[\d.]*\d\b(?![\d.]*[^\w\s,.])")
 """Where something is said of a function; "at x = 3." at the end says where."""
 
@@ -77,15 +71,15 @@ _THING = re.compile(
     r" (?:of (?:the |all |all the )?)?(?!the\b|all\b)([a-z]{3,})(?:'s)? +(?!and\b|or\b)[^\W\d_]"
 )
 _TAKES_AWAY = re.compile(
-    r" ?(?:[-/*!:]|\.\d|x ?\d|(?:more|less|fewer|times|dozens?|hundreds?|thousands?|millions?|billions?|crore|lakh"
-    r"|out of|of the way|squared|cubed|percent(?:age)? points?|halves|thirds|quarters|tenths|tens|plus|minus|over"
-    r"|divided|multiplied|factorial|and \w+ (?:half|halves|thirds?|quarters?)|and a half|or|to|too|short|higher|lower"
-    r"|larger|smaller|greater|bigger|th|st|nd|rd)(?!\w))",
+    r" ?(?:[-/*!:]|\.\d|x ?\d|(?:more|less|fewer|times|dozens?|crore|lakh"
+    r"|out of|squared|cubed|percent\w* points?|halves|thirds|quarters|tenths|tens|plus|minus|over"
+    r"|divided|multiplied|factorial|and \w+ (?:half|thirds?|quarters?)|to|too|short|higher|lower|larger|smaller|greater"
+    r"|bigger)(?!\w))",
     re.IGNORECASE,
 )
 _TAKES_RESULT_ON = re.compile(
-    r"[^\w\s.,;:/$€)'\"-]|-\d|\.\.| ?(?:times(?!\W*$| (?:a|per|in|each|every|more)\b)|hundreds?"
-    r"|thousands?|or|squared|cubed"
+    r"[^\w\s.,;:/$€)'\"-]|-\d|\.\.| ?(?:times(?!\W*$| (?:a|per|in|each|every|more)\b)"
+    rf"|(?:{'|'.join(SCALES)})s?|squared|cubed"
     r"|[-+*/] ?[\d(]|x \d)(?!\w)",
     re.IGNORECASE,
 )

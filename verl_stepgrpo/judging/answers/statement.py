@@ -10,27 +10,27 @@ import re
 
 from verl_stepgrpo.judging.answers.doubts import DENIALS
 from verl_stepgrpo.judging.answers.normalise import LEAD, strip
+from verl_stepgrpo.judging.reading.lexicon import one_of
 
 _EXPLANATION = re.compile(
     r"(?<=[\w)}\]%°*])(?<!\band)[,;:.]? \(?"
-    r"(?:because|since|as (?:the|it|there|a|an|we)|due to|given that|so that(?!')|for which|which)\b"
-    r"(?:(?!, (?:so|thus|hence|therefore)\b).)*"
-    r"|(?<=[\w)}\]%°]), (?:not|rather than) (?!correct|right|sure|true|the answer|possible|quite).*",
+    rf"(?:{one_of('REASON')}|as (?:the|it|there|a|an|we)|due to|given that|so that(?!')|for which|which)\b"
+    rf"(?:(?!, (?:{one_of('CONCLUSION')})\b).)*"
+    rf"|(?<=[\w)}}\]%°]), (?:not|rather than) (?!(?:{one_of('TRUTH')}|the answer|quite)\b).*",
     re.IGNORECASE | re.DOTALL,
 )
 _CONCLUSION = re.compile(
-    r"^.*(?:[,;.]|\band\b|\n) ?(?:so|thus|hence|therefore|which gives|which means)\b,? ",
+    rf"^.*(?:[,;.]|\band\b|\n) ?(?:{one_of('CONCLUSION')})\b,? ",
     re.IGNORECASE | re.DOTALL,
 )
 _PREMISE = re.compile(
-    r"^(?:since|because|as|given that|according to|based on|looking at|from|in) [^\n,]*,"
-    r" (?:(?:the|we|it|there|this|so|then)\b ?)?",
+    rf"^(?:{one_of('REASON')}|as|given that|according to|based on|looking at|from|in) [^\n,]*, ",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"(?<![\s(][^\W\d_])(?<!^[^\W\d_])[.!]\s+(?=[A-Z\\$(\d])|\n+")
 _HARMFUL = re.compile(
-    r"\d|[=<>^]|\\[a-z]|(?:^|\s)(?:[A-HJ]|\([A-J]\))(?:[.,\s]|$)|\b(?:or|no|not|wait|actually|but|maybe|however|instead|"
-    r"alternatively|wrong|incorrect|yes|unless|otherwise|perhaps|possibly|rather|sorry|correction|nor)\b|n't",
+    r"\d|[=<>^]|\\[a-z]|(?:^|\s)(?:[A-HJ]|\([A-J]\))(?:[.,\s]|$)|\b(?:no|not|but|however|instead|wrong|incorrect"
+    r"|unless|otherwise|rather)\b|n't",
     re.IGNORECASE,
 )
 _PARENTHESIS = re.compile(r"^(?P<main>.*\S) ?\((?P<inside>[^()]*)\)$", re.DOTALL)
@@ -41,7 +41,7 @@ _WORDS_BEHIND = re.compile(
 """What says of the text in front of it that it is the answer."""
 _WORDS_BEFORE = re.compile(
     r"^(?:[^\W\d_][\w'-]*,? ){1,9}?(?:is|are|was|were|equals|be|equal to)"
-    r"(?: (?:exactly|equal to|about|given by|just|at|on|the point|found to be))* ?:?"
+    rf"(?: (?:{one_of('APPROXIMATION')}|equal to|given by|just|at|on))* ?:?"
     r" |^(?:[^\W\d_][\w'-]* ){0,8}[^\W\d_][\w'-]+ ?: ",
     re.IGNORECASE,
 )

@@ -60,6 +60,19 @@ LEXICON = {
 }
 """The classes by name."""
 
+ANSWERS = {
+    "CONCLUSION": _class("so thus hence therefore then", "It is the largest, so blue."),
+    "REASON": _class("because since", "Blue, because it is the largest."),
+    "APPROXIMATION": _class(
+        "about approximately around roughly exactly precisely", "There are about 12 boxes."
+    ),
+    "AUXILIARIES": _class(
+        "is was were do does did has have can could will would should", "They did not have 12 boxes."
+    ),
+    "NAMED": _class("answer value result solution", "The wrong answer is 12."),
+}
+"""Classes that the rules of answers have besides, by name."""
+
 NEGATIONS = LEXICON["NEGATION"].words
 COPULAS = LEXICON["COPULA"].words
 
@@ -68,3 +81,15 @@ FUNCTION_WORDS = frozenset(
     "as which from into over under per let".split()
 )
 """Words that carry no content of their own."""
+
+
+def one_of(*classes: str, without: str = "", also: str = "") -> str:
+    """Return a pattern's alternatives: the words of some classes, longest first.
+
+    Args:
+        classes: Names of classes, those of answers among them.
+        without: Words that are left out.
+        also: Words besides.
+    """
+    words = {word for name in classes for word in (LEXICON | ANSWERS)[name].words}
+    return "|".join(sorted((words - set(without.split())) | set(also.split()), key=lambda w: (-len(w), w)))

@@ -68,7 +68,7 @@ MAGNITUDE = (
     rf"(?:{_SCIENTIFIC}|{_POWER_OF_TEN}|{_REPEATING}|\d{{1,24}} ?{_FRACTION}"
     rf"|\d{{1,24}}(?: and | )\d{{1,24}} ?/ ?\d{{1,24}}|{_SLASH}|{_FRACTION}|{_DECIMAL})"
 )
-SCALE = "thousand|million|billion|trillion"
+SCALE = "|".join(scale for scale in SCALES if scale != "hundred")
 
 
 def joined(numeral: str) -> str:
