@@ -61,6 +61,7 @@ settings_of() {
     value) echo "$answer $node.credit=value" ;;
     value_gains) echo "$answer $node.credit=value $node.value_lambda=0" ;;
     answer_first_gated) echo $node.combine=answer_first $node.outcome_gate=0 ;;
+    answer_first_step_gated) echo $node.combine=answer_first $node.credit=step $node.outcome_gate=0 ;;
     answer_first_step) echo $node.combine=answer_first $node.credit=step ;;
     answer_first_value) echo $node.combine=answer_first $node.credit=value ;;
     step_credit) echo $node.credit=step ;;
@@ -74,11 +75,12 @@ settings_of() {
 
 # arms_of REGIME SEED: those that the hypotheses are about have all seeds, the others three.
 arms_of() {
-    local always="grpo answer_first_step grpo_whitened answer_first value" some="stepgrpo answer_first_value step_rar component"
+    local always="grpo answer_first_step grpo_whitened answer_first answer_first_gated value"
+    local some="stepgrpo answer_first_step_gated answer_first_value step_rar component"
     case "$1" in
     first) always="grpo stepgrpo step_rar step_rvr" some="step_credit step_credit_gate" ;;
-    sparse) always="$always answer_first_gated" some="$some value_gains" ;;
-    bars) always="" some="grpo stepgrpo answer_first_step" ;;
+    sparse) some="$some value_gains" ;;
+    bars) always="" some="grpo stepgrpo answer_first_gated" ;;
     esac
     echo "${ARMS:-$always $([ "$2" -gt 3 ] || echo "$some")}"
 }
