@@ -176,21 +176,73 @@ def environment(folder: Path, *packages: str) -> Path:
 
     verl's actors do not start where this TRL is installed, and ms-swift pins other versions of trl, peft and datasets.
     """
-    run([sys.executable, "-m", "venv", str(folder)])
+    run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
     (site,) = folder.glob("lib/python*/site-packages")
     base = next(Path(p) for p in sys.path if p.endswith("site-packages") and Path(p, "torch").is_dir())
     (site / "base.pth").write_text(f"{base}\n")
     # torchvision's missing operators, where this environment declares them too.
     for line in base.glob("verl_stepgrpo_torchvision.pth"):
         shutil.copy(line, site)
-    run([str(folder / "bin" / "pip"), "install", "--quiet", *packages])
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+    run([*pip, "install", "--quiet", "--disable-pip-version-check", *packages])
     return folder / "bin"
+
+
+IN_TURN = """
+import json, runpy, sys
+for words in json.loads(sys.argv[1]):
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
 def trl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run TRL, and return the folder with the data ``rl-train.parquet`` and what was made of it.
+
+    In one process, most of whose time goes into loading TRL: the command of the page, two real steps on images, in
+    ``page``; the same with the components by themselves, one step, in ``components``; the snippet of the page.
+    """
     (package,) = re.findall(r'^trl = \["(.*?)"\]$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    return environment(tmp_path_factory.mktemp("trl") / "venv", package)
+    folder = tmp_path_factory.mktemp("trl")
+    commands = environment(folder / "venv", package)
+    model, file = prepared(folder, images=True)
+    names = ["--model", str(model), "--data", str(file), "--output_dir"]
+    small = "--logging_steps 1 --max_completion_length 96 --use_cpu --bf16 False --report_to none --max_steps".split()
+    page = [*command("python examples/trl/train.py")[1:], *names, str(folder / "page"), *small, "2"]
+    components = [
+        write_components(folder),
+        *names,
+        str(folder / "components"),
+        *small,
+        "1",
+        "--log_completions",
+        "True",
+    ]
+    combine = "--multi_objective_aggregation normalize_then_sum --reward_weights 1.0 0.1 1.0".split()
+    jobs = [page, [*components, *combine], [write_snippet(folder)]]
+    run([str(commands / "python"), "-c", IN_TURN, json.dumps(jobs)])
+    return folder
+
+
+def write_components(folder: Path) -> str:
+    text = (ROOT / "examples" / "trl" / "train.py").read_text()
+    assert "step_rar, step_rvr" in text
+    (folder / "components.py").write_text(text.replace("step_rar, step_rvr", "acc, key_step_match, step_rvr"))
+    return str(folder / "components.py")
+
+
+def write_snippet(folder: Path) -> str:
+    """Write what the page shows of Python, with data before it; it says behind it what it has made."""
+    row = {"prompt": [{"role": "user", "content": "3 + 5?"}], "ground_truth": "8", "key_steps": KEY_STEPS}
+    snippet = python_blocks()[0].replace("Qwen/Qwen2.5-0.5B-Instruct", str(folder / "model"))
+    snippet = snippet.replace('"out"', repr(str(folder / "snippet"))).replace(
+        "beta=0.04", "beta=0.0, use_cpu=True, bf16=False, report_to='none'"
+    )
+    data = f"from datasets import Dataset\ndataset = Dataset.from_list([{row!r}] * 8)\n"
+    says = f"\nopen({str(folder / 'snippet.txt')!r}, 'w').write(' '.join(trainer.reward_func_names))\n"
+    (folder / "snippet.py").write_text(data + snippet + says)
+    return str(folder / "snippet.py")
 
 
 @pytest.fixture(scope="module")
@@ -199,18 +251,16 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestTRL:
-    def test_the_trainer_logs_what_compute_score_gives(self, trl: Path, tmp_path: Path) -> None:
-        """The command of the page, two real steps on images; its table of completions and its curves are held against
-        ``compute_score``."""
-        model, file = prepared(tmp_path, images=True)
-        small = "--max_steps 2 --logging_steps 1 --max_completion_length 96 --use_cpu --bf16 False --report_to none"
-        names = ["--model", str(model), "--data", str(file), "--output_dir", str(tmp_path / "out")]
-        run([str(trl / "python"), *command("python examples/trl/train.py")[1:], *names, *small.split()])
-        history = json.loads((tmp_path / "out" / "checkpoint-2" / "trainer_state.json").read_text())
+    def test_the_trainer_logs_what_compute_score_gives(self, trl: Path) -> None:
+        """The table of completions and the curves of the command of the page, held against ``compute_score``."""
+        history = json.loads((trl / "page" / "checkpoint-2" / "trainer_state.json").read_text())
         for step in (1, 2):
-            table = tmp_path / "out" / "completions" / f"completions_0000{step}.parquet"
+            table = trl / "page" / "completions" / f"completions_0000{step}.parquet"
             rows = pq.read_table(table).to_pylist()
-            expected = [scores(file, str(r["prompt"]), r["completion"][0]["content"]) for r in rows]
+            expected = [
+                scores(trl / "rl-train.parquet", str(r["prompt"]), r["completion"][0]["content"])
+                for r in rows
+            ]
             assert len({values["score"] for values in expected}) > 2, (
                 "rewards that are all alike show nothing"
             )
@@ -236,19 +286,9 @@ class TestTRL:
             wanted = [(total - statistics.fmean(group)) / scale for total in group]
             assert [row["advantage"] for row in rows[i : i + 4]] == pytest.approx(wanted, abs=1e-5)
 
-    def test_components_by_themselves_are_combined_as_in_verl(self, trl: Path, tmp_path: Path) -> None:
+    def test_components_by_themselves_are_combined_as_in_verl(self, trl: Path) -> None:
         """TRL's ``normalize_then_sum`` over our components gives what ``combine=component`` gives."""
-        model, file = prepared(tmp_path, images=True)
-        text = (ROOT / "examples" / "trl" / "train.py").read_text()
-        text = text.replace("step_rar, step_rvr", "acc, key_step_match, step_rvr")
-        script = tmp_path / "components.py"
-        script.write_text(text)
-        small = "--max_steps 1 --max_completion_length 96 --use_cpu --bf16 False --report_to none"
-        combine = "--multi_objective_aggregation normalize_then_sum --reward_weights 1.0 0.1 1.0"
-        names = ["--model", str(model), "--data", str(file), "--output_dir", str(tmp_path / "out")]
-        command_ = [str(trl / "python"), str(script), *names, "--log_completions", "True"]
-        run([*command_, *small.split(), *combine.split()])
-        rows = pq.read_table(tmp_path / "out" / "completions" / "completions_00001.parquet").to_pylist()
+        rows = pq.read_table(trl / "components" / "completions" / "completions_00001.parquet").to_pylist()
         earned = [
             Earned(
                 r["acc"] > 0, 0.1 * r["key_step_match"], r["step_rvr"], (0.1 * r["key_step_match"],), (None,)
@@ -268,20 +308,8 @@ class TestTRL:
         )
         assert [r["advantage"] for r in rows] == pytest.approx(made.total_B.tolist(), abs=2e-3)
 
-    def test_the_snippet_of_the_page_makes_a_trainer(self, trl: Path, tmp_path: Path) -> None:
-        tiny_models.build("Qwen2VL", tmp_path / "model")
-        row = {
-            "prompt": [{"role": "user", "content": "3 + 5?"}],
-            "ground_truth": "8",
-            "key_steps": KEY_STEPS,
-        }
-        snippet = python_blocks()[0].replace("Qwen/Qwen2.5-0.5B-Instruct", str(tmp_path / "model"))
-        snippet = snippet.replace('"out"', repr(str(tmp_path / "out"))).replace(
-            "beta=0.04", "beta=0.0, use_cpu=True, bf16=False, report_to='none'"
-        )
-        data = f"from datasets import Dataset\ndataset = Dataset.from_list([{row!r}] * 8)\n"
-        check = "\nassert trainer.reward_func_names == ['step_rar', 'step_rvr'], trainer.reward_func_names"
-        run([str(trl / "python"), "-c", data + snippet + check])
+    def test_the_snippet_of_the_page_makes_a_trainer(self, trl: Path) -> None:
+        assert (trl / "snippet.txt").read_text() == "step_rar step_rvr"
 
 
 class TestEasyR1:
