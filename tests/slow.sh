@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The second tier, run by hand. Resumes: what has its result committed is not run again (FRESH=1 runs all anew).
 #
-#   bash tests/slow.sh                about 110 minutes on 2 cores, of which:
+#   bash tests/slow.sh                about 115 minutes on 2 cores, of which:
 #   - the digits example in full length on five seeds (examples/digits/results), 50 minutes
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
 #   - signals at 300 random moments of eval, key-steps and prepare (tests/signals.json), 15 minutes
@@ -10,8 +10,9 @@
 #   - every word and every rule of the matching of key steps taken out in turn (tests/unpinned.json), 1 minute, each time
 #   - every word of the rules of answers taken out in turn (tests/unpinned_answers.json), 2 minutes, each time
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
-#   - two runs of the engine in an asynchronous mode whose rewards fail, and two in which a process is killed, 8 minutes,
+#   - two runs of the engine in an asynchronous mode whose rewards fail, and three in which a process is killed, 10 minutes,
 #     each time
+#   - a release in rehearsal: built from the last commit, installed into an empty environment, 3 minutes, each time
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../examples/setup_cpu.sh"
 cd "$ROOT"
@@ -42,3 +43,5 @@ for command in eval key-steps prepare; do
 done
 
 "$PYTHON_BIN" -m pytest -m slow tests/test_dead_words.py tests/test_dead_answer_words.py tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py tests/test_own_answers.py
+
+REHEARSAL=1 PYTHON="$PYTHON_BIN" bash tests/release.sh

@@ -236,13 +236,14 @@ REWARD_WORKER = ("ray::RewardLoopWorker", "reward worker 0 died")
 ENGINE = ("VLLM::EngineCore", "has lost its engine")
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.parametrize(
     ("killed", "said", "mode"),
     [
         pytest.param(*ENGINE, "sync", id="engine"),
-        pytest.param(*REWARD_WORKER, "sync", id="reward worker", marks=pytest.mark.slow),
-        pytest.param(*ENGINE, "colocate_async", id="engine, async", marks=pytest.mark.slow),
+        pytest.param(*REWARD_WORKER, "sync", id="reward worker"),
+        pytest.param(*ENGINE, "colocate_async", id="engine, async"),
     ],
 )
 def test_a_killed_process_ends_the_job_with_the_cause(

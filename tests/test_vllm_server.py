@@ -105,9 +105,8 @@ def test_what_a_tiny_model_writes_for_key_steps_is_set_aside_and_never_believed(
     assert not [e for e in errors if "fit the schema" not in e and "stands in the solution" not in e], errors
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda n: n.name
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
 def test_the_server_and_its_engine_end_with_the_command(
     folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
