@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import importlib.util
 import itertools
 import json
 import logging
@@ -44,57 +45,64 @@ def without_data(config: DictConfig, key: str = "trainer.use_v1", value: object 
     return config
 
 
+TOLD = """
+import json, sys, verl
+loaded = sys.modules
+told = {"at import": [name for name in WATCHED if name in loaded]}
+import verl.utils.config
+told["with the driver's module"] = [name for name in WATCHED if name in loaded]
+from verl_stepgrpo.bridge import extensions as plugin
+before = verl.utils.config.validate_config
+plugin.register(); plugin.register()
+from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
+told["wrapped once"] = verl.utils.config.validate_config is before
+told["registered"] = [get_adv_estimator_fn("stepgrpo").__module__, get_reward_manager_cls("stepgrpo").__name__]
+print(json.dumps(told))
+"""
+CHECKS = [
+    f"verl_stepgrpo.{name}"
+    for name in (
+        "bridge.rules",
+        "bridge.dataset_check",
+        "judging.key_steps",
+        "rewards",
+        "bridge.reward_manager",
+    )
+]
+"""What the driver alone loads, and when it validates."""
+CPU = ["verl_stepgrpo.cpu.platform", "verl_stepgrpo.cpu.adaptations"]
+PLUGIN, PREFLIGHT, ALGORITHMS = (
+    *("verl_stepgrpo.bridge.plugin", "verl_stepgrpo.bridge.preflight"),
+    "verl.trainer.ppo.core_algos",
+)
+
+
 class TestDiscovery:
-    def test_importing_verl_is_enough_and_stays_light(self) -> None:
-        done = python(
-            "import sys, verl\n"
-            "loaded = sys.modules\n"
-            "print('verl_stepgrpo.bridge.plugin' in loaded, 'verl.trainer.ppo.core_algos' in loaded)\n"
-            "from verl.trainer.ppo.core_algos import get_adv_estimator_fn\n"
-            "from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls\n"
-            "print(get_adv_estimator_fn('stepgrpo').__module__)\n"
-            "print(get_reward_manager_cls('stepgrpo').__name__)\n"
-        )
-        assert done.stdout.split() == [
-            "True",
-            "False",
-            "verl_stepgrpo.bridge.estimator",
-            "StepGRPORewardManager",
-        ], done.stderr
-
-    def test_the_checks_of_the_driver_are_loaded_by_the_driver_alone(self) -> None:
-        done = python(
-            "import sys, verl.utils.config\n"
-            "checks = ('bridge.rules', 'bridge.dataset_check', 'key_steps', 'rewards', 'bridge.reward_manager')\n"
-            "print('verl_stepgrpo.bridge.preflight' in sys.modules)\n"
-            "print([name for name in checks if f'verl_stepgrpo.{name}' in sys.modules])\n"
-        )
-        assert done.stdout.splitlines()[-2:] == ["True", "[]"], done.stderr
-
-    def test_registering_twice_changes_nothing(self) -> None:
-        done = python(
-            "import verl, verl.utils.config as c\n"
-            "from verl_stepgrpo.bridge import extensions as plugin\n"
-            "before = c.validate_config\n"
-            "plugin.register(); plugin.register()\n"
-            "import verl.trainer.ppo.core_algos\n"
-            "print(c.validate_config is before)\n"
-        )
-        assert done.stdout.split()[-1] == "True", done.stderr
+    @pytest.fixture(scope="class")
+    def told(self) -> dict:
+        """Return what a process that imports verl, and then the driver's modules, says of itself."""
+        watched = [PLUGIN, PREFLIGHT, ALGORITHMS, *CHECKS, *CPU]
+        assert all(importlib.util.find_spec(name) for name in watched)
+        done = python(TOLD.replace("WATCHED", repr(watched)))
+        assert done.returncode == 0, done.stderr
         assert "could not extend" not in done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
 
-    def test_verl_can_be_told_to_leave_it_out(self) -> None:
-        done = python(
-            "import sys, verl; print('verl_stepgrpo.bridge' in sys.modules)", VERL_USE_EXTERNAL_PLUGINS="none"
-        )
-        assert done.stdout.split()[-1] == "False"
+    def test_importing_verl_is_enough_and_stays_light(self, told: dict) -> None:
+        assert PLUGIN in told["at import"]
+        assert not {ALGORITHMS, *CHECKS} & set(told["at import"])
+        assert told["registered"] == ["verl_stepgrpo.bridge.estimator", "StepGRPORewardManager"]
 
-    def test_the_cpu_engine_is_not_loaded_without_its_platform(self) -> None:
-        done = python(
-            "import sys, verl; print([m for m in sys.modules if m in "
-            "('verl_stepgrpo.cpu.platform', 'verl_stepgrpo.cpu.adaptations')])"
-        )
-        assert done.stdout.strip().splitlines()[-1] == "[]"
+    def test_the_checks_of_the_driver_are_loaded_by_the_driver_alone(self, told: dict) -> None:
+        assert PREFLIGHT in told["with the driver's module"]
+        assert not set(CHECKS) & set(told["with the driver's module"])
+
+    def test_registering_twice_changes_nothing(self, told: dict) -> None:
+        assert told["wrapped once"]
+
+    def test_the_cpu_engine_is_not_loaded_without_its_platform(self, told: dict) -> None:
+        assert not set(CPU) & set(told["with the driver's module"])
 
     @pytest.mark.parametrize("missing", ["rapidfuzz", "verl_stepgrpo.bridge.extensions"])
     def test_a_plugin_that_fails_says_so(self, missing: str) -> None:
@@ -118,20 +126,21 @@ class TestDiscovery:
         assert "could not extend verl.trainer.ppo.v1.trainer_base" in done.stderr
         assert done.stderr.count("0.9.1") >= 2
 
-    def test_plain_grpo_gets_what_verl_gives(self) -> None:
+    def test_without_the_plugin_nothing_is_loaded_and_plain_grpo_gets_the_same(self) -> None:
         code = (
-            "import verl, json, torch, numpy as np\n"
+            "import verl, json, sys, torch, numpy as np\n"
             "from hydra import compose, initialize_config_module\n"
             "from omegaconf import OmegaConf\n"
             "from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage as f\n"
             "with initialize_config_module('verl.trainer.config', version_base=None):\n"
             "    config = compose('ppo_trainer', overrides=['algorithm.adv_estimator=grpo'])\n"
             "a, _ = f(torch.eye(4), torch.ones(4, 4), np.array(list('aabb')))\n"
-            "print(json.dumps([OmegaConf.to_container(config), a.tolist()]))\n"
+            "loaded = 'verl_stepgrpo.bridge' in sys.modules\n"
+            "print(json.dumps([loaded, OmegaConf.to_container(config), a.tolist()]))\n"
         )
-        with_plugin = python(code).stdout.strip().splitlines()[-1]
-        without = python(code, VERL_USE_EXTERNAL_PLUGINS="none").stdout.strip().splitlines()[-1]
-        assert json.loads(with_plugin) == json.loads(without)
+        loaded, *given = json.loads(python(code).stdout.strip().splitlines()[-1])
+        left_out = python(code, VERL_USE_EXTERNAL_PLUGINS="none").stdout.strip().splitlines()[-1]
+        assert (loaded, json.loads(left_out)) == (True, [False, *given])
 
 
 class TestConfigGroups:
@@ -173,26 +182,40 @@ class TestConfigGroups:
             assert not is_value or above.strip().startswith("#"), line
 
 
+WRONG = {
+    "algorithm.stepgrpo.alpha=-1": "algorithm.stepgrpo.alpha=-1 is out of range",
+    "algorithm.stepgrpo.mode=fast": "one of paper, reference",
+    "+algorithm.stepgrpo.alhpa=1": "algorithm.stepgrpo.alhpa=1 is not a setting",
+    "algorithm.adv_estimator=grpo": "algorithm.adv_estimator=grpo and reward.reward_manager.name=stepgrpo",
+}
+MAIN_IN_TURN = """
+import contextlib, io, json, runpy, sys
+ends = []
+for override in sys.argv[1:]:
+    sys.argv = ["main_ppo", "+stepgrpo=paper", override]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            runpy.run_module("verl.trainer.main_ppo", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        ends.append([end.code, said.getvalue()])
+print(json.dumps(ends))
+"""
+"""``MAIN`` once for each override, in a process that loads verl once."""
+
+
 class TestPreflight:
-    @pytest.mark.parametrize(
-        ("override", "said"),
-        [
-            ("algorithm.stepgrpo.alpha=-1", "algorithm.stepgrpo.alpha=-1 is out of range"),
-            ("algorithm.stepgrpo.mode=fast", "one of paper, reference"),
-            ("+algorithm.stepgrpo.alhpa=1", "algorithm.stepgrpo.alhpa=1 is not a setting"),
-            (
-                "algorithm.adv_estimator=grpo",
-                "algorithm.adv_estimator=grpo and reward.reward_manager.name=stepgrpo",
-            ),
-        ],
-    )
-    def test_the_stock_command_ends_before_ray_on_a_wrong_setting(self, override: str, said: str) -> None:
+    def test_the_stock_command_ends_before_ray_on_a_wrong_setting(self) -> None:
         done = subprocess.run(
-            [*MAIN, "+stepgrpo=paper", override], capture_output=True, text=True, timeout=180
+            [sys.executable, "-c", MAIN_IN_TURN, *WRONG], capture_output=True, text=True, timeout=180
         )
-        assert done.returncode != 0
-        assert said in done.stderr
-        assert "ray init kwargs" not in done.stdout
+        assert done.returncode == 0, done.stderr
+        for (code, printed), (override, said) in zip(
+            json.loads(done.stdout.splitlines()[-1]), WRONG.items(), strict=True
+        ):
+            assert code == 1, override
+            assert said in printed
+            assert "ray init kwargs" not in printed
 
     def test_the_stock_command_ends_before_ray_on_an_empty_answer(self, tmp_path: Path) -> None:
         bad = rows(2) + rows(1, reward_model={"style": "rule", "ground_truth": ""})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -21,15 +23,43 @@ RECEIVER = """
 import asyncio, sys
 from verl_stepgrpo.cpu.checkpoint_engine import StoreCheckpointEngine
 
-async def main():
+async def receive(port):
     engine = StoreCheckpointEngine(bucket_size=1)
-    engine.init_process_group(place={"host": "127.0.0.1", "port": int(sys.argv[1])})
+    engine.init_process_group(place={"host": "127.0.0.1", "port": port})
     async for name, tensor in engine.receive_weights(global_steps=1):
         print(name, tuple(tensor.shape), str(tensor.dtype), tensor.float().sum().item())
     engine.finalize()
+    print("end", flush=True)
 
-asyncio.run(main())
+for line in sys.stdin:
+    asyncio.run(receive(int(line)))
 """
+
+
+class Receiver:
+    """A rollout worker's process, which receives the weights from one port after the other."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RECEIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def begin(self, port: int) -> None:
+        assert self.process.stdin is not None
+        print(port, file=self.process.stdin, flush=True)
+
+    def received(self) -> list[str]:
+        assert self.process.stdout is not None
+        return list(takewhile(lambda line: line != "end\n", self.process.stdout))
+
+
+@pytest.fixture(scope="module")
+def receivers() -> Iterator[list[Receiver]]:
+    both = [Receiver(), Receiver()]
+    yield both
+    for one in both:
+        one.process.communicate(timeout=120)
+        assert one.process.returncode == 0
 
 
 @pytest.fixture
@@ -49,25 +79,23 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("bucket_size", [1, 30, 1 << 20])
-def test_every_receiver_gets_every_weight_as_it_is(engine: Any, bucket_size: int) -> None:
+def test_every_receiver_gets_every_weight_as_it_is(
+    engine: Any, receivers: list[Receiver], bucket_size: int
+) -> None:
     first, second = engine(bucket_size=bucket_size, is_master=True), engine(bucket_size=bucket_size)
     places = [first.prepare(), second.prepare(), {}, {}]
     actors, rollout = type(first).build_topology(2, 2, places)
     for one, place in zip((first, second), actors["place"], strict=True):
         one.init_process_group(place=place)
-    receivers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RECEIVER, str(place["port"])], stdout=subprocess.PIPE, text=True
-        )
-        for place in rollout["place"]
-    ]
+    for receiver, place in zip(receivers, rollout["place"], strict=True):
+        receiver.begin(place["port"])
     asyncio.run(first.send_weights(iter(WEIGHTS.items())))
     walked = iter(WEIGHTS.items())
     asyncio.run(second.send_weights(walked))
     assert next(walked, None) is None, "making a weight is work of all actors together"
-    expected = [f"{n} {tuple(t.shape)} {t.dtype} {t.float().sum().item()}" for n, t in WEIGHTS.items()]
-    for one in receivers:
-        assert sorted(one.communicate(timeout=120)[0].splitlines()) == sorted(expected)
+    expected = [f"{n} {tuple(t.shape)} {t.dtype} {t.float().sum().item()}\n" for n, t in WEIGHTS.items()]
+    for receiver in receivers:
+        assert sorted(receiver.received()) == sorted(expected)
     first.finalize()
 
 

@@ -161,37 +161,41 @@ class TestCommand:
         assert lines["driver: estimator"]["verdict"] == "fail"
         assert "Unset VERL_USE_EXTERNAL_PLUGINS" in lines["driver: VERL_USE_EXTERNAL_PLUGINS"]["remedy"]
 
-    def test_stale_metadata_of_an_old_install_is_found(self, tmp_path: Path) -> None:
-        old = tmp_path / "old_stepgrpo-0.0.1.dist-info"
+    @pytest.fixture(scope="class")
+    def planted(self, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+        """Return the lines where an old install, a math-verify that does not start, and trl lie before all others."""
+        folder = tmp_path_factory.mktemp("planted")
+        old = folder / "old_stepgrpo-0.0.1.dist-info"
         old.mkdir()
         (old / "METADATA").write_text("Metadata-Version: 2.1\nName: old-stepgrpo\nVersion: 0.0.1\n")
         (old / "entry_points.txt").write_text("[verl.plugins]\nstepgrpo = verl_stepgrpo.gone\n")
-        code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
+        (folder / "math_verify.py").write_text("raise ImportError('latex2sympy2_extended is broken here')")
+        (folder / "trl").mkdir()
+        (folder / "trl" / "__init__.py").touch()
+        code, lines = self.run("--no-worker", PYTHONPATH=str(folder))
         assert code == 1
-        assert "old-stepgrpo 0.0.1" in lines["driver: entry point stepgrpo"]["found"]
-        assert "stale" in lines["driver: load verl_stepgrpo.gone"]["remedy"]
+        return lines
+
+    def test_stale_metadata_of_an_old_install_is_found(self, planted: dict[str, dict]) -> None:
+        assert "old-stepgrpo 0.0.1" in planted["driver: entry point stepgrpo"]["found"]
+        assert "stale" in planted["driver: load verl_stepgrpo.gone"]["remedy"]
+
+    def test_a_math_verify_that_does_not_answer_is_found_and_its_cause(
+        self, planted: dict[str, dict]
+    ) -> None:
+        found = planted["driver: a question to math-verify"]
+        assert "could not be started: ImportError: latex2sympy2_extended is broken here" in found["found"]
+        assert "pip install" in found["remedy"]
+
+    def test_a_trl_beside_which_verl_does_not_start_is_found(self, planted: dict[str, dict]) -> None:
+        assert "AutoModelForCausalLMWithValueHead" in planted["driver: trl"]["found"]
+        assert "Uninstall trl" in planted["driver: trl"]["remedy"]
 
     def test_an_import_error_and_its_cause_are_found(self, tmp_path: Path) -> None:
         (tmp_path / "wrapt.py").write_text("raise ImportError('wrapt is broken here')")
         code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
         assert code == 1
         assert "wrapt is broken here" in lines["driver: load verl_stepgrpo.bridge.plugin"]["found"]
-
-    def test_a_math_verify_that_does_not_answer_is_found_and_its_cause(self, tmp_path: Path) -> None:
-        (tmp_path / "math_verify.py").write_text("raise ImportError('latex2sympy2_extended is broken here')")
-        code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
-        assert code == 1
-        found = lines["driver: a question to math-verify"]
-        assert "could not be started: ImportError: latex2sympy2_extended is broken here" in found["found"]
-        assert "pip install" in found["remedy"]
-
-    def test_a_trl_beside_which_verl_does_not_start_is_found(self, tmp_path: Path) -> None:
-        (tmp_path / "trl").mkdir()
-        (tmp_path / "trl" / "__init__.py").touch()
-        code, lines = self.run("--no-worker", PYTHONPATH=str(tmp_path))
-        assert code == 1
-        assert "AutoModelForCausalLMWithValueHead" in lines["driver: trl"]["found"]
-        assert "Uninstall trl" in lines["driver: trl"]["remedy"]
 
     def test_a_cluster_that_is_not_there_is_a_mistake(self) -> None:
         done = subprocess.run(
