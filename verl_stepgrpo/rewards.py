@@ -175,8 +175,7 @@ def score_response(
         ground_truth: The reference answer.
         key_steps: The reference's key steps, in any form that ``parse_key_steps`` takes.
         settings: Defaults to ``RewardSettings()``.
-        parts: The numbers of parts that ``settings.extra_weights`` pays, by name; those of ``parts.KNOWN`` are known
-            without.
+        parts: The numbers of parts that ``settings.extra_weights`` pays, by name, but for those of ``parts.KNOWN``.
         choices: Those of the question, in any form that ``parse_choices`` takes; ``choices_of`` finds them in a row.
             They decide a letter against a text.
         visual_key_steps: Key steps of the image description, in any form that ``parse_key_steps`` takes; where None,
@@ -195,47 +194,85 @@ def score_response(
     settings = settings or RewardSettings()
     if named:
         settings = RewardSettings.from_mapping(vars(settings) | named)
-    given = dict(parts or {})
-    check_given(settings.extra_weights, given)
-    if REPETITION in settings.extra_weights:
-        given[REPETITION] = repetition(response)
     visual_key_steps = parse_visual_key_steps(visual_key_steps, key_steps)
     ground_truth, key_steps = check_ground_truth(ground_truth), parse_key_steps(key_steps)
     sections = sections_of(response, settings)
     visual = match_visual(sections, visual_key_steps, threshold=settings.match_threshold)
+    given = _parts_of(response, visual, settings, parts or {})
+    judge = _judged_by_the_authors_rules if settings.mode == "reference" else _judged
+    judged = judge(response, sections, ground_truth, key_steps, settings, parse_choices(choices))
+    return paid(replace(judged, parts=given, visual=visual), settings)
+
+
+def _parts_of(
+    response: str, visual: Sequence[KeyStepMatch], settings: RewardSettings, given: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the numbers of the parts: those given, and those of ``parts.KNOWN`` that have a weight."""
+    check_given(settings.extra_weights, given)
+    known = {}
+    if REPETITION in settings.extra_weights:
+        known[REPETITION] = repetition(response)
     if VISUAL in settings.extra_weights:
-        given[VISUAL] = matched_share(visual)
+        known[VISUAL] = matched_share(visual)
+    return {**given, **known}
+
+
+def _judged(
+    response: str,
+    sections: tuple[Section, ...],
+    ground_truth: str,
+    key_steps: tuple[KeyStep, ...],
+    settings: RewardSettings,
+    choices: Mapping[str, str],
+) -> ScoredResponse:
+    """Return what a response shows, before it is paid."""
+    answer = judge_answer(
+        final_answer(sections), ground_truth, tolerance=settings.answer_tolerance, choices=choices
+    )
+    last_answer = judge_last_answer(
+        response, sections, ground_truth, tolerance=settings.answer_tolerance, choices=choices, strict=answer
+    )
     equations = equations_of(sections)
-    judged_by: dict[str, Any] = {"tolerance": settings.answer_tolerance, "choices": parse_choices(choices)}
-    if settings.mode == "reference":
-        answer = reference.judge_answer(response, ground_truth)
-        last_answer = judge_last_answer(response, sections, ground_truth, **judged_by)
-        matches = reference.match_key_steps(response, sections, key_steps)
-        complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
-    else:
-        answer = judge_answer(final_answer(sections), ground_truth, **judged_by)
-        last_answer = judge_last_answer(response, sections, ground_truth, strict=answer, **judged_by)
-        matches = match_key_steps(
-            sections,
-            key_steps,
-            threshold=settings.match_threshold,
-            left_out=false_steps(equations) if settings.true_steps else (),
-        )
-        complete = not _missing(sections, settings)
-        ordered = not formats.find(settings.format).disorder(sections)
-    judged = ScoredResponse(
+    matches = match_key_steps(
+        sections,
+        key_steps,
+        threshold=settings.match_threshold,
+        left_out=false_steps(equations) if settings.true_steps else (),
+    )
+    complete = not _missing(sections, settings)
+    ordered = not formats.find(settings.format).disorder(sections)
+    unpaid = (0.0, 0.0, 0.0)
+    return ScoredResponse(
+        sections, matches, answer, last_answer, complete, ordered, *unpaid, equations=equations
+    )
+
+
+def _judged_by_the_authors_rules(
+    response: str,
+    sections: tuple[Section, ...],
+    ground_truth: str,
+    key_steps: tuple[KeyStep, ...],
+    settings: RewardSettings,
+    choices: Mapping[str, str],
+) -> ScoredResponse:
+    """Return what a response shows in ``reference`` mode; what is measured beside is judged as ever."""
+    answer = reference.judge_answer(response, ground_truth)
+    last_answer = judge_last_answer(
+        response, sections, ground_truth, tolerance=settings.answer_tolerance, choices=choices
+    )
+    matches = reference.match_key_steps(response, sections, key_steps)
+    complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
+    unpaid = (0.0, 0.0, 0.0)
+    return ScoredResponse(
         sections,
         matches,
         answer,
         last_answer,
         complete,
         ordered,
-        *(0.0, 0.0, 0.0),
-        given,
-        equations=equations,
-        visual=visual,
+        *unpaid,
+        equations=equations_of(sections),
     )
-    return paid(judged, settings)
 
 
 def paid(judged: ScoredResponse, settings: RewardSettings) -> ScoredResponse:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from verl_stepgrpo.commands.options import FORMAT_HELP
+
+if TYPE_CHECKING:
+    from verl_stepgrpo.doctor.checks import Line
 
 
 class Platform(str, Enum):
@@ -39,30 +43,35 @@ def doctor(
     """Say whether a run will find the plugin, and why not. Status 1 if something has to be mended."""
     from verl_stepgrpo.doctor.run import examine
 
-    lines = []
-    chosen = platform.value if platform is not None else None
     examined = examine(
         address=address,
         with_worker=worker,
-        platform=chosen,
+        platform=platform.value if platform is not None else None,
         model=model,
         data=data or [],
         format_=format_,
     )
+    lines = []
     for found in examined:
         lines.append(found)
         if as_json:
             typer.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))
         elif everything or found.verdict != "ok":
-            typer.echo(
-                f"{found.verdict:4}  {found.where}: {found.what}: {found.found}  (expected: {found.expected})"
-            )
-            if found.remedy:
-                typer.echo(f"      {found.remedy}")
-    counts = {verdict: sum(one.verdict == verdict for one in lines) for verdict in ("ok", "warn", "fail")}
+            _show(found)
     if not as_json:
-        looked_at = ", ".join(dict.fromkeys(one.where for one in lines))
-        typer.echo(
-            f"{counts['ok']} well, {counts['warn']} to know, {counts['fail']} to mend, of: {looked_at}"
-        )
-    raise typer.Exit(int(counts["fail"] > 0))
+        _show_counts(lines)
+    raise typer.Exit(int(any(one.verdict == "fail" for one in lines)))
+
+
+def _show(found: Line) -> None:
+    typer.echo(f"{found.verdict:4}  {found.where}: {found.what}: {found.found}  (expected: {found.expected})")
+    if found.remedy:
+        typer.echo(f"      {found.remedy}")
+
+
+def _show_counts(lines: Sequence[Line]) -> None:
+    well, to_know, to_mend = (
+        sum(one.verdict == verdict for one in lines) for verdict in ("ok", "warn", "fail")
+    )
+    looked_at = ", ".join(dict.fromkeys(one.where for one in lines))
+    typer.echo(f"{well} well, {to_know} to know, {to_mend} to mend, of: {looked_at}")

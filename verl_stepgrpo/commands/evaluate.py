@@ -21,7 +21,7 @@ from verl_stepgrpo.parts import check_given
 
 if TYPE_CHECKING:
     from verl_stepgrpo.evaluation.comparison import Comparison
-    from verl_stepgrpo.evaluation.evaluate import Results
+    from verl_stepgrpo.evaluation.evaluate import EvalOptions, Results
     from verl_stepgrpo.evaluation.intervals import Estimate
     from verl_stepgrpo.serving.client import ServerOptions
 
@@ -77,7 +77,7 @@ def evaluate(
     server = server_options(base_url, model, concurrency, timeout)
     from verl_stepgrpo.data.rl_rows import read_rows
     from verl_stepgrpo.evaluation import evaluate as work
-    from verl_stepgrpo.evaluation.comparison import check_comparable, compare
+    from verl_stepgrpo.evaluation.comparison import check_comparable
     from verl_stepgrpo.traces.header import weights_of
 
     next(read_rows(file))
@@ -87,29 +87,16 @@ def evaluate(
         base_url,
         weights_of(model),
         samples,
-        (1.0 if samples > 1 else 0.0) if temperature is None else temperature,
+        float(samples > 1) if temperature is None else temperature,
         max_tokens,
         reward=reward,
     )
-
-    def say_reused(n: int) -> None:
-        # A server's name may stand for another model by now; weights in a folder are looked at.
-        doubt = f": if {model!r} is another model by now, name another folder" if base_url else ""
-        if n:
-            typer.echo(f"{counted(n, 'row was', 'rows were')} answered in an earlier run into {out}{doubt}")
-
-    def say_unscaled(why: str) -> None:
-        typer.echo(f"images are sent as they are, which the server scales as it likes: {why}")
 
     if against is not None:
         if against.resolve() == out.resolve():
             raise ConfigError("--against is --out itself; name the folder of an earlier evaluation.")
         check_comparable(against, file, dataclasses.asdict(options))
-    serving = (
-        contextlib.nullcontext(server)
-        if base_url
-        else _own_server(server, shlex.split(vllm_args), out / "vllm.log")
-    )
+    serving = _served(server, shlex.split(vllm_args), out / "vllm.log")
     set_aside: list[SetAside] = []
     with (
         goes_on(lambda: work.kept(out, samples), "row", f"answered and kept in {out}"),
@@ -122,21 +109,21 @@ def evaluate(
             serving,
             api_key=os.environ.get(api_key_env),
             limit=limit,
-            unscaled=say_unscaled if base_url and processor is None else None,
-            reused=say_reused,
+            unscaled=_show_unscaled if base_url and processor is None else None,
+            reused=lambda n: _show_reused(n, out, options),
             set_aside=set_aside.append,
             progress=advance,
         )
-    _show_troubles(results, set_aside, out)
-    _show_results(results)
-    if against is not None:
-        _show_comparison(compare(against, out), against)
-    typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
+    _show(results, set_aside, out, against)
     raise typer.Exit(int(results.failed > 0 or results.unjudged > 0))
 
 
 @contextlib.contextmanager
-def _own_server(options: ServerOptions, arguments: list[str], log: Path) -> Iterator[ServerOptions]:
+def _served(options: ServerOptions, arguments: list[str], log: Path) -> Iterator[ServerOptions]:
+    """Give the server, which is started with vLLM where none is named."""
+    if options.base_url:
+        yield options
+        return
     from verl_stepgrpo.data.pretrained import check_model
     from verl_stepgrpo.serving.vllm import vllm_server
 
@@ -146,6 +133,28 @@ def _own_server(options: ServerOptions, arguments: list[str], log: Path) -> Iter
         raise ConfigError(f"--model={options.model}: it cannot be loaded: {error}") from None
     with vllm_server(options.model, arguments, log) as url:
         yield dataclasses.replace(options, base_url=url)
+
+
+def _show_reused(n: int, out: Path, options: EvalOptions) -> None:
+    # A server's name may stand for another model by now; weights in a folder are looked at.
+    doubt = f": if {options.model!r} is another model by now, name another folder" if options.base_url else ""
+    if n:
+        typer.echo(f"{counted(n, 'row was', 'rows were')} answered in an earlier run into {out}{doubt}")
+
+
+def _show_unscaled(why: str) -> None:
+    typer.echo(f"images are sent as they are, which the server scales as it likes: {why}")
+
+
+def _show(results: Results, set_aside: Sequence[SetAside], out: Path, against: Path | None) -> None:
+    from verl_stepgrpo.evaluation import evaluate as work
+    from verl_stepgrpo.evaluation.comparison import compare
+
+    _show_troubles(results, set_aside, out)
+    _show_results(results)
+    if against is not None:
+        _show_comparison(compare(against, out), against)
+    typer.echo(f"Details: {out / work.RESULTS}, {out / work.RESPONSES}")
 
 
 def _show_troubles(results: Results, set_aside: Sequence[SetAside], out: Path) -> None:

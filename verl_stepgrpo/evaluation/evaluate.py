@@ -117,24 +117,40 @@ def evaluate(
     # Before anything is taken out of it: with another number of samples no question there is done.
     has_begun = responses.exists() and responses.stat().st_size > 0
     sha256 = begin(out / "options.json", file, options, has_begun=has_begun)
-    answered = settle(responses, options.samples, set_aside)
-    if any(one.is_unjudged for one in answered):
-        answered = judge_again(responses, options.reward)
+    answered = _answered_before(responses, options, set_aside)
     done = {one.uid for one in answered}
     asked = range(min(n_rows(file), sys.maxsize if limit is None else limit))
     open_rows = [row for row in asked if str(row) not in done]
     reused(len(asked) - len(open_rows))
     failed = 0
     if open_rows:
-        settings = RunSettings(options.reward).to_mapping()
-        data = {VAL: [DataFile(str(file), sha256)]}
-        Start(0, settings, shlex.join(sys.argv), options.model, options.weights, data).write(out)
+        _begin(out, options, DataFile(str(file), sha256))
         with serving as server:
-            failed = asyncio.run(
-                _ask(file, out, _Work(server, options, unscaled), api_key, set(open_rows), progress)
-            )
+            work = _Work(server, options, unscaled)
+            failed = asyncio.run(_ask(file, out, work, api_key, set(open_rows), progress))
         answered = settle(responses, options.samples)
     rows = (one for one in answered if limit is None or int(one.uid) < limit)
+    return _summed_up(rows, file, out, options, failed=failed, done=done)
+
+
+def _answered_before(
+    responses: Path, options: EvalOptions, set_aside: Callable[[SetAside], None]
+) -> list[Answered]:
+    answered = settle(responses, options.samples, set_aside)
+    if any(one.is_unjudged for one in answered):
+        return judge_again(responses, options.reward)
+    return answered
+
+
+def _begin(out: Path, options: EvalOptions, data: DataFile) -> None:
+    """Write the header of what is asked now."""
+    settings = RunSettings(options.reward).to_mapping()
+    Start(0, settings, shlex.join(sys.argv), options.model, options.weights, {VAL: [data]}).write(out)
+
+
+def _summed_up(
+    rows: Iterable[Answered], file: Path, out: Path, options: EvalOptions, *, failed: int, done: set[str]
+) -> Results:
     # StepRVR is a share where a valid response is paid 1.
     shares = SHARES if options.reward.rvr_weight != 1 else (*SHARES, "step_rvr")
     results = summarise(rows, failed=failed, done=done, shares=shares)

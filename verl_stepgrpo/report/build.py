@@ -112,11 +112,17 @@ def write_report(sources: Sources, out: Path, *, max_rollouts: int) -> Written:
         set_aside=list(aside.values()),
         has_log=sources.log is not None,
     )
+    return _written(page, out)
+
+
+def _written(page: Page, out: Path) -> Written:
     out.parent.mkdir(parents=True, exist_ok=True)
     html = render(page)
     write_whole(out, html)
-    steps, validations = (len(run.of(split)) for split in (TRAIN, VAL))
-    return Written(steps, validations, run.rollouts, shown, page.set_aside, images.troubles, len(html))
+    steps, validations = (len(page.run.of(split)) for split in (TRAIN, VAL))
+    return Written(
+        steps, validations, page.run.rollouts, page.shown, page.set_aside, page.images.troubles, len(html)
+    )
 
 
 def _check_out(out: Path) -> None:

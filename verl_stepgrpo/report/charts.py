@@ -154,59 +154,76 @@ def _part_charts(run: Run) -> list[Chart]:
 
 def warning_charts(run: Run, log: Metrics) -> list[Chart]:
     """Return what shows reward hacking, and groups that train on the wrong thing or not at all."""
+    return _with_points([_shares_of_advantages(log), *_groups(run), *_key_words(run, log), _length(run)])
+
+
+def _shares_of_advantages(log: Metrics) -> Chart:
+    return _logged(
+        log,
+        "advantage_shares",
+        "What advantages differ by",
+        "Share of each component. With little of the answer the policy is pushed towards something else.",
+        *((curve_name(SHARE_CURVES[part]), part.replace("_", " ")) for part in COMPONENTS),
+    )
+
+
+def _one(run: Run, name: str, title: str, note: str, unit: str = "share") -> Chart:
+    return Chart(name, title, note, unit=unit, series=_both(run, name))
+
+
+def _groups(run: Run) -> list[Chart]:
+    return [
+        _one(
+            run,
+            "advantage_from_all_wrong",
+            "Advantage from all-wrong groups",
+            "How much of the push on the policy comes from groups without a right answer.",
+        ),
+        _one(
+            run,
+            "groups_all_wrong_moving",
+            "All-wrong groups that move",
+            "Share of groups without a right answer that train nevertheless, on form and key words.",
+        ),
+        _one(
+            run,
+            "groups_without_variance",
+            "Groups without variance",
+            "Share of groups whose rewards are equal. They train nothing.",
+        ),
+    ]
+
+
+def _key_words(run: Run, log: Metrics) -> list[Chart]:
     train = run.of(TRAIN)
-
-    def one(name: str, title: str, note: str, unit: str = "share") -> Chart:
-        return Chart(name, title, note, unit=unit, series=_both(run, name))
-
-    key_steps = [
+    by_answer = [
         _series(train, "match_right", "right answers", "part-1"),
         _series(train, "match_wrong", "wrong answers", "part-2"),
     ]
-    return _with_points(
-        [
-            _logged(
-                log,
-                "advantage_shares",
-                "What advantages differ by",
-                "Share of each component. With little of the answer the policy is pushed towards something else.",
-                *((curve_name(SHARE_CURVES[part]), part.replace("_", " ")) for part in COMPONENTS),
-            ),
-            one(
-                "advantage_from_all_wrong",
-                "Advantage from all-wrong groups",
-                "How much of the push on the policy comes from groups without a right answer.",
-            ),
-            one(
-                "groups_all_wrong_moving",
-                "All-wrong groups that move",
-                "Share of groups without a right answer that train nevertheless, on form and key words.",
-            ),
-            one(
-                "groups_without_variance",
-                "Groups without variance",
-                "Share of groups whose rewards are equal. They train nothing.",
-            ),
-            Chart(
-                "match_by_answer",
-                "Key steps found, by answer",
-                "Wrong answers that show as many key steps as right ones have learnt the words, not the way.",
-                series=[s for s in key_steps if s.steps],
-            ),
-            _logged(
-                log,
-                "decoy_match",
-                "Key steps of other prompts",
-                "Share of another prompt's key steps in a response. It rises when a model pastes key words.",
-                (curve_name("decoy_match"), "decoys"),
-            ),
-            one(
-                "characters",
-                "Length of a response",
-                "Mean, in characters. Longer at equal accuracy is a search for reward.",
-                unit="number",
-            ),
-        ]
+    return [
+        Chart(
+            "match_by_answer",
+            "Key steps found, by answer",
+            "Wrong answers that show as many key steps as right ones have learnt the words, not the way.",
+            series=[s for s in by_answer if s.steps],
+        ),
+        _logged(
+            log,
+            "decoy_match",
+            "Key steps of other prompts",
+            "Share of another prompt's key steps in a response. It rises when a model pastes key words.",
+            (curve_name("decoy_match"), "decoys"),
+        ),
+    ]
+
+
+def _length(run: Run) -> Chart:
+    return _one(
+        run,
+        "characters",
+        "Length of a response",
+        "Mean, in characters. Longer at equal accuracy is a search for reward.",
+        unit="number",
     )
 
 
