@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, from nothing: sets up .venv if it is missing, then lint, types and tests.
 #
-#   bash tests/run.sh                 everything, the real engine included (about 18 minutes on 2 cores)
+#   bash tests/run.sh                 everything, the real engine included (about 20 minutes on 2 cores)
 #   bash tests/run.sh -m quick        what judges and pays, in under 90 seconds
 #   bash tests/run.sh -m "not engine" arguments go to pytest; this leaves the real engine out
 set -euo pipefail

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The second tier, run by hand. Resumes: what has its result committed is not run again (FRESH=1 runs all anew).
 #
-#   bash tests/slow.sh                about 115 minutes on 2 cores, of which:
+#   bash tests/slow.sh                about 120 minutes on 2 cores, of which:
 #   - the digits example in full length on five seeds (examples/digits/results), 50 minutes
 #   - the stages of every recipe on the CPU engine with a tiny model (recipes/*/cpu_run.json), 20 minutes
+#   - the path of the 2B recipe, from raw data to an evaluated checkpoint, 3 minutes, each time
 #   - signals at 300 random moments of eval, key-steps and prepare (tests/signals.json), 15 minutes
 #   - the plug-in for lmms-eval on a served tiny model, 4 minutes, each time
 #   - from short answers alone to a trained model on the CPU engine, in the small, 10 minutes, each time
@@ -42,6 +43,7 @@ for command in eval key-steps prepare; do
     done
 done
 
-"$PYTHON_BIN" -m pytest -m slow tests/test_dead_words.py tests/test_dead_answer_words.py tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py tests/test_own_answers.py
+"$PYTHON_BIN" -m pytest -m slow tests/test_dead_words.py tests/test_dead_answer_words.py tests/test_vllm_server.py tests/test_benchmarks.py tests/test_adapters.py tests/test_cpu_engine.py tests/test_own_answers.py \
+    tests/test_digits.py tests/test_recipes.py::test_raw_data_becomes_an_evaluated_checkpoint
 
 REHEARSAL=1 PYTHON="$PYTHON_BIN" bash tests/release.sh

@@ -20,7 +20,7 @@ import pytest
 from helpers import parquet, rows
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
-from processes import python
+from processes import main_ppo, python
 
 from verl_stepgrpo import ConfigError, DataError, RunSettings
 from verl_stepgrpo.bridge import dataset_check, preflight
@@ -188,32 +188,13 @@ WRONG = {
     "+algorithm.stepgrpo.alhpa=1": "algorithm.stepgrpo.alhpa=1 is not a setting",
     "algorithm.adv_estimator=grpo": "algorithm.adv_estimator=grpo and reward.reward_manager.name=stepgrpo",
 }
-MAIN_IN_TURN = """
-import contextlib, io, json, runpy, sys
-ends = []
-for override in sys.argv[1:]:
-    sys.argv = ["main_ppo", "+stepgrpo=paper", override]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            runpy.run_module("verl.trainer.main_ppo", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        ends.append([end.code, said.getvalue()])
-print(json.dumps(ends))
-"""
-"""``MAIN`` once for each override, in a process that loads verl once."""
 
 
 class TestPreflight:
     def test_the_stock_command_ends_before_ray_on_a_wrong_setting(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN_IN_TURN, *WRONG], capture_output=True, text=True, timeout=180
-        )
-        assert done.returncode == 0, done.stderr
-        for (code, printed), (override, said) in zip(
-            json.loads(done.stdout.splitlines()[-1]), WRONG.items(), strict=True
-        ):
-            assert code == 1, override
+        runs = main_ppo(*(["+stepgrpo=paper", override] for override in WRONG))
+        for (status, printed), (override, said) in zip(runs, WRONG.items(), strict=True):
+            assert status == 1, override
             assert said in printed
             assert "ray init kwargs" not in printed
 

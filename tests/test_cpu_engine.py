@@ -25,21 +25,58 @@ def last_line(code: str, **env: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def test_the_platform_is_chosen_by_its_variable_alone() -> None:
+TOLD = """
+import asyncio, importlib.metadata, json, pathlib, re, threading, uuid
+import verl
+from verl.utils.device import get_device_name, get_torch_device
+told = {"device": get_device_name()}
+
+text = "".join(p.read_text() for p in pathlib.Path(verl.__file__).parent.rglob("*.py"))
+names = set(re.findall(r"get_torch_device\\(\\)\\.(\\w+)", text))
+told["asked of a device"] = len(names)
+told["not answered"] = sorted(n for n in names if not hasattr(get_torch_device(), n))
+
+from verl_stepgrpo.cpu import adaptations
+adaptations.register(); adaptations.register()
+import torch
+import verl.workers.rollout.vllm_rollout.bucketed_weight_transfer as transfer
+once = (importlib.metadata.version, torch.distributed.init_process_group)
+once += (transfer.BucketedWeightReceiver.receive_weights,)
+told["adapted"] = [f._verl_stepgrpo and not hasattr(f.__wrapped__, "_verl_stepgrpo") for f in once]
+told["undocumented"] = [name for name, f in adaptations._ADAPTATIONS.items() if not f.__doc__]
+told["vllm"] = importlib.metadata.version("vllm")
+
+handle = f"ipc:///tmp/{uuid.uuid4().hex}.sock"
+sender = transfer.BucketedWeightSender(handle, bucket_size_mb=1, use_shm=True)
+weights = iter([("w", torch.ones(3))])
+thread = threading.Thread(target=lambda: asyncio.run(sender.async_send_weights(weights)), daemon=True)
+thread.start()
+def load(weights, is_last):
+    raise KeyError("no parameter w")
+try:
+    transfer.BucketedWeightReceiver(handle, torch.device("cpu"), use_shm=True).receive_weights(load)
+except Exception as error:
+    told["error of the loader"] = f"{type(error).__name__} {error}"
+thread.join(10)
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told() -> dict:
+    """Return what a process on the CPU's platform says of itself."""
+    return json.loads(last_line(TOLD, VERL_PLATFORM="cpu"))
+
+
+def test_the_platform_is_chosen_by_its_variable_alone(told: dict) -> None:
+    assert told["device"] == "cpu"
     code = "import verl\nfrom verl.utils.device import get_device_name\nprint(get_device_name())"
-    assert last_line(code, VERL_PLATFORM="cpu") == "cpu"
     assert last_line(code) != "cpu"
 
 
-def test_the_platform_answers_every_call_that_verl_makes_of_a_device() -> None:
-    code = (
-        "import re, pathlib, verl\n"
-        "from verl.utils.device import get_torch_device\n"
-        "text = ''.join(p.read_text() for p in pathlib.Path(verl.__file__).parent.rglob('*.py'))\n"
-        "names = set(re.findall(r'get_torch_device\\(\\)\\.(\\w+)', text))\n"
-        "print(sorted(n for n in names if not hasattr(get_torch_device(), n)))\n"
-    )
-    assert last_line(code, VERL_PLATFORM="cpu") == "[]"
+def test_the_platform_answers_every_call_that_verl_makes_of_a_device(told: dict) -> None:
+    assert told["asked of a device"] > 10
+    assert told["not answered"] == []
 
 
 def test_a_missing_extra_is_named() -> None:
@@ -55,40 +92,14 @@ def test_a_missing_extra_is_named() -> None:
     assert "no-such-distribution" in done.stderr
 
 
-def test_adaptations_are_applied_once_and_say_what_they_get_past() -> None:
-    code = (
-        "import verl\n"
-        "from verl_stepgrpo.cpu import adaptations\n"
-        "adaptations.register(); adaptations.register()\n"
-        "import importlib.metadata as m, torch.distributed as d\n"
-        "import verl.workers.rollout.vllm_rollout.bucketed_weight_transfer as b\n"
-        "for f in (m.version, d.init_process_group, b.BucketedWeightReceiver.receive_weights):\n"
-        "    assert f._verl_stepgrpo and not hasattr(f.__wrapped__, '_verl_stepgrpo'), f\n"
-        "assert all(f.__doc__ for f in adaptations._ADAPTATIONS.values())\n"
-        "print(m.version('vllm'))\n"
-    )
-    assert last_line(code, VERL_PLATFORM="cpu").endswith("+cpu")
+def test_adaptations_are_applied_once_and_say_what_they_get_past(told: dict) -> None:
+    assert told["adapted"] == [True, True, True]
+    assert told["undocumented"] == []
+    assert told["vllm"].endswith("+cpu")
 
 
-def test_an_error_of_the_weight_loader_is_not_hidden_by_the_shared_memory() -> None:
-    code = (
-        "import verl, asyncio, threading, uuid, torch\n"
-        "from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import *\n"
-        "handle = f'ipc:///tmp/{uuid.uuid4().hex}.sock'\n"
-        "sender = BucketedWeightSender(handle, bucket_size_mb=1, use_shm=True)\n"
-        "weights = iter([('w', torch.ones(3))])\n"
-        "send = lambda: asyncio.run(sender.async_send_weights(weights))\n"
-        "thread = threading.Thread(target=send, daemon=True)\n"
-        "thread.start()\n"
-        "def load(weights, is_last):\n"
-        "    raise KeyError('no parameter w')\n"
-        "try:\n"
-        "    BucketedWeightReceiver(handle, torch.device('cpu'), use_shm=True).receive_weights(load)\n"
-        "except Exception as error:\n"
-        "    print(type(error).__name__, error)\n"
-        "thread.join(10)\n"
-    )
-    assert last_line(code, VERL_PLATFORM="cpu") == "KeyError 'no parameter w'"
+def test_an_error_of_the_weight_loader_is_not_hidden_by_the_shared_memory(told: dict) -> None:
+    assert told["error of the loader"] == "KeyError 'no parameter w'"
 
 
 def test_the_torchvision_line_is_written_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,7 @@ def test_what_the_warm_up_says_of_itself_is_shown() -> None:
     assert progress.describe("a line that names the warm-up: not one of its own") is None
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 def test_a_warm_up_that_never_gets_there_ends_the_job_and_says_what_to_do(tmp_path: Path) -> None:
     settings = {"OUT": str(tmp_path), "WARMUP_STEPS": "2", "WARMUP_ACCURACY": "1.01", "HELDOUT": "32"}

@@ -421,6 +421,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     return Run(recipe, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.parametrize("run", [("r1vl_qwen2vl_2b", "Qwen2VL")], indirect=True, ids=lambda pair: pair[0])
 def test_raw_data_becomes_an_evaluated_checkpoint(run: Run) -> None:
