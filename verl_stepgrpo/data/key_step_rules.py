@@ -1,4 +1,4 @@
-"""Take key steps from a solution by rules, without a model: equations, counted things, and names.
+"""Take key steps from a solution by rules, without a model: equations, stated numbers, counted things, and names.
 
 Follows the wording rules of R1-VL's own prompt for their extraction (GitHub jingyi0000/R1-VL,
 prompts/extract_key_steps.py): as the text has them, phrases of at most three words, none twice. Not covered: what a
@@ -40,6 +40,21 @@ _NUMBERED = frozenset(
     "quantity number train car person day week month year bag box".split()
 )
 """Words behind which a number names one of several."""
+_OPENERS = frozenset("see find get know note show shows implies conclude says say here now again".split())
+"""Words behind which a clause begins, beside function words and ``_NO_NOUNS``: "we see slope is 2"."""
+_SAYS_NOTHING = frozenset("answer result solution value option choice number total".split())
+"""Words of which it is no key step that they are a number: it is the answer, or nobody knows whose value."""
+_BELONGS_TO = frozenset("of in for to at on by with from between than per within under over".split())
+"""Words behind which a thing is not what the sentence is about: in "the sum of the digits is 12" not the digits."""
+_GOES_ON = frozenset("and so since because as but while which then thus hence for when if where that".split())
+"""Words behind a number that begin another clause."""
+_DETERMINERS = frozenset("its their his her this that these those each our your my".split())
+_FRACTIONS = frozenset("half halves third thirds quarter quarters".split())
+_PAUSE = re.compile(r"[,;:]")
+_IS = frozenset({"is", "equals", "="})
+"""What stands between a name and its number, and is none of the words of a phrase."""
+_BEGINS_MATHS = re.compile(r"(?:\s|\\\(|[$*])*")
+"""What may stand before a number: blanks, and marks of TeX and Markdown that open."""
 _BLANK = re.compile(r"(?:\s|\\[a-zA-Z]+|\\[,;: ]|[{}~*])*")
 """Blanks, and the marks of TeX and Markdown."""
 _SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\d)[^.!?\n]+)*")
@@ -50,7 +65,8 @@ _NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+){0,2}|(?<=[\"“])
 def rule_key_steps(solution: str) -> list[KeyStep]:
     """Return the key steps of a solution, each found in its own steps, in whichever format these are.
 
-    Equations and inequalities first, then numbers with what they count, then names, each in the order of the text.
+    Equations and inequalities first, then what is said to be a number, numbers with what they count, and names, each in
+    the order of the text.
     """
     return key_steps_of(sections_of_solution(solution))
 
@@ -60,9 +76,12 @@ def key_steps_of(sections: Sequence[Section]) -> list[KeyStep]:
     bodies = [section.body for section in sections if section.kind is Kind.STEP]
     sentences = [sentence.group().strip() for body in bodies for sentence in _SENTENCE.finditer(body)]
     found: dict[tuple[str, ...], str] = {}
-    for rule in (_equations, _counted, _names):
+    stated = {sentence: list(_stated(sentence)) for sentence in sentences}
+    for rule in (_equations, stated.__getitem__, _counted, _names):
         for sentence in sentences:
             for text in rule(sentence):
+                if rule is _counted and any(text in statement for statement in stated[sentence]):
+                    continue  # "radius is 5 cm" says its "5 cm"
                 found.setdefault(tuple(token.text for token in tokenize(text)), text)
     key_steps = [(text,) for text in found.values()]
     matches = match_key_steps(sections, key_steps, threshold=1.0)
@@ -82,6 +101,89 @@ def _equations(sentence: str) -> Iterator[str]:
             continue
         if not _is_label(sentence, tokens, run, sides):
             yield text
+
+
+def _stated(sentence: str) -> Iterator[str]:
+    """Yield what a sentence says to be a number: "first digit is 3", "slope is -2"."""
+    tokens = tokenize(sentence)
+    for place, token in enumerate(tokens):
+        if token.text != "is":
+            continue
+        name, value = _name_before(sentence, tokens, place), _value_behind(sentence, tokens, place)
+        if not name or not value:
+            continue
+        text = _closed(sentence, name[0].start, value[-1].end)
+        if text is not None and len([word for word in text.split() if word not in _IS]) <= MAX_WORDS:
+            yield text
+
+
+def _name_before(sentence: str, tokens: list[Token], place: int) -> list[Token]:
+    """Return the words that name what is something, or nothing where it is not certain what they name."""
+    begin = place
+    while begin and _adjoins(sentence, tokens[begin - 1], tokens[begin]) and _is_name(tokens[begin - 1]):
+        begin -= 1
+    name = tokens[begin:place]
+    if not name or name[-1].text in _SAYS_NOTHING:
+        return []
+    return name if _opens_clause(sentence, tokens, begin) else []
+
+
+def _opens_clause(sentence: str, tokens: list[Token], place: int) -> bool:
+    """Return whether a name that begins at a token is what its clause is about, and belongs to nothing before it."""
+    if not place:
+        return True
+    before = tokens[place - 1]
+    if _PAUSE.search(sentence[before.end : tokens[place].start]):
+        return True
+    if before.text in _DETERMINERS:
+        return _opens_clause(sentence, tokens, place - 1)
+    opens = before.text in FUNCTION_WORDS or before.text in _NO_NOUNS or before.text in _OPENERS
+    return opens and before.text not in _BELONGS_TO
+
+
+def _is_name(token: Token) -> bool:
+    return _is_noun(token) and token.text not in _OPENERS
+
+
+def _value_behind(sentence: str, tokens: list[Token], place: int) -> list[Token]:
+    """Return a number with its sign and its unit, or nothing where it goes on: "3 more", "3 to 1", "3 and a half"."""
+    behind = tokens[place + 1 : place + 6]
+    n = 2 if len(behind) > 1 and behind[0].text == "-" and behind[1].number else 1
+    if len(behind) < n or not behind[n - 1].number or behind[0].mark:
+        return []
+    if not _BEGINS_MATHS.fullmatch(sentence[tokens[place].end : behind[0].start]):
+        return []
+    if (
+        len(behind) > n
+        and not behind[n].mark
+        and (behind[n].text in UNITS - {"in"} or behind[n].text in "°%")
+    ):
+        n += 1
+    rest = behind[n:]
+    if not rest or rest[0].opens_line or rest[0].text in ".?" or rest[0].mark in {",", ";"}:
+        return behind[:n]
+    is_mixed = any(token.number or token.text in _FRACTIONS for token in rest[1:3])
+    return behind[:n] if rest[0].text in _GOES_ON and not is_mixed else []
+
+
+def _adjoins(sentence: str, one: Token, other: Token) -> bool:
+    """Return whether no word that the tokens leave out, as an article, and no mark stands between two tokens."""
+    return not other.mark and _BLANK.fullmatch(sentence[one.end : other.start]) is not None
+
+
+def _closed(sentence: str, start: int, end: int) -> str | None:
+    """Return a part of a sentence with the end of the mathematics that it begins; None where it cuts some in two."""
+    text = sentence[start:end]
+    if text.count("{") != text.count("}"):
+        return None
+    for opens, closes in (("$", "$"), ("\\(", "\\)"), ("**", "**")):
+        is_open = text.count(opens) % 2 if opens == closes else text.count(opens) > text.count(closes)
+        if is_open:
+            rest = sentence[end:]
+            if not rest.lstrip().startswith(closes):
+                return None
+            text += rest[: rest.index(closes) + len(closes)]
+    return text
 
 
 def _without_bullet(run: list[Token]) -> list[Token]:
