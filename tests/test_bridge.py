@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 from helpers import parquet, rows
 from hydra import compose, initialize_config_module
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from processes import main_ppo, python
 
 from verl_stepgrpo import ConfigError, DataError, RunSettings
 from verl_stepgrpo.bridge import dataset_check, preflight
+from verl_stepgrpo.bridge.refusal import said_in_a_sentence
 from verl_stepgrpo.judging.answers.symbolic import VerifierFailedError
 
 MAIN = [sys.executable, "-m", "verl.trainer.main_ppo"]
@@ -196,7 +198,24 @@ class TestPreflight:
         for (status, printed), (override, said) in zip(runs, WRONG.items(), strict=True):
             assert status == 1, override
             assert said in printed
+            assert "Traceback" not in printed
             assert "ray init kwargs" not in printed
+
+    @pytest.mark.parametrize(
+        "error", [ConfigError("a=1"), DataError("b"), VerifierFailedError("c", "its stderr")]
+    )
+    def test_a_mistake_is_what_it_is_and_what_hydra_says_in_its_own_words(self, error: Exception) -> None:
+        with pytest.raises(type(error)) as raised, said_in_a_sentence():
+            raise error
+        assert isinstance(raised.value, CompactHydraException)
+        assert str(raised.value) == str(error)
+        assert vars(raised.value) == vars(error)
+        assert raised.value.__cause__ is error
+
+    def test_an_error_of_the_code_keeps_its_traceback(self) -> None:
+        with pytest.raises(KeyError) as raised, said_in_a_sentence():
+            raise KeyError("x")
+        assert not isinstance(raised.value, CompactHydraException)
 
     def test_the_stock_command_ends_before_ray_on_an_empty_answer(self, tmp_path: Path) -> None:
         bad = rows(2) + rows(1, reward_model={"style": "rule", "ground_truth": ""})

@@ -35,7 +35,10 @@ def wrap(config_module: ModuleType) -> None:
         @functools.wraps(original)
         def validate_config(config: DictConfig, *args: Any, **kwargs: Any) -> None:
             if uses_stepgrpo(config):
-                check(config)
+                from verl_stepgrpo.bridge.refusal import said_in_a_sentence
+
+                with said_in_a_sentence():
+                    check(config)
             original(config, *args, **kwargs)
 
         return validate_config
