@@ -154,9 +154,15 @@ def test_every_curve_is_explained() -> None:
 def test_the_table_of_the_ablation_is_that_of_the_committed_runs() -> None:
     folder = ROOT / "recipes" / "ablation_digits"
     page = (folder / "README.md").read_text()
-    for name, results in (("results", "first"), ("pilot", "first-pilot")):
+    first, loop = ["--last", "1"], []
+    for name, results, options in (
+        ("results", "first", first),
+        ("pilot", "first-pilot", first),
+        ("loop-dense", "loop/dense", loop),
+        ("loop-sparse", "loop/sparse", loop),
+    ):
         done = subprocess.run(
-            [sys.executable, str(folder / "analyse.py"), "--last", "1", str(folder / "results" / results)],
+            [sys.executable, str(folder / "analyse.py"), *options, str(folder / "results" / results)],
             capture_output=True,
             text=True,
             check=True,
