@@ -18,8 +18,8 @@ from helpers import parquet
 from sklearn.datasets import load_digits
 
 from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
+from verl_stepgrpo.bridge.hooks.trainer_hooks import TokenAdvantages, training_line, validation_lines
 from verl_stepgrpo.bridge.judged import Judged, provided
-from verl_stepgrpo.bridge.trainer_hooks import TokenAdvantages, training_line, validation_lines
 from verl_stepgrpo.rewards import score_response
 from verl_stepgrpo.settings import AdvantageSettings, RewardSettings, RunSettings
 from verl_stepgrpo.traces.files import TraceWriter

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import ray
 
-from verl_stepgrpo.bridge import liveness
-from verl_stepgrpo.bridge.actor_deaths import NEEDED, Deaths, WorkerDiedError
+from verl_stepgrpo.bridge.cluster import liveness
+from verl_stepgrpo.bridge.cluster.actor_deaths import NEEDED, Deaths, WorkerDiedError
 
 
 def actor_class(name: str) -> type:

@@ -24,8 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 from processes import main_ppo, python
 
 from verl_stepgrpo import ConfigError, DataError, RunSettings
-from verl_stepgrpo.bridge import dataset_check, preflight
-from verl_stepgrpo.bridge.refusal import said_in_a_sentence
+from verl_stepgrpo.bridge import conf
+from verl_stepgrpo.bridge.checks import dataset_check, preflight
+from verl_stepgrpo.bridge.checks.refusal import said_in_a_sentence
 from verl_stepgrpo.judging.answers.symbolic import VerifierFailedError
 
 MAIN = [sys.executable, "-m", "verl.trainer.main_ppo"]
@@ -65,8 +66,8 @@ print(json.dumps(told))
 CHECKS = [
     f"verl_stepgrpo.{name}"
     for name in (
-        "bridge.rules",
-        "bridge.dataset_check",
+        "bridge.checks.rules",
+        "bridge.checks.dataset_check",
         "judging.key_steps",
         "rewards",
         "bridge.reward_manager",
@@ -75,7 +76,7 @@ CHECKS = [
 """What the driver alone loads, and when it validates."""
 CPU = ["verl_stepgrpo.cpu.platform", "verl_stepgrpo.cpu.adaptations"]
 PLUGIN, PREFLIGHT, ALGORITHMS = (
-    *("verl_stepgrpo.bridge.plugin", "verl_stepgrpo.bridge.preflight"),
+    *("verl_stepgrpo.bridge.plugin", "verl_stepgrpo.bridge.checks.preflight"),
     "verl.trainer.ppo.core_algos",
 )
 
@@ -172,9 +173,7 @@ class TestConfigGroups:
         config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu = 1
         omega_conf_to_dataclass(config.actor_rollout_ref.actor)
 
-    @pytest.mark.parametrize(
-        "path", sorted(Path(preflight.__file__).parent.glob("conf/stepgrpo/*.yaml")), ids=str
-    )
+    @pytest.mark.parametrize("path", sorted(Path(conf.__path__[0]).glob("stepgrpo/*.yaml")), ids=str)
     def test_a_comment_stands_above_every_key(self, path: Path) -> None:
         lines = path.read_text().splitlines()
         for above, line in itertools.pairwise(lines):

@@ -116,8 +116,8 @@ def test_the_trainers_config_takes_it() -> None:
     from test_recipes import composed
     from verl.utils.config import omega_conf_to_dataclass
 
-    from verl_stepgrpo.bridge.preflight import _check_rules
-    from verl_stepgrpo.bridge.run import Run
+    from verl_stepgrpo.bridge.checks.preflight import _check_rules
+    from verl_stepgrpo.bridge.checks.run import Run
 
     config = composed("ppo_trainer", "+stepgrpo=[digits_cpu,separate_async_cpu]")
     engine = omega_conf_to_dataclass(config.actor_rollout_ref.rollout.checkpoint_engine)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from verl_stepgrpo.bridge import checkpoints
+from verl_stepgrpo.bridge.checks import checkpoints
 
 
 def save(folder: Path, step: int, *, ranks: int = 1, is_async: bool = False) -> Path:
@@ -158,7 +158,7 @@ def test_the_preflight_steps_back_before_it_looks_at_traces(
 ) -> None:
     from test_rules import PAPER, composed, node
 
-    from verl_stepgrpo.bridge import preflight
+    from verl_stepgrpo.bridge.checks import preflight
 
     monkeypatch.chdir(tmp_path)
     for name in ("_check_data", "_check_verifier", "_check_model"):

@@ -18,9 +18,11 @@ import yaml
 from helpers import trace_row
 from omegaconf import DictConfig, OmegaConf
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from test_children import wait_for
 from test_recipes import composed
 
-from verl_stepgrpo.bridge import cluster, node_probe, trainer_hooks
+from verl_stepgrpo.bridge.cluster import cluster, node_probe
+from verl_stepgrpo.bridge.hooks import trainer_hooks
 from verl_stepgrpo.bridge.judged import Judged
 from verl_stepgrpo.doctor.checks import token_line
 from verl_stepgrpo.identity import identity
@@ -87,6 +89,7 @@ def test_traces_of_a_trainer_on_another_node_are_written_on_the_drivers(
     (path,) = (tmp_path / "traces" / "train").iterdir()
     assert read_trace(path) == [trace_row("8")]
     assert cluster._node_of(ray.get_actor(cluster.WRITER)) == ray.get_runtime_context().get_node_id()
+    wait_for(lambda: bool(read_header(tmp_path / "traces")), 60)  # a thread writes it
     assert [start.from_step for start in read_header(tmp_path / "traces")] == [0]
 
 

@@ -88,6 +88,25 @@ def test_imports_point_one_way(path: Path) -> None:
         assert "bridge" not in inside, "the CPU engine does not need the bridge"
 
 
+ROOMS = {
+    "cluster": set(),
+    "checks": {"cluster"},
+    "hooks": {"checks", "cluster"},
+    "extensions.py": {"checks", "hooks"},
+}
+"""The rooms of the bridge that a room, or a file, may import; other files of the bridge may import none."""
+
+
+def test_the_rooms_of_the_bridge_import_one_way() -> None:
+    bridge = PACKAGE / "bridge"
+    rooms = {path.name for path in bridge.iterdir() if (path / "__init__.py").exists()} - {"conf"}
+    assert rooms == {name for name in ROOMS if not name.endswith(".py")}
+    for path in bridge.rglob("*.py"):
+        own = path.relative_to(bridge).parts[0]
+        within = [name.split(".")[2] for name in imported(path) if name.startswith("verl_stepgrpo.bridge.")]
+        assert rooms & set(within) <= ROOMS.get(own, set()) | {own}, path
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Not where a function imports either: a late import does not make one way of two."""
     names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in MODULES}

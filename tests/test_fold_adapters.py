@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from verl_stepgrpo import ConfigError
-from verl_stepgrpo.bridge import model_check
+from verl_stepgrpo.bridge.checks import model_check
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
 import fold_adapters

@@ -14,7 +14,7 @@ import pytest
 import ray
 from omegaconf import OmegaConf
 
-from verl_stepgrpo.bridge import liveness
+from verl_stepgrpo.bridge.cluster import liveness
 
 
 @pytest.fixture(scope="module")

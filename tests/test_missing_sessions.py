@@ -14,8 +14,8 @@ import torch
 from omegaconf import OmegaConf
 from test_trainer_hooks import RESPONSE, ByteTokenizer, score
 
-from verl_stepgrpo.bridge import trainer_hooks
-from verl_stepgrpo.bridge.missing_sessions import (
+from verl_stepgrpo.bridge.hooks import trainer_hooks
+from verl_stepgrpo.bridge.hooks.missing_sessions import (
     MissingSessionsError,
     SessionCount,
     missing_share,

@@ -25,9 +25,9 @@ from typer.testing import CliRunner
 
 from verl_stepgrpo import ConfigError, DataError, RewardSettings, RunSettings, compute_score, score_response
 from verl_stepgrpo.advantage import advantages, as_tensors, group_ids
-from verl_stepgrpo.bridge import preflight
+from verl_stepgrpo.bridge.checks import preflight
+from verl_stepgrpo.bridge.checks.run import Manager, Run
 from verl_stepgrpo.bridge.judged import judged_rows
-from verl_stepgrpo.bridge.run import Manager, Run
 from verl_stepgrpo.cli import app
 from verl_stepgrpo.curves import Outcome, curves
 from verl_stepgrpo.earned import Earned

@@ -283,7 +283,7 @@ class TestPrepare:
     ) -> None:
         from verl.utils.dataset.vision_utils import process_image
 
-        from verl_stepgrpo.bridge.dataset_check import check_files
+        from verl_stepgrpo.bridge.checks.dataset_check import check_files
 
         prepare(source(tmp_path, [R1VL, MULBERRY]), tmp_path / "out", options(images, max_pixels=6272))
         path = tmp_path / "out" / "rl-train.parquet"

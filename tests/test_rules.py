@@ -17,11 +17,11 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from verl_stepgrpo import ConfigError
-from verl_stepgrpo.bridge import preflight
-from verl_stepgrpo.bridge.preflight import WRONG_MAY_BE_PAID_MORE
-from verl_stepgrpo.bridge.rules import RULES, rewards, settings
-from verl_stepgrpo.bridge.run import DEFAULTS, Run
-from verl_stepgrpo.bridge.trace_folder import has_scheme
+from verl_stepgrpo.bridge.checks import preflight
+from verl_stepgrpo.bridge.checks.preflight import WRONG_MAY_BE_PAID_MORE
+from verl_stepgrpo.bridge.checks.rules import RULES, rewards, settings
+from verl_stepgrpo.bridge.checks.run import DEFAULTS, Run
+from verl_stepgrpo.bridge.checks.trace_folder import has_scheme
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted(path.parent.name for path in (ROOT / "recipes").glob("*/train.sh"))

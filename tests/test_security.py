@@ -53,7 +53,7 @@ NETWORK = {"urllib.request.urlopen", "urllib.request.build_opener", "socket.crea
 """Calls that reach out, and where each is allowed: the servers that the user named or that were started here."""
 
 ALLOWED = {
-    "bridge/liveness.py": "vLLM's servers of the run, for their health",
+    "bridge/cluster/liveness.py": "vLLM's servers of the run, for their health",
     "doctor/cluster.py": "the cluster's address that the user gave",
     "serving/vllm.py": "the server that the command started",
 }

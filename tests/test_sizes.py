@@ -18,7 +18,6 @@ EXCEPTIONS = {
     "data/rows.py:rl_row": "one row, key by key",
     "judging/key_steps/calculations.py": "an expression's reader and its evaluation share their tables",
     "/": "what every part builds on, and the command",
-    "bridge/": "verl's configurations and Ray's workers know its modules by name",
     "data/": "one file for each door of the data",
     "judging/answers/": "one file for each layer of the judge",
     "judging/key_steps/": "one file for each stage of the matcher",

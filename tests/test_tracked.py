@@ -16,7 +16,8 @@ import torch
 from omegaconf import OmegaConf
 from test_checkpoints import save
 
-from verl_stepgrpo.bridge import checkpoints, tracked, trainer_hooks
+from verl_stepgrpo.bridge.checks import checkpoints
+from verl_stepgrpo.bridge.hooks import tracked, trainer_hooks
 
 
 class KilledError(Exception):

@@ -21,8 +21,9 @@ from tensordict import TensorDict
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from verl_stepgrpo import SCORE_KEYS, RunSettings
-from verl_stepgrpo.bridge import run_header, trainer_hooks
+from verl_stepgrpo.bridge import run_header
 from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
+from verl_stepgrpo.bridge.hooks import trainer_hooks
 from verl_stepgrpo.bridge.judged import Judged, current, judged_rows, provided
 from verl_stepgrpo.traces.files import TraceWriter, read_trace, trace_files
 from verl_stepgrpo.traces.header import DataFile, read_header

@@ -35,37 +35,37 @@ def _reward_manager(module: ModuleType) -> None:
 
 
 def _preflight(config_module: ModuleType) -> None:
-    from verl_stepgrpo.bridge import preflight
+    from verl_stepgrpo.bridge.checks import preflight
 
     preflight.wrap(config_module)
 
 
 def _written_tokens(agent_loop: ModuleType) -> None:
-    from verl_stepgrpo.bridge import written_tokens
+    from verl_stepgrpo.bridge.hooks import written_tokens
 
     written_tokens.wrap(agent_loop)
 
 
 def _trainer_hooks(trainer_base: ModuleType) -> None:
-    from verl_stepgrpo.bridge import trainer_hooks
+    from verl_stepgrpo.bridge.hooks import trainer_hooks
 
     trainer_hooks.wrap(trainer_base)
 
 
 def _text_batches(qwen2_vl: ModuleType) -> None:
-    from verl_stepgrpo.bridge import text_batches
+    from verl_stepgrpo.bridge.hooks import text_batches
 
     text_batches.wrap(qwen2_vl)
 
 
 def _config_groups(hydra: ModuleType) -> None:
-    from verl_stepgrpo.bridge import search_path
+    from verl_stepgrpo.bridge.hooks import search_path
 
     search_path.register()
 
 
 def _resolver(omegaconf: ModuleType) -> None:
-    from verl_stepgrpo.bridge import resolver
+    from verl_stepgrpo.bridge.hooks import resolver
 
     resolver.register()
 

@@ -15,8 +15,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from verl.experimental.reward_loop.reward_manager.registry import register as register_manager
 
 from verl_stepgrpo.bridge.own_parts import OwnParts
-from verl_stepgrpo.bridge.token_ends import Decoding, Written
-from verl_stepgrpo.bridge.written_tokens import WRITTEN_SPANS
+from verl_stepgrpo.bridge.token_ends import WRITTEN_SPANS, Decoding, Written
 from verl_stepgrpo.data.index import traced
 from verl_stepgrpo.identity import identity
 from verl_stepgrpo.judging.answers.options import choices_of

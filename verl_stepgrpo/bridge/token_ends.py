@@ -22,6 +22,10 @@ MAX_WITHHELD = 8
 """Tokens in a row of which the incremental decoder makes no text before it is given up: a character has at most 4, so
 that these are no text, and it decodes all of them again with each further one."""
 
+WRITTEN_SPANS = "stepgrpo_written_spans"
+"""Key of an agent loop's extra fields, while a session is scored: start and end of each run of tokens that the model
+wrote."""
+
 
 @dataclass(frozen=True)
 class Decoding:

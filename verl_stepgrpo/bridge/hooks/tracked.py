@@ -24,8 +24,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from verl_stepgrpo.bridge import checkpoints
 from verl_stepgrpo.bridge.asked import files_of, uses_estimator
+from verl_stepgrpo.bridge.checks import checkpoints
 from verl_stepgrpo.files import json_line, read_lines, write_whole
 from verl_stepgrpo.imports import apply_once
 

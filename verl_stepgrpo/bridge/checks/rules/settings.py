@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from verl_stepgrpo.bridge.asked import ESTIMATOR, FUNCTION, MANAGER
-from verl_stepgrpo.bridge.rules.rule import Rule, clash
-from verl_stepgrpo.bridge.run import DEFAULTS, Manager, Run
+from verl_stepgrpo.bridge.checks.rules.rule import Rule, clash
+from verl_stepgrpo.bridge.checks.run import DEFAULTS, Manager, Run
 from verl_stepgrpo.parts import OVERLONG, READY
 from verl_stepgrpo.settings import EXTRA_WEIGHTS, MIN_GROUP, NAME, NEEDED, NODE
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from omegaconf import DictConfig
 
 from verl_stepgrpo.bridge.asked import ESTIMATOR, FUNCTION, MANAGER, MODULE, SOURCE
-from verl_stepgrpo.bridge.own_files import imports_package
-from verl_stepgrpo.bridge.rules.rule import Rule, clash
-from verl_stepgrpo.bridge.run import Manager, Run
+from verl_stepgrpo.bridge.checks.own_files import imports_package
+from verl_stepgrpo.bridge.checks.rules.rule import Rule, clash
+from verl_stepgrpo.bridge.checks.run import Manager, Run
 from verl_stepgrpo.settings import NAME, NODE
 
 VERLS_GRPO = ("grpo", "grpo_vectorized")

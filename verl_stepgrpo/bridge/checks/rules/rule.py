@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.bridge.run import Run
+from verl_stepgrpo.bridge.checks.run import Run
 
 Facts = Callable[[Run], Sequence[str]]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from verl_stepgrpo.bridge import checkpoints, trace_folder
-from verl_stepgrpo.bridge.rules.rule import Rule, clash
-from verl_stepgrpo.bridge.run import Run
+from verl_stepgrpo.bridge.checks import checkpoints, trace_folder
+from verl_stepgrpo.bridge.checks.rules.rule import Rule, clash
+from verl_stepgrpo.bridge.checks.run import Run
 from verl_stepgrpo.settings import NODE
 from verl_stepgrpo.traces.files import later_steps, step_of
 

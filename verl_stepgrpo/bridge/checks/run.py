@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from verl_stepgrpo.bridge.asked import MANAGER, MODULE, SOURCE, uses_estimator
-from verl_stepgrpo.bridge.own_files import imports_package
+from verl_stepgrpo.bridge.checks.own_files import imports_package
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
 

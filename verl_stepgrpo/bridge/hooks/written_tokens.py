@@ -15,11 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from verl_stepgrpo.bridge.asked import uses_stepgrpo
-from verl_stepgrpo.bridge.token_ends import written_spans
+from verl_stepgrpo.bridge.token_ends import WRITTEN_SPANS, written_spans
 from verl_stepgrpo.imports import apply_once
-
-WRITTEN_SPANS = "stepgrpo_written_spans"
-"""Key of the extra fields, while a session is scored: start and end of each run of tokens that the model wrote."""
 
 
 def wrap(agent_loop: ModuleType) -> None:

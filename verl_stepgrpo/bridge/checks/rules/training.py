@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from verl_stepgrpo.bridge import checkpoints
 from verl_stepgrpo.bridge.asked import ESTIMATOR
-from verl_stepgrpo.bridge.rules.rule import Rule, clash
-from verl_stepgrpo.bridge.run import Run
+from verl_stepgrpo.bridge.checks import checkpoints
+from verl_stepgrpo.bridge.checks.rules.rule import Rule, clash
+from verl_stepgrpo.bridge.checks.run import Run
 from verl_stepgrpo.settings import NODE
 
 ROLLOUT = "actor_rollout_ref.rollout"

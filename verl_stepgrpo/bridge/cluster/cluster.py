@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from verl_stepgrpo.bridge import node_probe, run_header
+from verl_stepgrpo.bridge import run_header
+from verl_stepgrpo.bridge.cluster import node_probe
 from verl_stepgrpo.bridge.verl_version import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.imports import apply_once

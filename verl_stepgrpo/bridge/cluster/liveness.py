@@ -28,7 +28,7 @@ import ray
 from omegaconf import OmegaConf
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from verl_stepgrpo.bridge.actor_deaths import Deaths, WorkerDiedError
+from verl_stepgrpo.bridge.cluster.actor_deaths import Deaths, WorkerDiedError
 
 PING_INTERVAL = 10.0
 """Seconds between two rounds of pings, so that a death ends the job well within a minute."""

@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from verl_stepgrpo.bridge.asked import FUNCTION, uses_stepgrpo
-from verl_stepgrpo.bridge.run import Run
+from verl_stepgrpo.bridge.checks.run import Run
 from verl_stepgrpo.bridge.verl_version import VERL_VERSION
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.imports import apply_once, installed_version
@@ -35,7 +35,7 @@ def wrap(config_module: ModuleType) -> None:
         @functools.wraps(original)
         def validate_config(config: DictConfig, *args: Any, **kwargs: Any) -> None:
             if uses_stepgrpo(config):
-                from verl_stepgrpo.bridge.refusal import said_in_a_sentence
+                from verl_stepgrpo.bridge.checks.refusal import said_in_a_sentence
 
                 with said_in_a_sentence():
                     check(config)
@@ -55,7 +55,8 @@ def check(config: DictConfig) -> None:
         DataError: A dataset row cannot be scored.
         VerifierFailedError: math-verify judges nothing here, so that right answers would be paid as wrong.
     """
-    from verl_stepgrpo.bridge import checkpoints, cluster
+    from verl_stepgrpo.bridge.checks import checkpoints
+    from verl_stepgrpo.bridge.cluster import cluster
 
     settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
     _warn_of_other_verl()
@@ -79,7 +80,7 @@ def check(config: DictConfig) -> None:
 
 def _check_rules(run: Run) -> None:
     """Warn of what may be meant, and refuse the rest, all of it at once."""
-    from verl_stepgrpo.bridge.rules import RULES
+    from verl_stepgrpo.bridge.checks.rules import RULES
 
     refused = []
     for rule in RULES:
@@ -110,7 +111,7 @@ def _say_what_may_be_paid_more(run: Run) -> None:
 
 def _prepare_trace_dir(config: DictConfig, trace_dir: str) -> None:
     """Check the folder, and name it so that a trainer with another working directory, or home, writes there too."""
-    from verl_stepgrpo.bridge import trace_folder
+    from verl_stepgrpo.bridge.checks import trace_folder
 
     folder = trace_folder.absolute(trace_dir)
     trace_folder.check_writable(folder)
@@ -133,13 +134,13 @@ def _check_function(config: DictConfig) -> None:
 
 
 def _check_model(config: DictConfig) -> None:
-    from verl_stepgrpo.bridge import model_check
+    from verl_stepgrpo.bridge.checks import model_check
 
     model_check.check(str(OmegaConf.select(config, model_check.KEY)))
 
 
 def _check_data(config: DictConfig, format_: str) -> None:
-    from verl_stepgrpo.bridge import dataset_check
+    from verl_stepgrpo.bridge.checks import dataset_check
 
     for key in ("data.train_files", "data.val_files"):
         dataset_check.check_files(OmegaConf.select(config, key), key, format_)

@@ -25,12 +25,11 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from verl_stepgrpo.bridge import tracked
 from verl_stepgrpo.bridge.asked import uses_estimator
-from verl_stepgrpo.bridge.cluster import OtherVersionError, RemoteWriter, remote_writer
-from verl_stepgrpo.bridge.judged import Judged, Provided, judged_rows, provided
-from verl_stepgrpo.bridge.liveness import watch_workers
-from verl_stepgrpo.bridge.missing_sessions import (
+from verl_stepgrpo.bridge.cluster.cluster import OtherVersionError, RemoteWriter, remote_writer
+from verl_stepgrpo.bridge.cluster.liveness import watch_workers
+from verl_stepgrpo.bridge.hooks import tracked
+from verl_stepgrpo.bridge.hooks.missing_sessions import (
     TRAINING,
     SessionCount,
     missing_share,
@@ -38,6 +37,7 @@ from verl_stepgrpo.bridge.missing_sessions import (
     warning,
     watch_sampling,
 )
+from verl_stepgrpo.bridge.judged import Judged, Provided, judged_rows, provided
 from verl_stepgrpo.bridge.run_header import begin_traces
 from verl_stepgrpo.bridge.token_ends import Decoding, Written, written_spans
 from verl_stepgrpo.curves import (
