@@ -133,6 +133,8 @@ SENTENCES = [
     ("She will need 24/12 = 2 dozen eggs", "2"),
 ]
 NO_SENTENCE = [
+    ("There are 12 marbles in the box of Ann or Tom. Wait, no.", "12"),
+    ("The number of marbles of Ann or Tom is 12, perhaps.", "12"),
     ("Nobody says the area is 24.", "24"),
     ("It is unlikely that there are 24 of them.", "24"),
     ("There are 24 more than 5.", "24"),

@@ -26,7 +26,7 @@ _NAMED = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|选项|答案)"
 _CHOICE = re.compile(
     rf"(?:{_NAMED} ?)?"
     r"(?:\((?P<inside>[A-Ja-j])\)|(?P<marked>[A-Ja-j])(?P<mark>\)|[.:](?=\s|$)|[.:](?=[^\w\s.])|(?=$| ?\())"
-    r"|(?P<bare>[B-HJb-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<dash>[AIai]) - |(?P<a>[Aa]),? (?=\d|is\b)"
+    r"|(?P<bare>[B-HJb-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<dash>[AIai]) - |(?P<a>[Aa]),? (?=\d|(?:is|which)\b)"
     r"|(?P<upper>A),? (?=(?:[Yy]es|[Nn]o)\b)|(?P<i>I)-(?=\d))"
     r"(?P<text>.*)",
     re.DOTALL,

@@ -33,8 +33,8 @@ DENIALS = re.compile(
 """What in front of a value says that the answer is another one, or that nobody stands for it."""
 
 HEDGE = re.compile(
-    rf"\b(?:or|(?:this|that|which|it) (?:is|was) (?:{_RETRACTION})|(?:{_POSSIBLY}) be|i guess"
-    rf"|{_MAYBE}|{_CORRECTION}|and/or|either|alternatively|depending|depends|unsure|undecided|not sure"
+    rf"\b(?:or|but|is (?:wrong|incorrect)|(?:this|that|which|it) (?:is|was) (?:{_RETRACTION})|(?:{_POSSIBLY}) be"
+    rf"|i guess|{_MAYBE}|{_CORRECTION}|and/or|either|alternatively|depending|depends|unsure|undecided|not sure"
     r"|can(?:'t|not) (?:decide|say|tell)|i mean|scratch that|all of these|none of [a-j])\b"
 )
 """What leaves a choice, or takes one back, case folded."""

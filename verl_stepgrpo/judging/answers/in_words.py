@@ -15,7 +15,7 @@ from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 from verl_stepgrpo.judging.reading.words import SPELLINGS
 
-_SOFT = frozenset(("or", "either"))
+_SOFT = frozenset(("or", "but", "either"))
 _SAYS = re.compile(rf"\b(?:{one_of('COPULA')}|of)\b|[:=]")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _TAKES_BACK = {
@@ -57,27 +57,22 @@ _CLASS_NOUNS = frozenset(
 
 def by_hedge(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     """An answer that leaves a choice is wrong; several solutions of which the reference has several are none."""
-    hedge = HEDGE.search(given.full.casefold())
-    if not hedge or hedge.group() in wanted.folded:
-        return None
-    if (
-        hedge.group() in _SOFT
-        and _is_of_the_question(given.full, hedge.end())
-        and parse_quantity(wanted.core)
-    ):
-        return None
-    if hedge.group() == "or" and quantity_of(given.core) is not None:
-        return None  # "1/2 or 0.5"
-    if hedge.group() == "or" and _is_set_of_values(elements(wanted.folded)):
-        return None
-    if _first_word(wanted.folded) in _OPPOSITES and hedge.group() not in (
-        "or",
-        "maybe",
-        "perhaps",
-        "depends",
-    ):
-        return None
-    return decided(False, "hedge", f"the answer leaves a choice ({hedge.group()!r})")
+    for hedge in HEDGE.finditer(given.full.casefold()):
+        if not _is_harmless(hedge, given, wanted):
+            return decided(False, "hedge", f"the answer leaves a choice ({hedge.group()!r})")
+    return None
+
+
+def _is_harmless(hedge: re.Match[str], given: Answer, wanted: Answer) -> bool:
+    """Whether a hedge belongs to the question, or joins what the reference has, too."""
+    word = hedge.group()
+    if word in wanted.folded:
+        return True
+    if word in _SOFT and _is_of_the_question(given.full, hedge.end()) and parse_quantity(wanted.core):
+        return True
+    if word == "or" and (quantity_of(given.core) is not None or _is_set_of_values(elements(wanted.folded))):
+        return True  # "1/2 or 0.5"
+    return _first_word(wanted.folded) in _OPPOSITES and word not in ("or", "maybe", "perhaps", "depends")
 
 
 def _is_of_the_question(text: str, end: int) -> bool:

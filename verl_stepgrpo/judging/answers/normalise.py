@@ -93,11 +93,12 @@ _PLAIN_BOLD = re.compile(r"(?<![\w)}*])\*\*(?=[^\s*])((?:(?!\*\*).)+?)(?<=[^\s*]
 _BOLD = re.compile(r"(?<![\w)}])(\*\*|__|\*|_)(?=\S)([^*_\n]+)(?<=\S)\1(?![\w({])")
 LEAD = re.compile(
     r"(?:#+ ?|答案(?:是|为|:)*)?"
-    rf"(?:(?:{one_of('CONCLUSION')}|ok|okay|conclusion(?=[,:])|finally|and"
+    rf"(?:(?:{one_of('CONCLUSION')}|ok|okay|in conclusion|conclusion(?=[,:])|finally|and"
     r"|we (?:get|have|find)(?: that)?|i think|i (?:choose|pick|select)|i(?:'d| would) (?:say|go with)"
     r"|definitely|certainly|clearly|surely|absolutely|no doubt|without (?:a )?doubt)\b[,:]? *)*"
     r"(?:it's\b *)?(?:the\b *)?"
-    rf"(?:(?:{one_of('NAMED')})s? ?(?:is|=|:|-)+[: ]*"
+    r"(?:(?:(?:my|our|its|correct|right|final|best|only|possible|required)\b *)*"
+    rf"(?:{one_of('NAMED')}|response)s? ?(?:is|are|(?:would|should|will) be|=|:|-)+[: ]*"
     r"(?=\S)|answer (?=[-+.\d\\$]))?(?:point (?=\())?",
     re.IGNORECASE,
 )

@@ -12,15 +12,16 @@ from verl_stepgrpo.judging.answers.doubts import DENIALS
 from verl_stepgrpo.judging.answers.normalise import LEAD, strip
 from verl_stepgrpo.judging.reading.lexicon import one_of
 
+_SO = one_of("CONCLUSION", without="then")  # "36, then 9" is an order
 _EXPLANATION = re.compile(
     r"(?<=[\w)}\]%°*])(?<!\band)[,;:.]? \(?"
     rf"(?:{one_of('REASON')}|as (?:the|it|there|a|an|we)|due to|given that|so that(?!')|for which|which)\b"
-    rf"(?:(?!, (?:{one_of('CONCLUSION')})\b).)*"
+    rf"(?:(?!, (?:{_SO})\b).)*"
     rf"|(?<=[\w)}}\]%°]), (?:not|rather than) (?!(?:{one_of('TRUTH')}|the answer|quite)\b).*",
     re.IGNORECASE | re.DOTALL,
 )
 _CONCLUSION = re.compile(
-    rf"^.*(?:[,;.]|\band\b|\n) ?(?:{one_of('CONCLUSION')})\b,? ",
+    rf"^.*(?:[,;.]|\band\b|\n) ?(?:{_SO})\b,? ",
     re.IGNORECASE | re.DOTALL,
 )
 _PREMISE = re.compile(
@@ -29,8 +30,9 @@ _PREMISE = re.compile(
 )
 _SENTENCE_END = re.compile(r"(?<![\s(][^\W\d_])(?<!^[^\W\d_])[.!]\s+(?=[A-Z\\$(\d])|\n+")
 _HARMFUL = re.compile(
-    r"\d|[=<>^]|\\[a-z]|(?:^|\s)(?:[A-HJ]|\([A-J]\))(?:[.,\s]|$)|\b(?:no|not|but|however|instead|wrong|incorrect"
-    r"|unless|otherwise|rather)\b|n't",
+    r"\d|[=<>^]|\\[a-z]|(?:^|\s)(?:[A-HJ]|\([A-J]\))(?:[.,\s]|$)"
+    rf"|\b(?:{one_of('CORRECTION', 'HEDGE')}|or|no|not|but|however|instead|wrong|incorrect|otherwise"
+    r"|rather)\b|n't",
     re.IGNORECASE,
 )
 _PARENTHESIS = re.compile(r"^(?P<main>.*\S) ?\((?P<inside>[^()]*)\)$", re.DOTALL)

@@ -69,7 +69,7 @@ ANSWERS = {
     "AUXILIARIES": _class(
         "is was were do does did has have can could will would should", "They did not have 12 boxes."
     ),
-    "NAMED": _class("answer value result solution", "The wrong answer is 12."),
+    "NAMED": _class("answer option choice value result solution", "The wrong answer is 12."),
 }
 """Classes that the rules of answers have besides, by name."""
 
