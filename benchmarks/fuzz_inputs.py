@@ -37,7 +37,7 @@ from PIL import Image
 from verl_stepgrpo.data import prepare as prepare_module
 from verl_stepgrpo.data.lint import lint
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare
-from verl_stepgrpo.data.rows import RowOptions
+from verl_stepgrpo.data.rows.build import RowOptions
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.judging.formats import find
 from verl_stepgrpo.replay import replay as replay_module

@@ -14,7 +14,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from verl_stepgrpo.data.key_step_rules import MAX_WORDS, rule_key_steps
+from verl_stepgrpo.data.key_steps.rules import MAX_WORDS, rule_key_steps
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.sections import parse_sections

@@ -18,7 +18,7 @@ import openai
 
 import verl_stepgrpo.__main__
 import verl_stepgrpo.cli
-import verl_stepgrpo.data.key_step_model
+import verl_stepgrpo.data.key_steps.model
 import verl_stepgrpo.evaluation.comparison
 from verl_stepgrpo.data import prepare
 

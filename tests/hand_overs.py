@@ -12,7 +12,7 @@ import torch
 import torch.distributed.tensor  # checkpoints are pickles that name it
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
 
-from verl_stepgrpo.data.images import parts, scaled
+from verl_stepgrpo.data.prompts.images import parts, scaled
 
 Weights = dict[str, torch.Tensor]
 LORA_B = ".lora_B.default.weight"

@@ -107,6 +107,20 @@ def test_the_rooms_of_the_bridge_import_one_way() -> None:
         assert rooms & set(within) <= ROOMS.get(own, set()) | {own}, path
 
 
+DATA_ROOMS = ("prompts", "sources", "rows", "key_steps")
+"""The rooms of ``data``; each imports those before it, and ``prepare`` and ``lint`` import all of them."""
+
+
+@pytest.mark.parametrize("room", DATA_ROOMS)
+def test_the_rooms_of_the_data_import_one_way(room: str) -> None:
+    assert {path.name for path in (PACKAGE / "data").iterdir() if path.is_dir()} - {"__pycache__"} == set(
+        DATA_ROOMS
+    )
+    names = {name for path in (PACKAGE / "data" / room).glob("*.py") for name in imported(path)}
+    inside = {name.split(".")[2] for name in names if name.startswith("verl_stepgrpo.data.")}
+    assert inside <= set(DATA_ROOMS[: DATA_ROOMS.index(room) + 1])
+
+
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """Not where a function imports either: a late import does not make one way of two."""
     names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in MODULES}

@@ -281,7 +281,7 @@ def png(width: int, height: int) -> bytes:
 def test_images_reach_the_server_as_training_scales_them(tmp_path: Path) -> None:
     from verl.utils.dataset.vision_utils import process_image
 
-    from verl_stepgrpo.data.rl_rows import row_of
+    from verl_stepgrpo.data.rows.read import row_of
     from verl_stepgrpo.evaluation.questions import chat_messages
 
     image = {"bytes": png(200, 90), "max_pixels": 28 * 28 * 8}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from verl_stepgrpo import ConfigError, RewardSettings, score_response
 from verl_stepgrpo.bridge.checks.dataset_check import check_files
 from verl_stepgrpo.data.lint import lint
-from verl_stepgrpo.data.prompts import other_format, with_request
+from verl_stepgrpo.data.prompts.text import other_format, with_request
 from verl_stepgrpo.doctor.inputs import data_lines
 from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.formats import FORMATS, Format

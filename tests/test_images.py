@@ -12,7 +12,16 @@ from PIL import Image
 from verl.utils.dataset.vision_utils import process_image
 
 from verl_stepgrpo import DataError
-from verl_stepgrpo.data.images import MAX_RATIO, decoded, encoded, mended, name_of, opened, scaled, seen
+from verl_stepgrpo.data.prompts.images import (
+    MAX_RATIO,
+    decoded,
+    encoded,
+    mended,
+    name_of,
+    opened,
+    scaled,
+    seen,
+)
 
 SIZE = (84, 56)
 

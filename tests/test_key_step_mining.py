@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 from verl_stepgrpo import ConfigError, DataError, RewardSettings, parse_key_steps, score_response
 from verl_stepgrpo.cli import app
-from verl_stepgrpo.data.key_step_mining import MAX_MINED, Response, Support, mine
-from verl_stepgrpo.data.key_step_responses import Responses, fault_of
-from verl_stepgrpo.data.sources import Item
+from verl_stepgrpo.data.key_steps.mining import MAX_MINED, Response, Support, mine
+from verl_stepgrpo.data.key_steps.responses import Responses, fault_of
+from verl_stepgrpo.data.sources.items import Item
 from verl_stepgrpo.judging.formats import FORMATS
 from verl_stepgrpo.traces.files import TraceWriter, write_rows
 from verl_stepgrpo.traces.rows import TRAIN, VAL, Credit, TraceRow, judgement_of

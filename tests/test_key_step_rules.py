@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verl_stepgrpo import score_response
-from verl_stepgrpo.data.key_step_rules import MAX_EQUATION_CHARS, MAX_KEY_STEPS, MAX_WORDS, rule_key_steps
+from verl_stepgrpo.data.key_steps.rules import MAX_EQUATION_CHARS, MAX_KEY_STEPS, MAX_WORDS, rule_key_steps
 
 
 def steps(*bodies: str) -> str:

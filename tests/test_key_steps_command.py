@@ -16,9 +16,9 @@ import pytest
 from chat_server import ChatServer
 
 from verl_stepgrpo import DataError, parse_key_steps
-from verl_stepgrpo.data import key_step_files
+from verl_stepgrpo.data.key_steps import files as key_step_files
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare
-from verl_stepgrpo.data.rows import RowOptions
+from verl_stepgrpo.data.rows.build import RowOptions
 from verl_stepgrpo.judging.key_steps.reference import parse_visual_key_steps
 from verl_stepgrpo.serving.client import ServerOptions
 

@@ -18,15 +18,15 @@ import pytest
 from PIL import Image, ImageDraw
 
 from verl_stepgrpo import ConfigError, DataError, compute_score
-from verl_stepgrpo.data import key_step_files
-from verl_stepgrpo.data.choices import UNREADABLE
-from verl_stepgrpo.data.layouts import answer_and_solution, bare_answer
+from verl_stepgrpo.data.key_steps import files as key_step_files
 from verl_stepgrpo.data.lint import lint
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare
-from verl_stepgrpo.data.raw_rows import READ_AT_ONCE, batches, files_of
-from verl_stepgrpo.data.rl_rows import reference_of
-from verl_stepgrpo.data.rows import DroppedError, RowOptions, rl_row
-from verl_stepgrpo.data.sources import Item, item_of, read_items
+from verl_stepgrpo.data.rows.build import DroppedError, RowOptions, rl_row
+from verl_stepgrpo.data.rows.read import reference_of
+from verl_stepgrpo.data.sources.choices import UNREADABLE
+from verl_stepgrpo.data.sources.items import Item, item_of, read_items
+from verl_stepgrpo.data.sources.layouts import answer_and_solution, bare_answer
+from verl_stepgrpo.data.sources.raw_rows import READ_AT_ONCE, batches, files_of
 from verl_stepgrpo.settings import RewardSettings
 
 THOUGHT = (

@@ -20,12 +20,12 @@ from sklearn.datasets import load_sample_images
 
 from verl_stepgrpo import ConfigError, DataError, score_response
 from verl_stepgrpo.data import prepare as prepare_module
-from verl_stepgrpo.data.images import scaled
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare, split_of
-from verl_stepgrpo.data.prompt_length import prompt_length_of
-from verl_stepgrpo.data.prompts import prompt
-from verl_stepgrpo.data.rows import DroppedError, RowOptions, rl_row, sft_row
-from verl_stepgrpo.data.sources import Item, RowError, item_of, read_items
+from verl_stepgrpo.data.prompts.images import scaled
+from verl_stepgrpo.data.prompts.length import prompt_length_of
+from verl_stepgrpo.data.prompts.text import prompt
+from verl_stepgrpo.data.rows.build import DroppedError, RowOptions, rl_row, sft_row
+from verl_stepgrpo.data.sources.items import Item, RowError, item_of, read_items
 from verl_stepgrpo.resume import begin
 
 SOLUTION = """### Image Description:

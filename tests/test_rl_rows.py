@@ -23,10 +23,10 @@ from transformers import AutoProcessor
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from verl_stepgrpo import DataError
-from verl_stepgrpo.data.images import scaled
 from verl_stepgrpo.data.lint import lint
-from verl_stepgrpo.data.prompt_length import prompt_length_of
-from verl_stepgrpo.data.rl_rows import RLRow, raw_rows, read_rows
+from verl_stepgrpo.data.prompts.images import scaled
+from verl_stepgrpo.data.prompts.length import prompt_length_of
+from verl_stepgrpo.data.rows.read import RLRow, raw_rows, read_rows
 from verl_stepgrpo.doctor.inputs import data_lines
 
 FOLDER = "FOLDER"

@@ -20,7 +20,7 @@ from PIL import Image
 import verl_stepgrpo
 from verl_stepgrpo import score_response
 from verl_stepgrpo.data.lint import CHECKS
-from verl_stepgrpo.data.rows import NO_WARMUP, REASONS
+from verl_stepgrpo.data.rows.build import NO_WARMUP, REASONS
 from verl_stepgrpo.judging.sections import Kind, parse_sections
 from verl_stepgrpo.settings import NODE
 

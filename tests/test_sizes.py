@@ -13,12 +13,8 @@ LINES_OF_A_FUNCTION, LINES_OF_A_MODULE, FILES_OF_A_FOLDER = 45, 450, 12
 
 # As "module:function", "module" or "folder/", with the reason.
 EXCEPTIONS = {
-    "data/key_step_files.py:by_responses": "reads, asks and writes row by row, in one loop that must not be broken off",
-    "data/prepare.py:prepare": "the steps of the command in their order, most of them one call",
-    "data/rows.py:rl_row": "one row, key by key",
     "judging/key_steps/calculations.py": "an expression's reader and its evaluation share their tables",
     "/": "what every part builds on, and the command",
-    "data/": "one file for each door of the data",
     "judging/answers/": "one file for each layer of the judge",
     "judging/key_steps/": "one file for each stage of the matcher",
     "judging/reading/": "one file for each thing that is read",

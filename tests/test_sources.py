@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from verl_stepgrpo import DataError
-from verl_stepgrpo.data.sources import Item, RowError, item_of, read_items
+from verl_stepgrpo.data.sources.items import Item, RowError, item_of, read_items
 
 ROW = {"question": "How many?", "answer": "7"}
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from test_children import is_running, wait_for
 
-from verl_stepgrpo.data import key_step_files
-from verl_stepgrpo.data.images import parts, scaled
-from verl_stepgrpo.data.rl_rows import row_of
+from verl_stepgrpo.data.key_steps import files as key_step_files
+from verl_stepgrpo.data.prompts.images import parts, scaled
+from verl_stepgrpo.data.rows.read import row_of
 from verl_stepgrpo.evaluation.evaluate import RESPONSES, EvalOptions, evaluate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
 from verl_stepgrpo.serving.client import ServerOptions

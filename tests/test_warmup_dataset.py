@@ -17,7 +17,7 @@ from verl.utils.model import extract_multi_modal_inputs
 from verl_stepgrpo import ConfigError
 from verl_stepgrpo.bridge.warmup_dataset import WarmupDataset
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare
-from verl_stepgrpo.data.rows import RowOptions
+from verl_stepgrpo.data.rows.build import RowOptions
 
 
 @pytest.fixture(scope="module")

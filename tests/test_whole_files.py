@@ -17,11 +17,11 @@ from test_evaluation import Server as EvalServer
 from test_evaluation import row as question
 
 from verl_stepgrpo import DataError
-from verl_stepgrpo.data import key_step_files
 from verl_stepgrpo.data import prepare as prepare_module
-from verl_stepgrpo.data.key_step_model import Cache
+from verl_stepgrpo.data.key_steps import files as key_step_files
+from verl_stepgrpo.data.key_steps.model import Cache
 from verl_stepgrpo.data.prepare import FILES, PARTS, PrepareOptions, prepare
-from verl_stepgrpo.data.rows import RowOptions
+from verl_stepgrpo.data.rows.build import RowOptions
 from verl_stepgrpo.traces.files import write_rows
 
 

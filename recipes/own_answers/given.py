@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from verl_stepgrpo import parse_key_steps
-from verl_stepgrpo.data.key_step_columns import write_key_steps
+from verl_stepgrpo.data.key_steps.columns import write_key_steps
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from verl.experimental.reward_loop.reward_manager.registry import register as re
 
 from verl_stepgrpo.bridge.own_parts import OwnParts
 from verl_stepgrpo.bridge.token_ends import WRITTEN_SPANS, Decoding, Written
-from verl_stepgrpo.data.index import traced
+from verl_stepgrpo.data.rows.index import traced
 from verl_stepgrpo.identity import identity
 from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.rewards import ScoredResponse, score_response

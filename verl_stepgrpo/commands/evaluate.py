@@ -75,7 +75,7 @@ def evaluate(
     reward = reward_settings(settings or [])
     check_given(reward.extra_weights, ())
     server = server_options(base_url, model, concurrency, timeout)
-    from verl_stepgrpo.data.rl_rows import read_rows
+    from verl_stepgrpo.data.rows.read import read_rows
     from verl_stepgrpo.evaluation import evaluate as work
     from verl_stepgrpo.evaluation.comparison import check_comparable
     from verl_stepgrpo.traces.header import weights_of
@@ -124,7 +124,7 @@ def _served(options: ServerOptions, arguments: list[str], log: Path) -> Iterator
     if options.base_url:
         yield options
         return
-    from verl_stepgrpo.data.pretrained import check_model
+    from verl_stepgrpo.data.prompts.pretrained import check_model
     from verl_stepgrpo.serving.vllm import vllm_server
 
     try:

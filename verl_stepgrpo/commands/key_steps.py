@@ -14,7 +14,7 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from verl_stepgrpo.data.key_step_files import Summary as KeyStepSummary
+    from verl_stepgrpo.data.key_steps.files import Summary as KeyStepSummary
 
 
 def key_steps(
@@ -69,7 +69,7 @@ def key_steps(
     What a server answered is kept beside OUT, so that an interrupted run pays for nothing twice. Rows that keep failing
     go to a file beside it, .failed.jsonl, with their error; status 1 if there are any.
     """
-    from verl_stepgrpo.data import key_step_files as work
+    from verl_stepgrpo.data.key_steps import files as work
 
     ways = [
         name for name, is_given in (("--rules", rules), ("--model", model), ("--from", from_)) if is_given
@@ -105,7 +105,7 @@ def key_steps(
 
 
 def _show_key_steps(summary: KeyStepSummary, out: Path) -> None:
-    from verl_stepgrpo.data import key_step_files as work
+    from verl_stepgrpo.data.key_steps import files as work
 
     typer.echo(f"{counted(summary.written, 'row', width=8)} with key steps  {out}")
     if summary.visual:

@@ -32,8 +32,8 @@ def lint(
 ) -> None:
     """Say what in prepared data will hurt training. Status 1 if anything was found."""
     from verl_stepgrpo.data import lint as work
-    from verl_stepgrpo.data.key_step_responses import Shown
-    from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
+    from verl_stepgrpo.data.key_steps.responses import Shown
+    from verl_stepgrpo.data.prompts.length import check_prompt_limit, prompt_length_of, special_tokens_of
 
     check_prompt_limit(max_prompt_length, model)
     counts = prompt_length_of(model) if model is not None else None

@@ -54,8 +54,8 @@ def prepare(
     marks. An interrupted run goes on where it was.
     """
     from verl_stepgrpo.data import prepare as work
-    from verl_stepgrpo.data.raw_rows import folder_of, name_of_source
-    from verl_stepgrpo.data.rows import RowOptions
+    from verl_stepgrpo.data.rows.build import RowOptions
+    from verl_stepgrpo.data.sources.raw_rows import folder_of, name_of_source
     from verl_stepgrpo.settings import RewardSettings
 
     rows = RowOptions(
@@ -94,7 +94,7 @@ def _show_prepared(report: Report, out: Path, image_root: Path) -> None:
 
 
 def _show_left_out(report: Report, image_root: Path) -> None:
-    from verl_stepgrpo.data.rows import NO_WARMUP, REASONS
+    from verl_stepgrpo.data.rows.build import NO_WARMUP, REASONS
 
     for name, n in report.unread.items():
         typer.echo(f"{counted(n, 'row has', 'rows have', width=8)} {name}")

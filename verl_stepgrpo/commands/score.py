@@ -20,7 +20,7 @@ from rich.console import Console
 from verl_stepgrpo.commands.options import reward_settings
 from verl_stepgrpo.commands.score_shown import misses_of, shown
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.rl_rows import n_rows, raw_rows, row_of
+from verl_stepgrpo.data.rows.read import n_rows, raw_rows, row_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import BrokenOffError, lines_of
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps

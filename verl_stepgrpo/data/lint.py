@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.data.images import is_url, mended, name_of, opened
-from verl_stepgrpo.data.index import check_index, traced
-from verl_stepgrpo.data.key_step_responses import Shown
-from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt
-from verl_stepgrpo.data.parquet import open_rl_parquet
-from verl_stepgrpo.data.prompt_length import PromptLength
-from verl_stepgrpo.data.prompts import other_format
-from verl_stepgrpo.data.rl_rows import Reference, prompt_of, raw_rows, reference_of, text_of
-from verl_stepgrpo.data.solutions import sections_of_solution, settings_of_row, wrong_in_solution
+from verl_stepgrpo.data.key_steps.responses import Shown
+from verl_stepgrpo.data.prompts.images import is_url, mended, name_of, opened
+from verl_stepgrpo.data.prompts.length import PromptLength
+from verl_stepgrpo.data.prompts.marks import TOKENS, wrong_in_prompt
+from verl_stepgrpo.data.prompts.text import other_format
+from verl_stepgrpo.data.rows.index import check_index, traced
+from verl_stepgrpo.data.rows.parquet import open_rl_parquet
+from verl_stepgrpo.data.rows.read import Reference, prompt_of, raw_rows, reference_of, text_of
+from verl_stepgrpo.data.rows.solutions import sections_of_solution, settings_of_row, wrong_in_solution
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.judging.answers.symbolic import VerifierFailedError
 from verl_stepgrpo.judging.key_steps.explain import explain_missed

@@ -23,11 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.prompt_length import check_prompt_limit, prompt_length_of, special_tokens_of
-from verl_stepgrpo.data.prompts import other_format
-from verl_stepgrpo.data.raw_rows import files_of, schema_of
-from verl_stepgrpo.data.rows import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
-from verl_stepgrpo.data.sources import OWN_INFO, Item, RowError, is_verls, read_items
+from verl_stepgrpo.data.prompts.length import check_prompt_limit, prompt_length_of, special_tokens_of
+from verl_stepgrpo.data.prompts.text import other_format
+from verl_stepgrpo.data.rows.build import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
+from verl_stepgrpo.data.sources.items import OWN_INFO, Item, RowError, is_verls, read_items
+from verl_stepgrpo.data.sources.raw_rows import files_of, schema_of
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.judging.answers.options import LETTERS
@@ -63,6 +63,10 @@ class PrepareOptions:
         if not 0 <= self.val_share < 1:
             raise ConfigError(f"--val-share={self.val_share} is out of range: it must be a share in [0, 1).")
         check_prompt_limit(self.rows.max_prompt_length, self.model)
+
+
+_Task = tuple[int, "list[tuple[int, Item | RowError]]", Path, PrepareOptions, "list[pa.Field]"]
+"""The number of a chunk, its rows, the folder of the parts, the options, and other fields of ``extra_info``."""
 
 
 @dataclass(frozen=True)
@@ -123,27 +127,39 @@ def prepare(
     next(read_items(source))  # a source that cannot be read is met before anything is written
     parts = out / PARTS
     _remove(_done_with(parts))  # of a run that was ended while it cleared up
-    begin(
-        parts / "options.json",
-        source,
-        options,
-        files=files_of(source),
-        has_begun=any(parts.glob("[0-9]*.json")),
-    )
-    counts: Counter[str] = Counter()
-    n_parts = 0
+    has_begun = any(parts.glob("[0-9]*.json"))
+    begin(parts / "options.json", source, options, files=files_of(source), has_begun=has_begun)
     others = _other_info(source)
     tasks = ((number, chunk, parts, options, others) for number, chunk in enumerate(_chunks(source)))
+    counts, n_parts = _worked_through(tasks, num_proc, progress)
+    if not any(counts[name] for name in FILES):
+        _join_dropped(parts, n_parts).replace(out / DROPPED)
+        _clear(parts)
+        raise DataError(_nothing_usable(source, out, counts))
+    report = _report(counts, split)
+    schemas = {name: _schema(name, options.rows, others) for name in FILES}
+    joined = [_join(parts, name, n_parts, counts[name], schema) for name, schema in schemas.items()]
+    _put_in_place([*joined, _join_dropped(parts, n_parts)], out, report)
+    _clear(parts)
+    return report
+
+
+def _worked_through(
+    tasks: Iterable[_Task], num_proc: int, progress: Callable[[int], None]
+) -> tuple[Counter[str], int]:
+    """Work through the chunks; return their counts in sum, and how many chunks there are."""
+    counts: Counter[str] = Counter()
+    n_parts = 0
     with contextlib.closing(in_order(_work, tasks, num_proc=num_proc)) as finished:
         for part in finished:
             counts.update(part)
             n_parts += 1
             progress(part["read"])
-    if not any(counts[name] for name in FILES):
-        _join_dropped(parts, n_parts).replace(out / DROPPED)
-        _clear(parts)
-        raise DataError(_nothing_usable(source, out, counts))
-    report = Report(
+    return counts, n_parts
+
+
+def _report(counts: Counter[str], split: dict[str, float]) -> Report:
+    return Report(
         counts["read"],
         {name: counts[name] for name in FILES},
         _dropped(counts, REASONS),
@@ -155,12 +171,6 @@ def prepare(
         _counts_of("others/", counts),
         split,
     )
-    joined = [
-        _join(parts, name, n_parts, counts[name], _schema(name, options.rows, others)) for name in FILES
-    ]
-    _put_in_place([*joined, _join_dropped(parts, n_parts)], out, report)
-    _clear(parts)
-    return report
 
 
 def _put_in_place(joined: Iterable[Path], out: Path, report: Report) -> None:
@@ -248,9 +258,7 @@ def _other_info(source: Path) -> list[pa.Field]:
     return [one for one in info if one.name not in OWN_INFO] if isinstance(info, pa.StructType) else []
 
 
-def _work(
-    task: tuple[int, list[tuple[int, Item | RowError]], Path, PrepareOptions, list[pa.Field]],
-) -> dict[str, int]:
+def _work(task: _Task) -> dict[str, int]:
     """Prepare one chunk, unless that was done before; return its counts."""
     number, chunk, parts, options, others = task
     done = _finished(parts, number)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from verl_stepgrpo.data.images import is_url, mended, name_of, opened, scaled
-from verl_stepgrpo.data.pretrained import load
-from verl_stepgrpo.data.prompts import other_format
-from verl_stepgrpo.data.rl_rows import RLRow, read_rows
+from verl_stepgrpo.data.prompts.images import is_url, mended, name_of, opened, scaled
+from verl_stepgrpo.data.prompts.pretrained import load
+from verl_stepgrpo.data.prompts.text import other_format
+from verl_stepgrpo.data.rows.read import RLRow, read_rows
 from verl_stepgrpo.doctor.checks import Line, line
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.rewards import score_response

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.data.rl_rows import read_rows
+from verl_stepgrpo.data.rows.read import read_rows
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.evaluation.evaluate import RESPONSES, RESULTS
 from verl_stepgrpo.evaluation.summary import Change, changes

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.rl_rows import RLRow, n_rows, read_rows
+from verl_stepgrpo.data.rows.read import RLRow, n_rows, read_rows
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.evaluation.intervals import Estimate
 from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of

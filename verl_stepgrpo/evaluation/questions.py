@@ -6,9 +6,9 @@ import base64
 import io
 from typing import Any
 
-from verl_stepgrpo.data.images import is_url, opened, parts, scaled, seen
-from verl_stepgrpo.data.pretrained import load
-from verl_stepgrpo.data.rl_rows import RLRow
+from verl_stepgrpo.data.prompts.images import is_url, opened, parts, scaled, seen
+from verl_stepgrpo.data.prompts.pretrained import load
+from verl_stepgrpo.data.rows.read import RLRow
 from verl_stepgrpo.errors import ConfigError, DataError
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.images import is_url, name_of, opened
-from verl_stepgrpo.data.index import as_key, traced
-from verl_stepgrpo.data.rl_rows import image_of, raw_rows, reference_of
+from verl_stepgrpo.data.prompts.images import is_url, name_of, opened
+from verl_stepgrpo.data.rows.index import as_key, traced
+from verl_stepgrpo.data.rows.read import image_of, raw_rows, reference_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.report.collect import Question
 

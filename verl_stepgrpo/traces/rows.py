@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from verl_stepgrpo.data.index import as_key
+from verl_stepgrpo.data.rows.index import as_key
 from verl_stepgrpo.files import json_line
 from verl_stepgrpo.judging.answers.verdict import Verdict
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch

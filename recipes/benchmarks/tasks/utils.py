@@ -22,7 +22,7 @@ from lmms_eval.tasks.mathvista import utils as mathvista
 from lmms_eval.tasks.mme import utils as mme
 from lmms_eval.tasks.mmstar import utils as mmstar
 
-from verl_stepgrpo.data.prompts import with_request
+from verl_stepgrpo.data.prompts.text import with_request
 from verl_stepgrpo.judging.sections import final_answer, parse_sections
 
 Doc = dict[str, Any]

@@ -16,10 +16,10 @@ from typing import Any
 
 from verl_stepgrpo.bridge.asked import files_of
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.index import check_index
-from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
-from verl_stepgrpo.data.prompts import IMAGE_MARK, other_format
-from verl_stepgrpo.data.rl_rows import reference_of
+from verl_stepgrpo.data.prompts.marks import PLACEHOLDERS, wrong_in_prompt
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK, other_format
+from verl_stepgrpo.data.rows.index import check_index
+from verl_stepgrpo.data.rows.read import reference_of
 from verl_stepgrpo.errors import DataError
 
 COLUMNS = ["reward_model", "extra_info", "prompt"]

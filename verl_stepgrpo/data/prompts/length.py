@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from verl_stepgrpo.data.images import parts, scaled
-from verl_stepgrpo.data.marks import TOKENS
-from verl_stepgrpo.data.pretrained import load
-from verl_stepgrpo.data.prompts import IMAGE_MARK
+from verl_stepgrpo.data.prompts.images import parts, scaled
+from verl_stepgrpo.data.prompts.marks import TOKENS
+from verl_stepgrpo.data.prompts.pretrained import load
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 from verl_stepgrpo.errors import ConfigError
 
 PromptLength = Callable[[list[dict[str, Any]], list[dict[str, Any]]], int]

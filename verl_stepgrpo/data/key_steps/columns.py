@@ -9,7 +9,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verl_stepgrpo.data.raw_rows import batches
+from verl_stepgrpo.data.sources.raw_rows import batches
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 

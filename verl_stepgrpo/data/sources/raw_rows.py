@@ -1,6 +1,6 @@
 """Read the rows of a raw dataset as they lie: JSON, JSONL, parquet, a folder of parquet shards, a name on the hub.
 
-Streams: a file of any size is read in constant memory, parquet in batches. What a row means is ``sources``' matter.
+Streams: a file of any size is read in constant memory, parquet in batches. What a row means is ``items``' matter.
 Only a name on the Hugging Face hub asks a network, through ``datasets``, which keeps what it loads.
 """
 
@@ -19,7 +19,7 @@ import ijson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from verl_stepgrpo.data.pretrained import hub_answers
+from verl_stepgrpo.data.prompts.pretrained import hub_answers
 from verl_stepgrpo.errors import DataError
 
 READ_AT_ONCE = 64

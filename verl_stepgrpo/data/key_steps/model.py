@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.solutions import sections_of_solution
+from verl_stepgrpo.data.rows.solutions import sections_of_solution
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.reader import tokenize

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.prompts import IMAGE_MARK
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 
 VIDEO_MARK, AUDIO_MARK = "<video>", "<audio>"
 """verl's marks for what no row has here. It looks for it beside images, and for videos always in the warm-up."""

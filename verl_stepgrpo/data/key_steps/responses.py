@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.key_step_mining import (
+from verl_stepgrpo.data.key_steps.mining import (
     MARGIN,
     MIN_SUPPORT,
     Mined,
@@ -22,9 +22,9 @@ from verl_stepgrpo.data.key_step_mining import (
     sampled,
     support_of,
 )
-from verl_stepgrpo.data.prompts import IMAGE_MARK
-from verl_stepgrpo.data.solutions import sections_of_solution
-from verl_stepgrpo.data.sources import Item
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK
+from verl_stepgrpo.data.rows.solutions import sections_of_solution
+from verl_stepgrpo.data.sources.items import Item
 from verl_stepgrpo.files import SetAside, read_lines
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.rewards import sections_of

@@ -7,16 +7,16 @@ import contextlib
 import dataclasses
 import json
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verl_stepgrpo.data.key_step_columns import write_key_steps
-from verl_stepgrpo.data.key_step_responses import Found, Responses, Task, find
-from verl_stepgrpo.data.key_step_rules import rule_key_steps
-from verl_stepgrpo.data.raw_rows import files_of
-from verl_stepgrpo.data.sources import Item, is_verls, read_items
+from verl_stepgrpo.data.key_steps.columns import write_key_steps
+from verl_stepgrpo.data.key_steps.responses import Found, Responses, Task, find
+from verl_stepgrpo.data.key_steps.rules import rule_key_steps
+from verl_stepgrpo.data.sources.items import Item, is_verls, read_items
+from verl_stepgrpo.data.sources.raw_rows import files_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import SetAside, open_whole
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
@@ -65,7 +65,7 @@ def kept(out: Path) -> int:
     """Return how many answers an interrupted run into ``out`` need not ask for again."""
     if not cache_file(out).exists():
         return 0
-    from verl_stepgrpo.data.key_step_model import Cache
+    from verl_stepgrpo.data.key_steps.model import Cache
 
     with contextlib.closing(Cache(cache_file(out))) as cache:
         return len(cache)
@@ -125,7 +125,7 @@ async def _by_model(
     visual: bool,
     progress: Callable[[int], None],
 ) -> Summary:
-    from verl_stepgrpo.data.key_step_model import Cache, KeyStepWriter, Written, has_description
+    from verl_stepgrpo.data.key_steps.model import Cache, KeyStepWriter, Written, has_description
     from verl_stepgrpo.serving.client import ChatServer, FailedError, in_order
 
     cache = Cache(cache_file(out))
@@ -187,21 +187,10 @@ def by_responses(
         DataError: ``source`` or the traces cannot be read or have no rows, or no response is to a row of ``source``.
     """
     aside: list[SetAside] = []
-    responses = Responses(traces, aside.append)
-    items: deque[Item] = deque()
-    answered = 0
-
-    def tasks() -> Iterator[Task]:
-        nonlocal answered
-        for item in files.items():
-            rows = responses.of(item)
-            answered += bool(rows)
-            items.append(item)
-            yield Task(item.asked, item.key_steps, rows, margin, prune)
-
+    asked = _Asked(Responses(traces, aside.append), margin, prune)
     with _Files(source, out) as files, open_whole(support_file(out)) as support:
-        for found in in_order(find, tasks(), num_proc=num_proc):
-            item = items.popleft()
+        for found in in_order(find, asked.tasks(files.items()), num_proc=num_proc):
+            item = asked.items.popleft()
             files.add(item, [one.wordings for one in found.key_steps], "", passes_on=True)
             files.summary.mined += bool(found.key_steps) and not item.key_steps
             files.summary.pruned += len(found.pruned)
@@ -209,13 +198,39 @@ def by_responses(
                 files.summary.without[found.why_none] += 1
             support.write(json.dumps(_support(item, found), ensure_ascii=False) + "\n")
             progress(1)
-        if not answered:
+        if not asked.answered:
             raise DataError(
                 f"none of the responses in {traces} is to a question of {source}: they are told by id, or else by "
                 "index, reference answer and question; name the file that was asked"
             )
         files.summary.set_aside = aside
         return files.summary
+
+
+@dataclass
+class _Asked:
+    """The questions with their responses, on their way to what finds key steps.
+
+    Attributes:
+        responses: All of them.
+        margin: As ``Task`` has it.
+        prune: As ``Task.prunes``.
+        items: The questions that are on their way, in their order.
+        answered: How many questions had responses.
+    """
+
+    responses: Responses
+    margin: float
+    prune: bool
+    items: deque[Item] = field(default_factory=deque)
+    answered: int = 0
+
+    def tasks(self, items: Iterable[Item]) -> Iterator[Task]:
+        for item in items:
+            rows = self.responses.of(item)
+            self.answered += bool(rows)
+            self.items.append(item)
+            yield Task(item.asked, item.key_steps, rows, self.margin, self.prune)
 
 
 def _support(item: Item, found: Found) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from verl_stepgrpo.data.prompts import IMAGE_MARK
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 from verl_stepgrpo.errors import DataError
 
 MAX_RATIO = 200

@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.data.images import content_of, decoded, encoded, mended, name_of
-from verl_stepgrpo.data.layouts import bare_answer
-from verl_stepgrpo.data.marks import TOKENS, wrong_in_prompt, wrong_in_warm_up
-from verl_stepgrpo.data.prompt_length import PromptLength
-from verl_stepgrpo.data.prompts import IMAGE_MARK, prompt
-from verl_stepgrpo.data.solutions import (
+from verl_stepgrpo.data.prompts.images import content_of, decoded, encoded, mended, name_of
+from verl_stepgrpo.data.prompts.length import PromptLength
+from verl_stepgrpo.data.prompts.marks import TOKENS, wrong_in_prompt, wrong_in_warm_up
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK, prompt
+from verl_stepgrpo.data.rows.solutions import (
     is_response,
     sections_of_solution,
     settings_of_row,
     wrong_in_solution,
 )
-from verl_stepgrpo.data.sources import Item, said_of
+from verl_stepgrpo.data.sources.items import Item, said_of
+from verl_stepgrpo.data.sources.layouts import bare_answer
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
@@ -111,21 +111,11 @@ def rl_row(
     counts = Counter() if counts is None else counts
     images = [_image(path, options, counts) for path in item.images]
     answer = reference_answer(item, options.reward)
-    try:
-        key_steps = [list(wordings) for wordings in parse_key_steps(item.key_steps)]
-        visual = parse_visual_key_steps(item.visual_key_steps, item.key_steps)
-    except DataError as error:
-        raise DroppedError("key_steps", str(error)) from None
-    key_steps = _key_steps_of_solution(item, answer, key_steps, options.reward)
+    key_steps, visual = _own_key_steps(item, answer, options.reward)
     question = prompt(item.asked, n_images=len(images), format_=options.reward.format)
     messages = [{"role": "system", "content": item.system}] if item.system else []
     messages += [{"role": "user", "content": question}]
-    if prompt_length is not None and options.max_prompt_length is not None:
-        length = prompt_length(messages, images)
-        if length > options.max_prompt_length:
-            raise DroppedError(
-                "length", f"{length} tokens; --max-prompt-length is {options.max_prompt_length}"
-            )
+    _check_length(messages, images, options, prompt_length)
     return {
         "data_source": (options.keeps_data_source and item.data_source) or options.data_source,
         "prompt": messages,
@@ -136,7 +126,7 @@ def rl_row(
             "index": item.number,
             "id": item.id,
             "key_steps": key_steps,
-            "visual_key_steps": _visual_of_solution(item, visual, options.reward),
+            "visual_key_steps": visual,
             "solution": item.solution,
             "choices": dict(item.choices) or None,
         },
@@ -184,6 +174,36 @@ def reference_answer(item: Item, reward: RewardSettings) -> str:
     if answer is None or not bare_answer(answer):
         raise DroppedError("answer", f"no answer, and no final answer in the solution{said_of(item.unread)}")
     return bare_answer(answer)
+
+
+def _check_length(
+    messages: list[dict[str, Any]],
+    images: list[dict[str, Any]],
+    options: RowOptions,
+    prompt_length: PromptLength | None,
+) -> None:
+    if prompt_length is None or options.max_prompt_length is None:
+        return
+    length = prompt_length(messages, images)
+    if length > options.max_prompt_length:
+        raise DroppedError("length", f"{length} tokens; --max-prompt-length is {options.max_prompt_length}")
+
+
+def _own_key_steps(
+    item: Item, answer: str, reward: RewardSettings
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Return the key steps of an item, and those of its image description, as far as its own solution has them.
+
+    Raises:
+        DroppedError: They cannot be read, or the solution would not score full marks.
+    """
+    try:
+        key_steps = [list(wordings) for wordings in parse_key_steps(item.key_steps)]
+        visual = parse_visual_key_steps(item.visual_key_steps, item.key_steps)
+    except DataError as error:
+        raise DroppedError("key_steps", str(error)) from None
+    found = _key_steps_of_solution(item, answer, key_steps, reward)
+    return found, _visual_of_solution(item, visual, reward)
 
 
 def _key_steps_of_solution(

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verl_stepgrpo.data.choices import (
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK
+from verl_stepgrpo.data.sources.choices import (
     CHOICES,
     UNREADABLE,
     answer_among,
@@ -29,9 +30,15 @@ from verl_stepgrpo.data.choices import (
     choices_of_row,
     listing,
 )
-from verl_stepgrpo.data.layouts import TURNS, Turns, answer_and_solution, images_of, is_verl_row, turns_of
-from verl_stepgrpo.data.prompts import IMAGE_MARK
-from verl_stepgrpo.data.raw_rows import columns_of, files_of, raw_rows
+from verl_stepgrpo.data.sources.layouts import (
+    TURNS,
+    Turns,
+    answer_and_solution,
+    images_of,
+    is_verl_row,
+    turns_of,
+)
+from verl_stepgrpo.data.sources.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
 
 OWN_INFO = ("index", "id", "key_steps", "visual_key_steps", "solution", "choices")

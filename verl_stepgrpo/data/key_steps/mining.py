@@ -1,6 +1,6 @@
 """Mine the key steps of a question from a model's own responses to it: what right ones show and wrong ones do not.
 
-Candidates come from right responses, by the rules (``key_step_rules``); those that say the same are one, with all
+Candidates come from right responses, by the rules (``rules``); those that say the same are one, with all
 their wordings. A candidate is kept where two right responses show it, and where it is more likely in a right response
 than in a wrong one by a margin. Left out is what the question says itself, and what is nothing but
 the answer.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from verl_stepgrpo.data.key_step_rules import RELATIONS, key_steps_of
+from verl_stepgrpo.data.key_steps.rules import RELATIONS, key_steps_of
 from verl_stepgrpo.judging.answers.judge import judge_answer
 from verl_stepgrpo.judging.key_steps.match import shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from verl_stepgrpo.data.images import data_url
-from verl_stepgrpo.data.prompts import IMAGE_MARK
+from verl_stepgrpo.data.prompts.images import data_url
+from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.marks import boxes, hashes, tags
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from verl_stepgrpo.data.solutions import sections_of_solution
+from verl_stepgrpo.data.rows.solutions import sections_of_solution
 from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS

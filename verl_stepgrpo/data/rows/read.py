@@ -14,10 +14,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from verl_stepgrpo.data.images import BY_DATASETS
-from verl_stepgrpo.data.index import traced
-from verl_stepgrpo.data.marks import PLACEHOLDERS, wrong_in_prompt
-from verl_stepgrpo.data.parquet import NEEDED, open_rl_parquet, rows_of
+from verl_stepgrpo.data.prompts.images import BY_DATASETS
+from verl_stepgrpo.data.prompts.marks import PLACEHOLDERS, wrong_in_prompt
+from verl_stepgrpo.data.rows.index import traced
+from verl_stepgrpo.data.rows.parquet import NEEDED, open_rl_parquet, rows_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
