@@ -83,6 +83,15 @@ class TestMine:
         assert "6 pears" in texts
         assert not any("12 apples" in text for text in texts)
 
+    def test_what_is_said_to_be_a_number_is_kept_unless_an_equation_comes_to_it(self) -> None:
+        right = tuple(
+            f"{said} first digit is 3. The second digit is 5. 3 + 5 = 8, so the sum is 8. 8 - 2 = 6. \\boxed{{6}}"
+            for said in ("The", "So the", "Here the")
+        )
+        wrong = ("The first digit is 8. The second digit is 1. 8 + 1 = 9. 9 - 2 = 7. \\boxed{7}",)
+        found = [one.wordings[0] for one in mine("The sum of both, less 2?", "6", responses(right, wrong))]
+        assert sorted(found) == ["3 + 5 = 8", "8 - 2 = 6", "first digit is 3", "second digit is 5"]
+
     def test_they_are_few(self) -> None:
         text = " ".join(f"Then {i} + 1 = {i + 1}." for i in range(20, 40, 2))
         assert len(mine("?", "1", responses((text, "So. " + text), ()))) == MAX_MINED

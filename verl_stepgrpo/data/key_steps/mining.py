@@ -107,12 +107,12 @@ def mine(
     ]
     mined = [Mined(*pair) for pair in zip(candidates, support_of(candidates, known), strict=True)]
     kept = [one for one in mined if one.support.right >= MIN_SUPPORT and one.support.difference >= margin]
-    # Equations first, and of what is counted what none of them says.
+    # Equations first, and of all else what none of them says.
     order = sorted(kept, key=lambda one: (not _is_equation(one.wordings[0]), -one.support.difference))
     best: list[Mined] = []
     for one in order:
-        own = _numbers(one.wordings[0])
-        if _is_equation(one.wordings[0]) or not any(own <= _numbers(other.wordings[0]) for other in best):
+        text = one.wordings[0]
+        if _is_equation(text) or not any(_says(other.wordings[0], text) for other in best):
             best.append(one)
     return [one for one in kept if one in best[:MAX_MINED]]
 
@@ -170,6 +170,19 @@ def _merged(candidates: Sequence[tuple[str, int]]) -> list[KeyStep]:
 
 def _is_equation(text: str) -> bool:
     return any(token.text in RELATIONS for token in tokenize(text))
+
+
+def _says(one: str, other: str) -> bool:
+    """Return whether a key step has the numbers of another that is no equation.
+
+    What is said to be a number has to be what an equation comes to: "3 + 5 = 8" says "sum is 8", and not that the first
+    digit is 3.
+    """
+    tokens = tokenize(one)
+    if any(token.text == "is" for token in tokenize(other)):
+        last = max((i for i, token in enumerate(tokens) if token.text in RELATIONS), default=None)
+        return last is not None and _numbers(other) <= _numbers(one[tokens[last].end :])
+    return _numbers(other) <= _numbers(one)
 
 
 def _numbers(text: str) -> set[str]:
