@@ -193,7 +193,12 @@ def unpinned(table: Table, baseline: list[bool]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def baseline() -> list[bool]:
     forget()
-    return list(map(is_right, CASES))
+    found = list(map(is_right, CASES))
+    # What math-verify had no time for on a busy machine is asked once more.
+    return [
+        right or (case.get("right", False) and is_right(case))
+        for case, right in zip(CASES, found, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
