@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+# Where tests run in the background an interrupt is ignored, and children inherit that.
 POOL = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from verl_stepgrpo.parallel import in_order
 from test_children import work
@@ -21,7 +23,8 @@ for _ in in_order(work, [FOLDER] * 9, num_proc=2):
     pass
 """
 COMMAND = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from verl_stepgrpo.children import running
 from test_children import GRANDCHILD
 with open(FOLDER + "/log", "wb") as log, running([sys.executable, "-c", GRANDCHILD, FOLDER], log):
