@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests, from nothing: sets up .venv if it is missing, then lint, types and tests.
+# All tests but the slow tier (tests/slow.sh), from nothing: sets up .venv if it is missing, then lint, types and tests.
 #
 #   bash tests/run.sh                 everything, the real engine included (about 20 minutes on 2 cores)
 #   bash tests/run.sh -m quick        what judges and pays, in under 90 seconds
