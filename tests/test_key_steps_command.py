@@ -152,6 +152,12 @@ def described(n: int) -> dict:
     }
 
 
+def write_rows(source: Path, infos: list[dict]) -> None:
+    """Write verl's rows for RL with these ``extra_info``."""
+    row = {"prompt": [{"role": "user", "content": "?"}], "reward_model": {"ground_truth": "2"}}
+    pq.write_table(pa.Table.from_pylist([row | {"extra_info": info} for info in infos]), source)
+
+
 def by_section(server: Server, source: Path, out: Path) -> key_step_files.Summary:
     options = ServerOptions(server.url, "m", concurrency=2, timeout=5.0)
     return key_step_files.by_model(source, out, options, api_key=None, visual=True, progress=lambda n: None)
@@ -205,15 +211,7 @@ class TestVisual:
             },
             {"index": 4, "solution": described(4)["solution"], "key_steps": '["4 children"]'},
         ]
-        table = [
-            {
-                "prompt": [{"role": "user", "content": "?"}],
-                "reward_model": {"ground_truth": "2"},
-                "extra_info": one,
-            }
-            for one in infos
-        ]
-        pq.write_table(pa.Table.from_pylist(table), source)
+        write_rows(source, infos)
         summary = by_section(server, source, out)
         assert (summary.written, summary.visual, summary.failed) == (3, 3, 0)
         found = [one["extra_info"] for one in pq.read_table(out).to_pylist()]
@@ -242,15 +240,7 @@ class TestVisual:
             }
             for n, own in ((2, None), (3, ["red box"]))
         ]
-        table = [
-            {
-                "prompt": [{"role": "user", "content": "?"}],
-                "reward_model": {"ground_truth": "2"},
-                "extra_info": one,
-            }
-            for one in infos
-        ]
-        pq.write_table(pa.Table.from_pylist(table), source)
+        write_rows(source, infos)
         server.faults = ["prose"] * 3
         summary = by_section(server, source, out)
         assert (summary.written, summary.visual, summary.failed) == (1, 1, 1)
@@ -262,9 +252,7 @@ class TestVisual:
         source, out = tmp_path / "raw.parquet", tmp_path / "with.parquet"
         said = 'Image Description: ["red box"], Step 1: ["2 children"]'
         info = {"index": 0, "solution": None, "key_steps": said}
-        prompt = [{"role": "user", "content": "?"}]
-        row = {"prompt": prompt, "reward_model": {"ground_truth": "2"}, "extra_info": info}
-        pq.write_table(pa.Table.from_pylist([row]), source)
+        write_rows(source, [info])
         key_step_files.by_rules(source, out, progress=lambda n: None)
         (found,) = pq.read_table(out)["extra_info"].to_pylist()
         assert (found["key_steps"], found["visual_key_steps"]) == ([["2 children"]], [["red box"]])

@@ -199,8 +199,7 @@ def score_response(
     sections = sections_of(response, settings)
     visual = match_visual(sections, visual_key_steps, threshold=settings.match_threshold)
     given = _parts_of(response, visual, settings, parts or {})
-    judge = _judged_by_the_authors_rules if settings.mode == "reference" else _judged
-    judged = judge(response, sections, ground_truth, key_steps, settings, parse_choices(choices))
+    judged = _judged(response, sections, ground_truth, key_steps, settings, parse_choices(choices))
     return paid(replace(judged, parts=given, visual=visual), settings)
 
 
@@ -225,53 +224,31 @@ def _judged(
     settings: RewardSettings,
     choices: Mapping[str, str],
 ) -> ScoredResponse:
-    """Return what a response shows, before it is paid."""
-    answer = judge_answer(
-        final_answer(sections), ground_truth, tolerance=settings.answer_tolerance, choices=choices
-    )
+    """Return what a response shows, before it is paid; in ``reference`` mode the authors' rules say what is paid."""
+    equations, tolerance = equations_of(sections), settings.answer_tolerance
+    strict = None
+    if settings.mode == "reference":
+        answer = reference.judge_answer(response, ground_truth)
+        matches = reference.match_key_steps(response, sections, key_steps)
+        complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
+    else:
+        answer = strict = judge_answer(
+            final_answer(sections), ground_truth, tolerance=tolerance, choices=choices
+        )
+        matches = match_key_steps(
+            sections,
+            key_steps,
+            threshold=settings.match_threshold,
+            left_out=false_steps(equations) if settings.true_steps else (),
+        )
+        complete = not _missing(sections, settings)
+        ordered = not formats.find(settings.format).disorder(sections)
     last_answer = judge_last_answer(
-        response, sections, ground_truth, tolerance=settings.answer_tolerance, choices=choices, strict=answer
+        response, sections, ground_truth, tolerance=tolerance, choices=choices, strict=strict
     )
-    equations = equations_of(sections)
-    matches = match_key_steps(
-        sections,
-        key_steps,
-        threshold=settings.match_threshold,
-        left_out=false_steps(equations) if settings.true_steps else (),
-    )
-    complete = not _missing(sections, settings)
-    ordered = not formats.find(settings.format).disorder(sections)
     unpaid = (0.0, 0.0, 0.0)
     return ScoredResponse(
         sections, matches, answer, last_answer, complete, ordered, *unpaid, equations=equations
-    )
-
-
-def _judged_by_the_authors_rules(
-    response: str,
-    sections: tuple[Section, ...],
-    ground_truth: str,
-    key_steps: tuple[KeyStep, ...],
-    settings: RewardSettings,
-    choices: Mapping[str, str],
-) -> ScoredResponse:
-    """Return what a response shows in ``reference`` mode; what is measured beside is judged as ever."""
-    answer = reference.judge_answer(response, ground_truth)
-    last_answer = judge_last_answer(
-        response, sections, ground_truth, tolerance=settings.answer_tolerance, choices=choices
-    )
-    matches = reference.match_key_steps(response, sections, key_steps)
-    complete, ordered = reference.is_complete(response), reference.is_ordered(sections)
-    unpaid = (0.0, 0.0, 0.0)
-    return ScoredResponse(
-        sections,
-        matches,
-        answer,
-        last_answer,
-        complete,
-        ordered,
-        *unpaid,
-        equations=equations_of(sections),
     )
 
 

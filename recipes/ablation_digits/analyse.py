@@ -34,7 +34,7 @@ ARMS = {
     "component": "each component by itself",
     "answer_first": "answer first",
     "answer_first_gated": "answer first, nothing where none is right",
-    "answer_first_step_gated": "the same, credit by step",
+    "answer_first_step_gated": "answer first, nothing where none is right, credit by step",
     "value": "outcome only, credit by value",
     "value_gains": "outcome only, credit by value, gains alone",
     "answer_first_step": "answer first, credit by step",

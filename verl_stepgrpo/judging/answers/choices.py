@@ -31,15 +31,17 @@ _CHOICE = re.compile(
     r"(?P<text>.*)",
     re.DOTALL,
 )
+_NOT = rf"^(?:\w+n't|(?:{one_of('AUXILIARIES')}) ?not)"
+"""How the text behind a letter begins where it denies the choice."""
 _ANOTHER = re.compile(
     r"(?:^|[\s(,/&])(?:[b-hj]|\([a-j]\)|a(?=[).:,]|$))(?=[\s).,:;/]|$)"
     r"|\b(?:wrong|incorrect|rejected|eliminated|excluded)\b|\.\.|(?:it's|it is|that's|,) not\b|^no,? [a-j]\b"
-    rf"|^(?:\w+n't|(?:{one_of('AUXILIARIES')}) ?not)\b"
+    rf"|{_NOT}\b"
 )
 """How the text behind a letter without a mark, "B ...", names another choice or takes this one back."""
 
 _TAKEN_BACK = re.compile(
-    rf"^是?(?:错|不)|^(?:\w+n't|(?:{one_of('AUXILIARIES')}) ?not)(?: be)?(?: the)?(?: (?:it|fit|work|{one_of('TRUTH')}"
+    rf"^是?(?:错|不)|{_NOT}(?: be)?(?: the)?(?: (?:it|fit|work|{one_of('TRUTH')}"
     r"|answer))?\W*$|^(?:is|was) (?:wrong|incorrect|false|rejected)\b"
     r"|^\W{0,2}(?:(?:probably |clearly )?(?:wrong|incorrect|rejected|eliminated|excluded))\W*$|^\.\."
     r"|^(?:[,;/&-]|and|or|to|maybe)(?: ?(?:also|maybe|not|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
@@ -84,6 +86,8 @@ _IN_PROSE = re.compile(
     rf"|{_NAMED}\b[^.?!\n]{{0,200}}? is [\"']?(?P<said>[A-J])(?=[\"',.;:]|$)"
 )
 _AT_END = re.compile(r"(?:\bis|(?:^|\W)[A-Z][a-z]+) [\"']?(?P<letter>[A-J])[\"']?$")
+"""How a sentence ends that says of anything that it is a letter."""
+
 _OPEN = re.compile(rf"\b(?:{one_of('HEDGE')}|not sure|guess|(?:{one_of('POSSIBILITY')}) be)\b")
 _LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
 
