@@ -305,7 +305,13 @@ class TestPreflight:
 class TestDatasetCheck:
     @pytest.mark.parametrize(
         ("name", "content"),
-        [("no.parquet", None), ("bad.parquet", b"x"), ("bad.jsonl", b"x"), ("empty.jsonl", b"")],
+        [
+            ("no.parquet", None),
+            ("bad.parquet", b"x"),
+            ("bad.jsonl", b"x"),
+            ("empty.jsonl", b""),
+            ("deep.json", b"[" * 100_000),
+        ],
     )
     def test_a_file_that_cannot_be_read_is_named_with_its_key(
         self, tmp_path: Path, name: str, content: bytes | None

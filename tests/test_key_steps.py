@@ -163,7 +163,9 @@ def test_no_key_steps_are_none(value: object) -> None:
     assert parse_key_steps(value) == ()
 
 
-@pytest.mark.parametrize("value", [3, "not json", {"steps": []}, [3], [[3]], [["a"], {"b": 1}], '"a"'])
+@pytest.mark.parametrize(
+    "value", [3, "not json", {"steps": []}, [3], [[3]], [["a"], {"b": 1}], '"a"', "[" * 100_000]
+)
 def test_key_steps_of_a_wrong_type_are_a_mistake_in_the_data(value: object) -> None:
     with pytest.raises(DataError, match="key"):
         parse_key_steps(value)

@@ -196,6 +196,31 @@ class TestEveryMode:
         )
         assert own.asked <= 8
 
+    @pytest.mark.parametrize("mode", [mode for mode in SAMPLERS if mode != "sync"])
+    def test_nothing_but_failures_ends_a_run_that_allows_any_share(
+        self, rollout: Callable[..., Rollout], mode: str
+    ) -> None:
+        own = rollout(lambda n: 0, **SAMPLERS[mode])
+        watched = trainer(own, limit=1)
+        own.ask(4)
+        with pytest.raises(MissingSessionsError) as error:
+            sampled(watched)
+        assert str(error.value).startswith("step 1: 100.0% of the sessions are missing")
+        assert str(error.value).endswith(
+            f"{3 * 4 * N} have failed since the step began and none has come back, so that the run ends, though "
+            "algorithm.stepgrpo.max_missing_sessions=1 lets as many be missing."
+        )
+        assert own.asked <= 4 * 4
+
+    def test_a_run_that_allows_any_share_goes_on_while_some_come_back(
+        self, rollout: Callable[..., Rollout]
+    ) -> None:
+        own = rollout(lambda n: N if n % 8 == 7 else 0)
+        watched = trainer(own, limit=1)
+        own.ask(4)
+        metrics = advantage_of(watched, sampled(watched))
+        assert metrics[trainer_hooks.MISSING_SESSIONS] == pytest.approx(7 / 8)
+
     @pytest.mark.parametrize("mode", SAMPLERS)
     def test_the_curve_is_the_share_of_what_came_back(
         self, rollout: Callable[..., Rollout], mode: str, caplog: pytest.LogCaptureFixture
@@ -299,7 +324,7 @@ class TestSamplersOfTheUsers:
         keys = ["u_0_0", "u_1_0", "v_0_0", "v_0_1", "pad1_0_0"]
         batch = KVBatchMeta(partition_id="train", keys=keys, tags=[{}] * len(keys))
         sampler = SimpleNamespace(sample=lambda: batch)
-        watch_sampling(sampler, SessionCount(N, 0.5), lambda *_: None)
+        watch_sampling(sampler, SessionCount(N, 0.5, prompts=1), lambda *_: None)
         assert "SimpleNamespace has no _evict_terminal_groups" in caplog.text
         put(tq, batch.keys)
         own = SimpleNamespace(buffer=SimpleNamespace(sample=lambda: batch))

@@ -71,6 +71,13 @@ class TestFiles:
         assert str(items[1]).isascii()
         assert items[1].id == "\\ud83d"
 
+    def test_a_line_that_is_nested_too_deeply_is_an_error_of_its_own(self, tmp_path: Path) -> None:
+        path = tmp_path / "raw.jsonl"
+        path.write_text("\n".join((json.dumps(ROW), '{"key_steps": ' + "[" * 100_000, json.dumps(ROW))))
+        items = [item for _, item in read_items(path)]
+        assert [type(item) for item in items] == [Item, RowError, Item]
+        assert str(items[1]) == "the line is not JSON: nested too deeply"
+
     def test_a_row_that_is_no_item_keeps_its_name(self, tmp_path: Path) -> None:
         path = tmp_path / "raw.jsonl"
         path.write_text(json.dumps({"id": 12, "question": 5.5, "answer": []}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.files import SetAside, json_line
 
 Metrics = dict[str, dict[int, float]]
 """By name, the value at each step."""
@@ -55,7 +54,7 @@ def _steps(
             yield from _of_console(line)
             continue
         try:
-            yield _of_json(json.loads(line))
+            yield _of_json(json_line(line))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             set_aside(SetAside(path, number, f"not a step of verl's logger: {error!r}"))
 

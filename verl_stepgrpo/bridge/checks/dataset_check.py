@@ -8,7 +8,6 @@ look for another image, a video or a sound. Whether there are as many marks as i
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from verl_stepgrpo.data.prompts.text import IMAGE_MARK, other_format
 from verl_stepgrpo.data.rows.index import check_index
 from verl_stepgrpo.data.rows.read import reference_of
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import json_line
 
 COLUMNS = ["reward_model", "extra_info", "prompt"]
 OTHER_MEDIA = ("videos", "audios")
@@ -136,11 +136,11 @@ def _rows(path: str) -> Iterator[Mapping[str, Any]]:
         return
     with open(path, encoding="utf-8") as lines:
         if path.endswith(".jsonl"):
-            yield from (json.loads(line) for line in lines if line.strip())
+            yield from (json_line(line) for line in lines if line.strip())
             return
         text = lines.read()
     # verl reads .json as a list of objects or as one object a line.
     if text.lstrip().startswith("["):
-        yield from json.loads(text)
+        yield from json_line(text)
     else:
-        yield from (json.loads(line) for line in text.splitlines() if line.strip())
+        yield from (json_line(line) for line in text.splitlines() if line.strip())

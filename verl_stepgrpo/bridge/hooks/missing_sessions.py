@@ -3,7 +3,8 @@
 verl 0.9.1 tells of a failed session by the state of its prompt alone. Its samplers may throw such a prompt away and ask
 for another before the trainer sees anything of it: always in the asynchronous modes, and in ``sync`` with
 ``sync_refill_failed_groups``. Where every session fails they ask for ever. So each prompt is counted when a poll of the
-sampler first sees that its sessions are over, in every mode alike.
+sampler first sees that its sessions are over, in every mode alike. Whatever share the user allows, a step of
+which nothing but failures comes back ends the run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from verl_stepgrpo.settings import NODE
 TRAINING = "train"
 """verl's name of the partition of TransferQueue with the prompts that are trained on."""
 
+LOST_BATCHES = 3
+"""Times the sessions of a step that may fail before the first of them comes back: then none will."""
+
 logger = logging.getLogger("verl_stepgrpo")
 
 
@@ -31,11 +35,13 @@ class SessionCount:
     Args:
         per_prompt: Sessions of each prompt.
         limit: Largest share of them, in [0, 1], that may be missing.
+        prompts: Prompts of a step, at least 1.
     """
 
-    def __init__(self, per_prompt: int, limit: float) -> None:
+    def __init__(self, per_prompt: int, limit: float, prompts: int) -> None:
         self.per_prompt = per_prompt
         self.limit = limit
+        self._prompts = prompts
         self.step: int | None = None
         self.finished = self.failed = self.running = 0
         self._over: set[str] = set()
@@ -66,6 +72,11 @@ class SessionCount:
         """The share if all that still run finish well: a failure may come back sooner than a response."""
         return self.failed / max(1, self.failed + self.finished + self.running)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing but failures has come back, again and again."""
+        return self.finished == 0 and self.failed >= LOST_BATCHES * self._prompts * self.per_prompt
+
 
 def watch_sampling(
     replay_buffer: Any, count: SessionCount, before_end: Callable[[int, Sequence[str]], None]
@@ -89,11 +100,13 @@ def watch_sampling(
         if partition_id == TRAINING:
             count.look(replay_buffer, global_steps)
             _, _, failed, _ = eviction_reasons
-            if failed and count.lowest_share > count.limit:
+            if failed and (count.is_lost or count.lowest_share > count.limit):
                 try:
                     before_end(global_steps, list(replay_buffer.partitions[TRAINING]))
                 finally:
-                    raise too_many(global_steps, count.share, count.limit)
+                    if count.lowest_share > count.limit:
+                        raise too_many(global_steps, count.share, count.limit)
+                    raise lost(global_steps, count)
         return evict(global_steps, partition_id, eviction_reasons)
 
     def sample_or_end(*args: Any, **kwargs: Any) -> Any:
@@ -122,6 +135,14 @@ def too_many(step: int, share: float, limit: float) -> MissingSessionsError:
     """Return what ends the run."""
     return MissingSessionsError(
         f"{warning(step, share)} The run ends because {NODE}.max_missing_sessions={limit}."
+    )
+
+
+def lost(step: int, count: SessionCount) -> MissingSessionsError:
+    """Return what ends a run whose user allows any share."""
+    return MissingSessionsError(
+        f"{warning(step, count.share)} {count.failed} have failed since the step began and none has come back, so that "
+        f"the run ends, though {NODE}.max_missing_sessions={count.limit} lets as many be missing."
     )
 
 

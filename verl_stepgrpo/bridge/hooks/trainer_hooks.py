@@ -89,7 +89,8 @@ class RunState:
         if self.settings.trace_dir:
             self.writer = remote_writer() or TraceWriter(self.settings.trace_dir)
         per_prompt = OmegaConf.select(trainer.config, "actor_rollout_ref.rollout.n", default=1)
-        self.sessions = SessionCount(per_prompt, self.settings.max_missing_sessions)
+        prompts = OmegaConf.select(trainer.config, "data.train_batch_size", default=1)
+        self.sessions = SessionCount(per_prompt, self.settings.max_missing_sessions, prompts)
 
     @classmethod
     def of(cls, trainer: Any) -> RunState:

@@ -6,7 +6,6 @@ not have.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from verl_stepgrpo.data.prompts.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.rows.index import traced
 from verl_stepgrpo.data.rows.parquet import NEEDED, open_rl_parquet, rows_of
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import json_line
 from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
@@ -232,7 +232,7 @@ def image_of(image: Any) -> dict[str, Any]:
 def _is_decoded_by_datasets(parquet: pq.ParquetFile) -> bool:
     """Return whether the file says that its images are of datasets' own type, as one that it wrote does."""
     try:
-        features = json.loads(parquet.schema_arrow.metadata[b"huggingface"])["info"]["features"]
+        features = json_line(parquet.schema_arrow.metadata[b"huggingface"])["info"]["features"]
         images = features["images"]
         inner = images[0] if isinstance(images, list) else images.get("feature", images)
         return bool(inner.get("_type") == "Image")

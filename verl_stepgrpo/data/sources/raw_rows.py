@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import functools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from verl_stepgrpo.data.prompts.pretrained import hub_answers
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import json_line
 
 READ_AT_ONCE = 64
 """Rows of parquet; with their images they are the most of a file that is held in memory at a time."""
@@ -202,7 +202,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
             if _is_lines(path):
                 yield from (_parsed(line) for line in file if line.strip())
             else:
-                # Numbers stay floats, as json.loads has them.
+                # Numbers stay floats, as a line's.
                 for row in ijson.items(file, "item", use_float=True):
                     number += 1
                     yield row
@@ -250,6 +250,6 @@ def _check_layout(path: Path, file: BinaryIO) -> None:
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return json_line(line)
     except ValueError as error:
-        return DataError(f"the line is not JSON: {error}")
+        return DataError(f"the line is {error}")

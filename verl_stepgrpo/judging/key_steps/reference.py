@@ -6,12 +6,12 @@ Pure: no I/O.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import json_line
 
 KeyStep = tuple[str, ...]
 """The equivalent wordings of one key step, none of them empty."""
@@ -100,13 +100,13 @@ def _from_text(text: str) -> Any:
     if not text.strip():
         return None
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json_line(text)
+    except ValueError as error:
         sections = _by_section(text)
         if sections:
             return sections
         raise DataError(
-            f"key_steps is text that is not JSON ({error}): {text[:60]!r}. One key step alone is a list of one."
+            f"key_steps is text that is {error}: {text[:60]!r}. One key step alone is a list of one."
         ) from None
 
 
