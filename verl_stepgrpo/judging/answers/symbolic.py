@@ -27,8 +27,8 @@ from verl_stepgrpo.judging.answers.symbolic_process import Worker, WorkerDiedErr
 
 logger = logging.getLogger("verl_stepgrpo")
 
-TIME_LIMIT = 2.0
-"""Seconds for one question."""
+TIME_LIMIT = 10.0
+"""Seconds of the clock for one question, on a machine too busy to give a worker ``symbolic_worker.CPU_LIMIT`` before."""
 
 START_LIMIT = 60.0
 """Seconds for a worker's start, which imports sympy; a loaded machine takes several."""
@@ -224,7 +224,7 @@ def equal(given: str, wanted: str) -> Equality:
     """Return whether two TeX expressions, equations, inequalities or sets are equal.
 
     A decided question is asked once. One that timed out or crashed is asked once more when it comes again, and then
-    remembered: a model that repeats it must not stop the run for two seconds each time.
+    remembered: a model that repeats it must not stop the run for seconds each time.
 
     Raises:
         VerifierFailedError: math-verify could not be asked; it is asked when the question comes again.

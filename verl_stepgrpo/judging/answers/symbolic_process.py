@@ -43,7 +43,7 @@ class WorkerDiedError(Exception):
 class Worker:
     """A running process; used by one thread at a time.
 
-    It ends with its parent, whatever ended that: idle at the end of its input, busy at its own last limit. Linux's
+    It ends with its parent, whatever ended that: idle at the end of its input, busy at its own limits. Linux's
     PR_SET_PDEATHSIG would end it with the thread that started it, and threads that ask come and go.
 
     Attributes:
@@ -128,12 +128,12 @@ class Worker:
         return bool(said)
 
     def _look_at_its_end(self) -> None:
-        """Raise WorkerDiedError, unless it ended itself at its own last limit: then its reply is late."""
+        """Raise WorkerDiedError, unless it ended itself at one of its own limits: then its reply is late."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(EXIT_LIMIT)
         self.process.kill()
         status = self.process.wait()
-        if status != -signal.SIGALRM:
+        if status not in (-signal.SIGPROF, -signal.SIGALRM):
             raise self._death(f"signal {-status}, {signal.strsignal(-status)}" if status < 0 else "")
 
     def _death(self, how: str) -> WorkerDiedError:

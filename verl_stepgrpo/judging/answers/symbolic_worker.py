@@ -19,8 +19,12 @@ from typing import Any
 MEMORY_LIMIT = 2 << 30
 """Bytes of address space; an expression that wants more is unreadable."""
 
+CPU_LIMIT = 2
+"""Seconds of this process's own processor time after which a request ends it. Not seconds of the clock: a verdict must
+not depend on what else the machine does."""
+
 LAST_LIMIT = 10
-"""Seconds after which a request ends this process, if the asker, killed itself, cannot. An idle process
+"""Seconds of the clock after which a request ends this process, if the asker, killed itself, cannot. An idle process
 ends when its standard input is closed."""
 
 FLOAT_DIGITS = 12
@@ -100,9 +104,11 @@ def main() -> None:
     _reply(replies, "ready")
     for line in sys.stdin:
         request = json.loads(line)
-        # Without a handler the alarm ends the process, even where sympy is stuck inside C code.
+        # Without a handler the signals end the process, even where sympy is stuck inside C code.
+        signal.setitimer(signal.ITIMER_PROF, CPU_LIMIT)
         signal.alarm(LAST_LIMIT)
         verdict = equal(request["given"], request["wanted"], plain=request["plain"])
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         _reply(replies, verdict)
 
