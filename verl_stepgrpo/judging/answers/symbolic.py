@@ -28,7 +28,7 @@ from verl_stepgrpo.judging.answers.symbolic_process import Worker, WorkerDiedErr
 logger = logging.getLogger("verl_stepgrpo")
 
 TIME_LIMIT = 10.0
-"""Seconds of the clock for one question, on a machine too busy to give a worker ``symbolic_worker.CPU_LIMIT`` before."""
+"""Seconds of the clock for one question, where a busy machine gives no worker ``symbolic_worker.CPU_LIMIT`` before."""
 
 START_LIMIT = 60.0
 """Seconds for a worker's start, which imports sympy; a loaded machine takes several."""
