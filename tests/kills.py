@@ -6,13 +6,15 @@
 A chain of runs for each trainer mode: the small job of the digits on the CPU engine, one checkpoint a step. In each run
 one process of a kind gets SIGKILL (the job: SIGTERM, too) at a moment that a fixed seed chooses; the next run is the
 resume, by the same command. Judged: seconds to an end that names the cause, what stays behind (processes, shared
-memory, sockets), and whether the resume goes on from the last checkpoint. At the end of the chain of ``sync`` the data
-order of all steps is held against verl's own loader, which no death interrupts.
+memory, sockets), and whether the resume goes on from the last checkpoint. At the end of a chain the data order of all
+steps is held against verl's own loader, which no death interrupts, and the curves against the steps: each once.
+Interrupted and started again, it goes on with the kill that it was at.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -21,7 +23,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,14 @@ END_LIMIT = 90.0
 START_LIMIT = 600.0
 STEPS = 400
 """More than any chain comes to."""
+PROMPTS, RESPONSES = 8, 8
+IN_FLIGHT = 4 * PROMPTS
+"""Prompts that an asynchronous trainer may have asked for beyond those that it has trained on."""
+NOT_AT_ALL = -1
+"""The step that a run resumed from which never logged one."""
+CURVE = "critic/score/mean"
+RUNNING = "running.json"
+"""File of a chain with the process that runs it: this one may be killed itself, and leave it."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class Judged:
         named: Whether the log names the cause.
         processes, shared_memory, sockets: What was there a quarter of a minute later, and not before the run.
         resumed_from: The step that the next run went on from, and ``saved``, the last that had been saved; None of the
-            last run of a chain.
+            last run of a chain, and ``NOT_AT_ALL`` where the next run came to no step.
     """
 
     mode: str
@@ -121,6 +132,7 @@ class Job:
 
     def __init__(self, folder: Path, mode: str, number: int) -> None:
         self._folder, self._log = folder, folder / f"run-{number:03d}.log"
+        end_earlier(folder)
         self._before = left_behind()
         command = [*json.loads((folder / "command.json").read_text()), f"trainer.v1.trainer_mode={mode}"]
         with self._log.open("w") as out:
@@ -129,6 +141,8 @@ class Job:
             )
         self._own = psutil.Process(self._process.pid)
         self._family: dict[int, psutil.Process] = {}
+        facts = {"pid": self._own.pid, "created": self._own.create_time()}
+        (folder / RUNNING).write_text(json.dumps(facts))
 
     @property
     def log(self) -> str:
@@ -149,42 +163,74 @@ class Job:
 
     def kill(self, kind: Kind) -> float:
         """Send the signal; return when."""
-        self._family = {one.pid: one for one in [self._own, *self._own.children(recursive=True)]}
-        target = self._own
-        if kind.begins:
-            target = next(
-                one for one in self._family.values() if " ".join(one.cmdline()).startswith(kind.begins)
-            )
+        self._look_around()
+        targets = [one for one in self._family.values() if name_of(one).startswith(kind.begins)]
+        if not targets:
+            raise RuntimeError(f"{self._log}: there is no process {kind.begins}")
+        target = targets[0] if kind.begins else self._own
         target.send_signal(kind.signal)
         return time.monotonic()
 
     def wait_for_end(self, since: float) -> float | None:
         """Return the seconds to the end; None where it had to be ended."""
-        try:
-            self._process.wait(END_LIMIT)
-        except subprocess.TimeoutExpired:
-            return None
+        while self._process.poll() is None:
+            if time.monotonic() > since + END_LIMIT:
+                return None
+            self._look_around()
+            time.sleep(0.5)
         return round(time.monotonic() - since, 1)
+
+    def _look_around(self) -> None:
+        """Note the processes of the job: once its first has ended nobody could tell which were."""
+        self._family |= {one.pid: one for one in family(self._own)}
 
     def stays(self) -> tuple[tuple[str, ...], int, int]:
         """Return what is left behind a quarter of a minute later: processes by name, shared memory, sockets."""
         time.sleep(15)
-        alive = [
-            one for one in self._family.values() if one.is_running() and one.status() != psutil.STATUS_ZOMBIE
-        ]
-        names = tuple(sorted(" ".join(one.cmdline())[:40] for one in alive))
+        # One that has ended, or ends meanwhile, has no name.
+        names = tuple(sorted(filter(None, (name_of(one)[:40] for one in self._family.values()))))
         now = left_behind()
         shared, sockets = (len(after - before) for after, before in zip(now, self._before, strict=True))
         return names, shared, sockets
 
     def end(self) -> None:
         """End whatever is left of it, by its own processes' ids."""
-        for one in self._family.values():
-            if one.is_running():
-                one.kill()
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(30)
+        self._look_around()
+        end(self._family.values())
+        self._process.wait(30)
+
+
+def end_earlier(folder: Path) -> None:
+    """End a job that is left of a harness that was killed."""
+    if not (folder / RUNNING).exists():
+        return
+    facts = json.loads((folder / RUNNING).read_text())
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(facts["pid"])
+        if process.create_time() == facts["created"]:
+            end(family(process))
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and all below it; none where it is gone."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def end(processes: Iterable[psutil.Process]) -> None:
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()  # psutil sees to it that the id is still that of this process
+
+
+def name_of(process: psutil.Process) -> str:
+    """Return the command line of a process, which a title may have taken the place of; "" where it has ended."""
+    try:
+        return " ".join(process.cmdline()) if process.is_running() else ""
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
 
 
 def left_behind() -> tuple[set[str], set[str]]:
@@ -222,7 +268,12 @@ def chain(folder: Path, mode: str, kinds: Sequence[str], done: int) -> Iterator[
         rng = random.Random(f"{SEED} {mode} {number}")
         expected, job = saved(folder), Job(folder, mode, number)
         try:
-            job.wait_for_steps(1 + rng.randrange(2))
+            try:
+                job.wait_for_steps(1 + rng.randrange(2))
+            except RuntimeError:
+                if last is not None:
+                    yield resumed(last, job.steps[0] - 1 if job.steps else NOT_AT_ALL)
+                raise
             if last is not None:
                 yield resumed(last, job.steps[0] - 1)
             time.sleep(rng.random() * 6)  # a step takes about so long
@@ -241,15 +292,45 @@ def resumed(one: Judged, step: int) -> Judged:
     return Judged(**{**asdict(one), "resumed_from": step})
 
 
-def data_order(folder: Path) -> str:
-    """Return how the rows of the steps of a ``sync`` chain agree with verl's own loader, which nothing interrupts."""
+def data_order(folder: Path, mode: str) -> str:
+    """Return how the rows of the saved steps of a chain agree with verl's own loader, which nothing interrupts.
+
+    In ``sync`` each step has the rows of the loader's batch. An asynchronous trainer takes what is finished first, so
+    that there the steps together have the loader's prompts up to those in flight, none left out.
+    """
+    steps = {
+        step_of(path): read_trace(path)
+        for path in steps_of(folder / "trace", "train")
+        if step_of(path) <= saved(folder)  # one that is to be made again may be torn
+    }
+    whole = sum(len(rows) == PROMPTS * RESPONSES for rows in steps.values())
+    trained = {step: sorted({row.index for row in rows}) for step, rows in steps.items()}
     expected = uninterrupted(folder)
-    held = wrong = 0
-    for path in steps_of(folder / "trace", "train"):
-        rows = read_trace(path)
-        held += 1
-        wrong += sorted({row.index for row in rows}) != sorted(expected[step_of(path) - 1]) or len(rows) != 64
-    return f"{held - wrong} of {held} steps have the rows of an uninterrupted run, each once"
+    if mode == "sync":
+        held = sum(trained[step] == sorted(expected[step - 1]) for step in steps)
+        return f"{min(held, whole)} of {len(steps)} steps have the rows of an uninterrupted run, each once"
+    times = Counter(index for indices in trained.values() for index in indices)
+    stream = [index for batch in expected for index in batch]
+    again = sum(n - 1 for n in times.values())
+    left_out = len(set(stream[: max(0, len(times) - IN_FLIGHT)]) - set(times))
+    early = len(set(times) - set(stream[: len(times) + IN_FLIGHT]))
+    return (
+        f"{whole} of {len(steps)} steps have all their rows; of {len(times)} prompts {again} were trained on twice, "
+        f"{left_out} left out and {early} not due yet"
+    )
+
+
+def curves_once(folder: Path) -> str:
+    """Return how many of the saved steps of a chain TensorBoard has once, over all runs."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    times: Counter[int] = Counter()
+    for events in folder.glob("tensorboard_log/**/events*"):
+        drawn = EventAccumulator(str(events)).Reload()
+        if CURVE in drawn.Tags()["scalars"]:
+            times.update(point.step for point in drawn.Scalars(CURVE))
+    steps = range(1, saved(folder) + 1)
+    return f"{sum(times[step] == 1 for step in steps)} of {len(steps)} steps are in the curves, each once"
 
 
 def uninterrupted(folder: Path) -> list[list[int]]:
@@ -303,8 +384,8 @@ def run(out: Path, kills: int, modes: Sequence[str]) -> None:
             facts["kills"].append(asdict(judged))
             print(judged, flush=True)
             RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
-        if mode == "sync" and (out / mode).exists():
-            facts["data_order"][mode] = data_order(out / mode)
+        if (out / mode).exists():
+            facts["data_order"][mode] = f"{data_order(out / mode, mode)}; {curves_once(out / mode)}"
             RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
 
 
@@ -349,7 +430,8 @@ def main() -> None:
         return
     if args.out is None:
         parser.error("--out says where the runs go")
-    sys.path.insert(0, str(ROOT / "tests"))
+    # Ended by others, it ends its job: Python alone would leave it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(args.out.resolve(), args.kills, args.mode or MODES)
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import kills
+import psutil
 import pytest
+from helpers import trace_row
+
+from verl_stepgrpo.traces.files import TraceWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 WELL = kills.Judged("sync", "reward worker", 0, 3, 12.5, True, (), 2, 10, 3, 3)
@@ -61,6 +67,73 @@ def test_the_committed_page_is_that_of_the_committed_results() -> None:
     )
 
 
+def left_job(folder: Path, created: float) -> subprocess.Popen:
+    """Return a process that is noted as a chain's."""
+    process = subprocess.Popen(["sleep", "60"])
+    facts = {"pid": process.pid, "created": psutil.Process(process.pid).create_time() + created}
+    (folder / kills.RUNNING).write_text(json.dumps(facts))
+    return process
+
+
+def test_a_job_that_is_left_of_a_killed_harness_is_ended(tmp_path: Path) -> None:
+    kills.end_earlier(tmp_path)  # there is none
+    process = left_job(tmp_path, created=0)
+    kills.end_earlier(tmp_path)
+    assert process.wait(10) == -signal.SIGKILL
+    kills.end_earlier(tmp_path)
+
+
+def test_another_process_with_its_id_is_not(tmp_path: Path) -> None:
+    process = left_job(tmp_path, created=-1)
+    kills.end_earlier(tmp_path)
+    assert process.poll() is None
+    assert kills.name_of(psutil.Process(process.pid)) == "sleep 60"
+    one = psutil.Process(process.pid)
+    process.kill()
+    process.wait(10)
+    assert kills.name_of(one) == ""
+
+
+STEPS = [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 11, 12, 13, 14, 15], [16, 17, 18, 19, 20, 21, 22, 23]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "trained", "said"),
+    [
+        ("sync", STEPS, "2 of 2 steps have the rows of an uninterrupted run, each once"),
+        ("sync", [STEPS[0], STEPS[2]], "1 of 2 steps have"),
+        (
+            "colocate_async",
+            STEPS,
+            "2 of 2 steps have all their rows; of 16 prompts 0 were trained on twice, 0 left out",
+        ),
+        (
+            "colocate_async",
+            [STEPS[0], STEPS[0]],
+            "of 8 prompts 8 were trained on twice, 0 left out and 0 not due yet",
+        ),
+        (
+            "colocate_async",
+            [STEPS[2], STEPS[1]],
+            "of 16 prompts 0 were trained on twice, 8 left out and 0 not due yet",
+        ),
+    ],
+)
+def test_the_data_order_of_the_saved_steps_is_held_against_the_loaders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, trained: list[list[int]], said: str
+) -> None:
+    monkeypatch.setattr(kills, "uninterrupted", lambda folder: STEPS)
+    monkeypatch.setattr(kills, "IN_FLIGHT", 8)
+    (tmp_path / "rl").mkdir()
+    (tmp_path / "rl" / "latest_checkpointed_iteration.txt").write_text("2")
+    writer = TraceWriter(tmp_path / "trace")
+    for step, indices in enumerate([*trained[:2], STEPS[0]], start=1):  # the third was not saved
+        places = itertools.product(indices, range(kills.RESPONSES))
+        rows = (dataclasses.replace(trace_row("8"), index=i, uid=f"u{i}", session=n) for i, n in places)
+        writer.write("train", step, list(rows)[: None if step < 3 else 5])
+    assert said in kills.data_order(tmp_path, mode)
+
+
 @pytest.mark.slow
 @pytest.mark.engine
 def test_two_kills_of_a_real_job_are_well(tmp_path: Path) -> None:
@@ -70,7 +143,7 @@ def test_two_kills_of_a_real_job_are_well(tmp_path: Path) -> None:
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         "for one in kills.chain(folder, 'sync', ['storage unit', 'reward worker'], 0):\n"
         "    assert one.is_well, one\n"
-        "said = kills.data_order(folder)\n"
+        "said = kills.data_order(folder, 'sync')\n"
         "held, of = said.split()[0], said.split()[2]\n"
         "assert held == of != '0', said\n"
     )

@@ -63,7 +63,29 @@ LINES = {
 }
 
 
+PLACES = {
+    "another split": {"split": "trPAR1ain"},
+    "a split that is none": {"split": ["train"]},
+    "a step without end": {"step": float("inf")},
+    "a session of 400 digits": {"session": 1, "key_step_share": 10**400},
+}
+"""What a damaged row may have, in place of a row's own, and still be JSON."""
+
+
 class TestReading:
+    @pytest.mark.parametrize("change", PLACES.values(), ids=PLACES)
+    def test_a_row_with_a_place_or_number_that_cannot_be_is_set_aside(
+        self, change: dict, tmp_path: Path
+    ) -> None:
+        (tmp_path / "train").mkdir()
+        path = tmp_path / "train" / "step-000001.jsonl"
+        rows = ({**trace_row(session=i).to_json(), **own} for i, own in enumerate(({}, change, {})))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        aside: list[SetAside] = []
+        assert [row.session for row in iter_traces([path], set_aside=aside.append)] == [0, 2]
+        assert [one.line for one in aside] == [2]
+        assert aside[0].reason.startswith("not laid out as a row of a trace")
+
     @pytest.mark.parametrize("share", [0.3, 0.985])
     def test_a_file_that_breaks_off_has_the_rows_before(self, share: float, tmp_path: Path) -> None:
         """A killed run leaves one."""

@@ -309,7 +309,12 @@ def _checked(read: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
         return read(facts)
     except KeyError as error:
         raise ValueError(f"it lacks {error.args[0]}") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+    ) as error:  # the last of a number without end
         raise ValueError(f"not laid out as a row of a trace: {error}") from None
 
 
@@ -317,6 +322,8 @@ def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
     credit = _credit(facts)
     # Schema 1 tells a validation by its having no advantage.
     split = facts.get("split") or (VAL if credit is None else TRAIN)
+    if split not in (TRAIN, VAL):
+        raise ValueError(f"its split is {split!r}, which is neither {TRAIN} nor {VAL}")
     place = {"step": int(facts["step"]), "uid": str(facts["uid"]), "session": int(facts["session"])}
     return {**place, "split": split, "credit": credit, **_judgement(facts)}
 
