@@ -75,12 +75,12 @@ settings_of() {
 
 # arms_of REGIME SEED: those that the hypotheses are about have all seeds, the others three.
 arms_of() {
-    local always="grpo answer_first_step grpo_whitened answer_first answer_first_gated value"
-    local some="stepgrpo answer_first_step_gated answer_first_value step_rar component"
+    local always="grpo answer_first_step grpo_whitened answer_first answer_first_gated answer_first_step_gated value"
+    local some="stepgrpo answer_first_value step_rar component"
     case "$1" in
     first) always="grpo stepgrpo step_rar step_rvr" some="step_credit step_credit_gate" ;;
     sparse) some="$some value_gains" ;;
-    bars) always="" some="grpo stepgrpo answer_first_gated" ;;
+    bars) always="" some="grpo stepgrpo answer_first_step_gated" ;;
     esac
     echo "${ARMS:-$always $([ "$2" -gt 3 ] || echo "$some")}"
 }
