@@ -71,7 +71,7 @@ def check_wheel(wheel: Path, source: Path, version: str, project: dict[str, Any]
     own = {name for name in names if not name.startswith(f"{info}/")}
     expected = {name for name in files_below(source) if name.startswith(f"{PACKAGE}/")}
     assert own == expected, f"the wheel and the commit differ in {sorted(own ^ expected)}"
-    for kind in ("/bridge/conf/stepgrpo/paper.yaml", "/report/templates/report.html"):
+    for kind in ("/bridge/conf/stepgrpo/paper.yaml", "/report/templates/report.html", "/py.typed"):
         assert f"{PACKAGE}{kind}" in own
     check_metadata(metadata, version, project)
     check_entry_points({name: dict(entry_points[name]) for name in entry_points.sections()}, own, project)

@@ -250,6 +250,20 @@ class TestPreflight:
         assert "verl 0.8.0" in caplog.text
         assert "verl 0.9.1" in caplog.text
 
+    @pytest.mark.parametrize("installed", ["0.8.0", "0.9.2", "0.10.0.dev0", None])
+    def test_another_verl_is_refused_where_that_is_set(
+        self, composed: DictConfig, installed: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        strict = without_data(composed, "algorithm.stepgrpo.other_verl", "refused")
+        preflight.check(strict)
+        monkeypatch.setattr(preflight, "installed_version", lambda name: installed)
+        said = (
+            rf"verl {installed} is installed.*tested for verl 0\.9\.1\. algorithm\.stepgrpo\.other_verl=refused.*"
+            r"pip install verl==0\.9\.1, or set it to warned"
+        )
+        with pytest.raises(ConfigError, match=said):
+            preflight.check(strict)
+
     def test_a_run_without_stepgrpo_is_not_looked_at(self) -> None:
         assert not preflight.uses_stepgrpo(OmegaConf.create({"algorithm": {"adv_estimator": "grpo"}}))
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import graphlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 from conftest import is_quick
 from processes import python
+from verl_contract import Signature, check_signature, check_source, find
+
+from verl_stepgrpo.imports import installed_version
 
 PACKAGE = Path(__file__).resolve().parents[1] / "verl_stepgrpo"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -164,30 +168,59 @@ def test_without_the_commands_dependencies_the_command_says_what_it_needs(tmp_pa
     )
 
 
+TRAINER = "verl.trainer.ppo.v1.trainer_base:PPOTrainer"
+BUFFER = "verl.trainer.ppo.v1.replay_buffer"
+MANAGER = "verl.experimental.reward_loop.reward_manager.base:RewardManagerBase"
+
+SIGNATURES = {
+    f"{TRAINER}.fit": Signature("self agent_loop_manager", "bridge/hooks/trainer_hooks.py"),
+    f"{TRAINER}._compute_advantage": Signature("self batch metrics", "bridge/hooks/trainer_hooks.py"),
+    f"{TRAINER}._val_metrics_update": Signature(
+        "self data_sources sample_uids reward_extra_infos_dict", "bridge/hooks/trainer_hooks.py", True
+    ),
+    f"{TRAINER}.step": Signature("self metrics", "bridge/hooks/tracked.py", True),
+    f"{TRAINER}._save_checkpoint": Signature("self", "bridge/hooks/tracked.py"),
+    "verl.experimental.agent_loop.agent_loop:AgentLoopWorker._compute_score": Signature(
+        "self outputs kwargs", "bridge/hooks/written_tokens.py", True
+    ),
+    f"{BUFFER}:ReplayBuffer._wait_for_next_poll": Signature(
+        "self partition_id last_debug_time", "bridge/cluster/liveness.py"
+    ),
+    f"{BUFFER}:ReplayBuffer._evict_terminal_groups": Signature(
+        "self global_steps partition_id eviction_reasons", "bridge/hooks/missing_sessions.py"
+    ),
+    f"{MANAGER}.__init__": Signature("self config tokenizer compute_score", "bridge/reward_manager.py", True),
+    f"{MANAGER}.run_single": Signature("self data", "bridge/reward_manager.py"),
+    "verl.utils.config:validate_config": Signature("config", "bridge/checks/preflight.py", True),
+    "verl.models.transformers.qwen2_vl:_get_input_embeds": Signature(
+        "model input_ids attention_mask pixel_values pixel_values_videos",
+        "bridge/hooks/text_batches.py",
+        True,
+    ),
+}
+"""By place in verl, what the plugin wraps, overrides or calls."""
+
+
 class TestVerl:
     """verl 0.9.1's signatures that the bridge builds on; a new verl that breaks one fails here, by name."""
 
-    def test_an_estimator_is_called_with_what_ours_takes(self) -> None:
-        from verl.trainer.ppo import ray_trainer
+    @pytest.mark.parametrize("place", SIGNATURES)
+    def test_what_is_wrapped_takes_what_it_took(self, place: str) -> None:
+        check_signature(place, SIGNATURES[place])
 
-        source = inspect.getsource(ray_trainer.compute_advantage)
-        for argument in ('"token_level_rewards"', '"response_mask"', '"config"', 'adv_kwargs["index"]'):
-            assert argument in source
-
-    def test_the_trainer_has_the_methods_that_are_wrapped(self) -> None:
-        from verl.trainer.ppo.v1.trainer_base import PPOTrainer
-
-        def parameters(name: str) -> list[str]:
-            return list(inspect.signature(inspect.unwrap(getattr(PPOTrainer, name))).parameters)
-
-        assert parameters("fit") == ["self", "agent_loop_manager"]
-        assert parameters("_compute_advantage") == ["self", "batch", "metrics"]
-        assert parameters("_val_metrics_update")[:4] == [
-            "self",
-            "data_sources",
-            "sample_uids",
-            "reward_extra_infos_dict",
+    def test_every_function_of_verls_that_is_wrapped_has_its_signature_here(self) -> None:
+        calls = [
+            node
+            for path in (PACKAGE / "bridge").rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "apply_once"
         ]
+        wrapped = {ast.literal_eval(call.args[1]) for call in calls if ast.unparse(call.args[0]) != "ray"}
+        assert wrapped == wrapped & {re.split("[:.]", place)[-1] for place in SIGNATURES}
+
+    def test_an_estimator_is_called_with_what_ours_takes(self) -> None:
+        for argument in ('"token_level_rewards"', '"response_mask"', '"config"', 'adv_kwargs["index"]'):
+            check_source("verl.trainer.ppo.ray_trainer:compute_advantage", argument)
 
     def test_the_methods_are_wrapped_once(self) -> None:
         from verl.trainer.ppo.v1.trainer_base import PPOTrainer
@@ -203,7 +236,8 @@ class TestVerl:
         for mode in ("sync", "colocate_async", "separate_async"):
             trainer = trainer_base.get_trainer_cls(mode)
             wrapped = {"step", "_save_checkpoint", "_compute_advantage", "_val_metrics_update"}
-            assert not wrapped & set(vars(trainer))
+            overridden = wrapped & set(vars(trainer))
+            assert not overridden, f"{trainer.__name__} has its own {overridden}, past the plugin's wrap"
 
     def test_every_agent_loop_is_scored_in_the_method_that_is_wrapped(self) -> None:
         from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
@@ -211,48 +245,35 @@ class TestVerl:
 
         method = AgentLoopWorker._compute_score
         assert method._verl_stepgrpo
-        assert list(inspect.signature(inspect.unwrap(method)).parameters)[:3] == ["self", "outputs", "kwargs"]
-        source = inspect.getsource(inspect.unwrap(method))
-        assert '"tool_extra_fields": np.array([o.extra_fields for o in outputs]' in source
-        assert '"response_len"' in source
+        check_source(method, '"tool_extra_fields": np.array([o.extra_fields for o in outputs]')
+        check_source(method, '"response_len"')
         for module in (inspect.getmodule(AgentLoopWorker), agent_loop_tq):
-            assert "await self._compute_score(" in inspect.getsource(module)
+            check_source(module, "await self._compute_score(")
 
     def test_a_response_keeps_the_mask_of_its_agent_loop_beside_the_one_that_verl_rewrites(self) -> None:
         from verl.trainer.ppo.v1 import agent_loop_tq
 
-        assert 'field["loss_mask"] = field["response_mask"]' in inspect.getsource(agent_loop_tq)
+        check_source(agent_loop_tq, 'field["loss_mask"] = field["response_mask"]')
 
     def test_the_sampler_waits_in_the_method_that_is_guarded(self) -> None:
-        from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
-
-        for method in (ReplayBuffer.sample, ReplayBufferAsync.wait_for_sampleable):
-            assert "self._wait_for_next_poll(" in inspect.getsource(inspect.unwrap(method))
+        for name in ("ReplayBuffer.sample", "ReplayBufferAsync.wait_for_sampleable"):
+            check_source(f"{BUFFER}:{name}", "self._wait_for_next_poll(")
 
     def test_each_poll_of_a_sampler_passes_the_method_that_counts(self) -> None:
-        from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
-
-        arguments = ["self", "global_steps", "partition_id", "eviction_reasons"]
-        assert list(inspect.signature(ReplayBuffer._evict_terminal_groups).parameters) == arguments
-        for method in (ReplayBuffer.sample, ReplayBufferAsync.wait_for_sampleable):
-            source = inspect.getsource(inspect.unwrap(method))
-            loop = source[source.index("while True:") :]
-            first, then = (
-                loop.index("self._sync_metadata_from_transfer_queue()"),
-                loop.index("_evict_terminal"),
-            )
-            assert first < then < loop.index("refill_fn(")
+        in_order = (
+            "while True:",
+            "self._sync_metadata_from_transfer_queue()",
+            "_evict_terminal",
+            "refill_fn(",
+        )
+        for name in ("ReplayBuffer.sample", "ReplayBufferAsync.wait_for_sampleable"):
+            check_source(f"{BUFFER}:{name}", *in_order)
 
     def test_the_driver_validates_before_ray_starts(self) -> None:
-        from verl.trainer import main_ppo
-
-        source = inspect.getsource(inspect.unwrap(main_ppo.main))
-        assert source.index("validate_config(") < source.index("run_ppo(")
+        check_source("verl.trainer.main_ppo:main", "validate_config(", "run_ppo(")
 
     def test_padding_rows_are_named_as_expected(self) -> None:
-        from verl.trainer.ppo import padding_utils
-
-        assert 'f"pad{uuid' in inspect.getsource(padding_utils.upsample_batch_to_divisible_size)
+        check_source("verl.trainer.ppo.padding_utils:upsample_batch_to_divisible_size", 'f"pad{uuid')
 
     def test_verls_own_validation_skips_the_trace_string(self) -> None:
         from verl.trainer.ppo.metric_utils import process_validation_metrics
@@ -260,3 +281,44 @@ class TestVerl:
         infos = {"reward": [1.0, 0.0], "acc": [1.0, 0.0], "stepgrpo_trace": ["{}", "{}"]}
         metrics = process_validation_metrics(["d", "d"], ["a", "b"], infos)
         assert set(metrics["d"]) == {"reward", "acc"}
+
+
+class TestWhatIsSaidOfAnotherVerl:
+    """Each message names the place in verl, both versions of it, and who builds on it."""
+
+    FIT = f"{TRAINER}.fit"
+
+    def test_a_signature_that_changed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        trainer = find(TRAINER)
+        monkeypatch.setattr(trainer, "fit", lambda self, manager, resume=None: None)
+        said = (
+            f"{TRAINER.replace(':', '.')}.fit of verl {installed_version('verl')} takes (self, manager, resume); "
+            "verl_stepgrpo/bridge/hooks/trainer_hooks.py builds on (self, agent_loop_manager)"
+        )
+        with pytest.raises(AssertionError, match=re.escape(said)):
+            check_signature(self.FIT, SIGNATURES[self.FIT])
+        monkeypatch.setattr(trainer, "fit", lambda self, agent_loop_manager, resume=None: None)
+        with pytest.raises(AssertionError, match=r"takes .self, agent_loop_manager, resume.;"):
+            check_signature(self.FIT, SIGNATURES[self.FIT])
+
+    def test_another_parameter_behind_those_that_are_used_is_no_change(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(find(TRAINER), "step", lambda self, metrics, more: None)
+        check_signature(f"{TRAINER}.step", SIGNATURES[f"{TRAINER}.step"])
+
+    def test_what_is_gone_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(find(TRAINER), "fit")
+        with pytest.raises(
+            AssertionError, match=r"trainer_base\.PPOTrainer\.fit of verl [\d.]+ is gone: .*'fit'"
+        ):
+            check_signature(self.FIT, SIGNATURES[self.FIT])
+        with pytest.raises(AssertionError, match=r"verl\.no_such\.fit of verl .* is gone: No module named"):
+            find("verl.no_such:fit")
+
+    def test_a_source_that_changed_is_named_with_the_piece(self) -> None:
+        place = r"verl\.trainer\.main_ppo\.main of verl [\d.]+"
+        with pytest.raises(AssertionError, match=f"{place} has no 'no_such\\(' any more"):
+            check_source("verl.trainer.main_ppo:main", "run_ppo(", "no_such(")
+        with pytest.raises(AssertionError, match=f"{place} has 'validate_config\\(' in another order"):
+            check_source("verl.trainer.main_ppo:main", "run_ppo(", "validate_config(")

@@ -37,7 +37,7 @@ def test_a_changelog_that_does_not_begin_with_the_release_ends_it(heading: str) 
 
 FILES = (
     *("__init__.py", "__main__.py", "bridge/plugin.py"),
-    *("bridge/conf/stepgrpo/paper.yaml", "report/templates/report.html"),
+    *("bridge/conf/stepgrpo/paper.yaml", "report/templates/report.html", "py.typed"),
 )
 
 

@@ -481,7 +481,7 @@ class TestRules:
         assert page.partition("<!-- rules -->\n")[2].partition("\n<!-- /rules -->")[0] == table
 
     def test_every_setting_says_what_it_needs(self) -> None:
-        assert {*settings.NEEDS, "mode"} == set(DEFAULTS)
+        assert {*settings.NEEDS, "mode", "other_verl"} == set(DEFAULTS)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def test_values_reach_their_fields() -> None:
         ({"outcome_gate": 1.5}, r"outcome_gate=1\.5 is out of range: it must be a factor in \[0, 1\]"),
         ({"std_floor": -1}, r"std_floor=-1 is out of range"),
         ({"trace_dir": 3}, r"trace_dir=3"),
+        ({"other_verl": "error"}, r"other_verl=.error. is out of range: it must be one of warned, refused"),
         (
             {"max_missing_sessions": 2},
             r"max_missing_sessions=2 is out of range: it must be a share in \[0, 1\]",

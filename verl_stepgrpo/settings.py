@@ -31,6 +31,7 @@ DESCRIPTIONS = ("required", "optional")
 DRAFTS = ("free", "judged")
 COMBINES = ("sum", "component", "answer_first")
 CREDITS = ("trajectory", "step", "value")
+OTHER_VERLS = ("warned", "refused")
 
 NEEDED = {"process_weight": ("combine", "answer_first"), "value_lambda": ("credit", "value")}
 """By setting of advantages, the other one, and its value, without which it does nothing."""
@@ -196,6 +197,8 @@ class RunSettings:
             run ends with an error. A session goes missing when its agent loop or its reward failed.
         overlong_buffer: For the part ``overlong``: the last share of ``data.max_response_length``, in (0, 1], over
             which it falls from 0 to -1.
+        other_verl: What becomes of a run with another version of verl than this package is tested with: ``warned``, it
+            goes on after a warning; ``refused``, it ends with an error before Ray starts.
     """
 
     reward: RewardSettings = field(default_factory=RewardSettings)
@@ -204,6 +207,7 @@ class RunSettings:
     trace_share: float = 1.0
     max_missing_sessions: float = 0.5
     overlong_buffer: float = 0.2
+    other_verl: str = "warned"
 
     def __post_init__(self) -> None:
         is_folder = self.trace_dir is None or (isinstance(self.trace_dir, str) and self.trace_dir)
@@ -218,6 +222,7 @@ class RunSettings:
             None
             if is_folder
             else _fault("trace_dir", self.trace_dir, "a folder's path, or null for no traces"),
+            _name_fault("other_verl", self.other_verl, OTHER_VERLS),
         )
 
     @classmethod

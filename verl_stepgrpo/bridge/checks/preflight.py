@@ -59,7 +59,7 @@ def check(config: DictConfig) -> None:
     from verl_stepgrpo.bridge.cluster import cluster
 
     settings = RunSettings.from_mapping(OmegaConf.select(config, NODE))
-    _warn_of_other_verl()
+    _check_verl(settings.other_verl)
     stepped_back = checkpoints.step_back(config)
     if stepped_back is not None:
         logger.warning(stepped_back)
@@ -162,12 +162,14 @@ def _check_verifier() -> None:
         ) from error
 
 
-def _warn_of_other_verl() -> None:
+def _check_verl(other_verl: str) -> None:
     installed = installed_version("verl")
-    if installed != VERL_VERSION:
-        logger.warning(
-            "verl %s is installed; this version of verl-stepgrpo is written and tested for verl %s. Where an "
-            "extension point has changed, a warning names it.",
-            installed,
-            VERL_VERSION,
+    if installed == VERL_VERSION:
+        return
+    tested = f"this version of verl-stepgrpo is written and tested for verl {VERL_VERSION}."
+    said = f"verl {installed} is installed; {tested}"
+    if other_verl == "refused":
+        raise ConfigError(
+            f"{said} {NODE}.other_verl=refused takes no other: pip install verl=={VERL_VERSION}, or set it to warned."
         )
+    logger.warning("%s Where an extension point has changed, a warning names it.", said)

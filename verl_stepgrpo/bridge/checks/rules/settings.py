@@ -69,7 +69,7 @@ NEEDS: Mapping[str, Sequence[Need]] = {
     "max_missing_sessions": (_ESTIMATOR, _V1),
     "overlong_buffer": (_OVERLONG,),
 }
-"""By key of the node. ``mode`` is not here: it has two halves, and rules of its own."""
+"""By key of the node. ``mode`` is not here: it has two halves, and rules of its own. ``other_verl`` needs nothing."""
 
 
 def _without_effect(key: str, needs: Sequence[Need]) -> Rule:
