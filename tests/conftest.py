@@ -21,7 +21,14 @@ NOT_QUICK = (
     *("verl", "vllm", "ray", "transformers", "datasets"),
     *("verl_stepgrpo.bridge", "verl_stepgrpo.cpu"),
 )
-"""A test file that imports one of these, or a file of ``tests/`` that does, is not ``quick``."""
+"""A test file that imports one of these, or a script of this repository that does, is not ``quick``."""
+
+SCRIPTS = {
+    path.stem: path
+    for folder in ("recipes", "examples", "tests")
+    for path in (HERE.parent / folder).rglob("*.py")
+}
+"""By name, what test files import beside the package."""
 
 
 @functools.cache
@@ -35,8 +42,8 @@ def is_quick(path: Path) -> bool:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     if any(f"{name}.".startswith(f"{heavy}.") for name in names for heavy in NOT_QUICK):
         return False
-    beside = {HERE / f"{name.split('.')[0]}.py" for name in names} - {path}
-    return all(is_quick(file) for file in beside if file.exists())
+    scripts = {SCRIPTS[name] for name in (name.split(".")[0] for name in names) if name in SCRIPTS} - {path}
+    return all(is_quick(script) for script in scripts)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from verl_stepgrpo import ConfigError, RewardSettings, score_response
 from verl_stepgrpo.judging.key_steps.calculations import Equation, equations_of
+from verl_stepgrpo.judging.key_steps.calculations.values import shown
 from verl_stepgrpo.judging.key_steps.explain import explain_missed
-from verl_stepgrpo.judging.key_steps.values import shown
 from verl_stepgrpo.judging.sections import parse_sections
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,7 +17,7 @@ POOL = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
-from verl_stepgrpo.parallel import in_order
+from verl_stepgrpo.running.parallel import in_order
 from test_children import work
 for _ in in_order(work, [FOLDER] * 9, num_proc=2):
     pass
@@ -25,7 +25,7 @@ for _ in in_order(work, [FOLDER] * 9, num_proc=2):
 COMMAND = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from verl_stepgrpo.children import running
+from verl_stepgrpo.running.children import running
 from test_children import GRANDCHILD
 with open(FOLDER + "/log", "wb") as log, running([sys.executable, "-c", GRANDCHILD, FOLDER], log):
     time.sleep(100)
@@ -74,7 +74,7 @@ def test_they_end_with_it(script: str, number: signal.Signals, tmp_path: Path) -
 
 
 def test_the_status_is_that_of_the_command(tmp_path: Path) -> None:
-    from verl_stepgrpo.children import running
+    from verl_stepgrpo.running.children import running
 
     codes = {"raise SystemExit(3)": 3, "import os; os.kill(os.getpid(), 9)": 137}
     for code, status in codes.items():
@@ -83,7 +83,7 @@ def test_the_status_is_that_of_the_command(tmp_path: Path) -> None:
 
 
 def test_what_a_command_leaves_behind_ends_too(tmp_path: Path) -> None:
-    from verl_stepgrpo.children import running
+    from verl_stepgrpo.running.children import running
 
     starter = GRANDCHILD.replace("\nwork(", "\n0 and work(")
     environment = {"PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}

@@ -25,7 +25,7 @@ from verl_stepgrpo.bridge.cluster import cluster, node_probe
 from verl_stepgrpo.bridge.hooks import trainer_hooks
 from verl_stepgrpo.bridge.judged import Judged
 from verl_stepgrpo.doctor.checks import token_line
-from verl_stepgrpo.identity import identity
+from verl_stepgrpo.running.identity import identity
 from verl_stepgrpo.traces.files import read_trace
 from verl_stepgrpo.traces.header import read_header
 from verl_stepgrpo.traces.rows import Judgement

@@ -202,7 +202,7 @@ def check_traces(folder: Path) -> None:
 
 def check_header(out: Path) -> None:
     """The trainer's process, which Ray started, knows what was typed."""
-    from verl_stepgrpo.resume import digest
+    from verl_stepgrpo.running.resume import digest
     from verl_stepgrpo.traces.header import read_header
 
     (start,) = read_header(out / "trace")

@@ -40,7 +40,7 @@ from verl_stepgrpo.evaluation.intervals import Estimate, estimate
 from verl_stepgrpo.evaluation.responses import Answered
 from verl_stepgrpo.evaluation.summary import changes, depends_on_format, on_format
 from verl_stepgrpo.files import SetAside
-from verl_stepgrpo.resume import digest
+from verl_stepgrpo.running.resume import digest
 from verl_stepgrpo.serving.client import ServerOptions
 from verl_stepgrpo.traces.files import read_trace
 from verl_stepgrpo.traces.header import read_header

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from verl_stepgrpo.parallel import WorkerDiedError, in_order
+from verl_stepgrpo.running.parallel import WorkerDiedError, in_order
 
 
 def square(n: int) -> int:

@@ -26,7 +26,7 @@ from verl_stepgrpo.data.prompts.length import prompt_length_of
 from verl_stepgrpo.data.prompts.text import prompt
 from verl_stepgrpo.data.rows.build import DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources.items import Item, RowError, item_of, read_items
-from verl_stepgrpo.resume import begin
+from verl_stepgrpo.running.resume import begin
 
 SOLUTION = """### Image Description:
 Six apples and three children.

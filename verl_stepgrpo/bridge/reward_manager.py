@@ -17,9 +17,9 @@ from verl.experimental.reward_loop.reward_manager.registry import register as re
 from verl_stepgrpo.bridge.own_parts import OwnParts
 from verl_stepgrpo.bridge.token_ends import WRITTEN_SPANS, Decoding, Written
 from verl_stepgrpo.data.rows.index import traced
-from verl_stepgrpo.identity import identity
 from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.rewards import ScoredResponse, score_response
+from verl_stepgrpo.running.identity import identity
 from verl_stepgrpo.settings import NAME, NODE, RunSettings
 from verl_stepgrpo.traces.packed import PACKED_KEY, packed
 from verl_stepgrpo.traces.rows import SCORER_KEY, TRACE_KEY, judgement_of

@@ -32,8 +32,8 @@ from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.judging.answers.options import LETTERS
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
-from verl_stepgrpo.parallel import in_order
-from verl_stepgrpo.resume import begin
+from verl_stepgrpo.running.parallel import in_order
+from verl_stepgrpo.running.resume import begin
 
 CHUNK = 256
 """Rows that one process works through at a time, and that an interruption may cost."""

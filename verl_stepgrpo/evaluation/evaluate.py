@@ -24,8 +24,8 @@ from verl_stepgrpo.evaluation.questions import chat_messages, patch_size_of
 from verl_stepgrpo.evaluation.responses import RESPONSES, Answered, judge_again, settle
 from verl_stepgrpo.evaluation.summary import estimates
 from verl_stepgrpo.files import SetAside, open_lines, write_whole
-from verl_stepgrpo.resume import begin
 from verl_stepgrpo.rewards import SHARES, score_response
+from verl_stepgrpo.running.resume import begin
 from verl_stepgrpo.serving.client import ChatServer, FailedError, ServerOptions, as_they_come
 from verl_stepgrpo.settings import RewardSettings, RunSettings
 from verl_stepgrpo.traces.files import write_rows

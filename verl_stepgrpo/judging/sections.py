@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from verl_stepgrpo.judging.reading.lazy import lazy
+from verl_stepgrpo.judging.lazy import lazy
 
 
 class Kind(str, Enum):

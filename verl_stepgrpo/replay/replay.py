@@ -13,10 +13,10 @@ from itertools import groupby
 from pathlib import Path
 
 from verl_stepgrpo.files import SetAside, open_whole, write_whole
-from verl_stepgrpo.parallel import in_order
 from verl_stepgrpo.replay.rescoring import Plan, Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
 from verl_stepgrpo.replay.variants import Variant, without_effect
+from verl_stepgrpo.running.parallel import in_order
 from verl_stepgrpo.traces.files import no_rows, stands_twice, trace_files
 from verl_stepgrpo.traces.header import SettingsByStep, read_header
 

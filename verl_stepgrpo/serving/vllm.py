@@ -14,8 +14,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from verl_stepgrpo.children import running
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
+from verl_stepgrpo.running.children import running
 
 START_LIMIT = 1800.0
 """Seconds in which a server has to be ready: a large model takes minutes to load, and to download."""

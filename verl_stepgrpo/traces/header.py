@@ -17,7 +17,7 @@ from typing import Any
 from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.files import SetAside, json_line, open_lines, read_lines
 from verl_stepgrpo.imports import installed_version
-from verl_stepgrpo.resume import digest
+from verl_stepgrpo.running.resume import digest
 from verl_stepgrpo.settings import RunSettings
 from verl_stepgrpo.traces.files import HEADER
 

@@ -16,7 +16,7 @@ POLICY = "VERL_USE_EXTERNAL_PLUGINS"
 def look() -> dict[str, str | None]:
     """Return what this process has of ``verl-stepgrpo`` and ``verl``, and what loads the one into the other."""
     try:
-        identity = importlib.import_module("verl_stepgrpo.identity").identity()
+        identity = importlib.import_module("verl_stepgrpo.running.identity").identity()
     except ImportError:
         identity = None
     try:

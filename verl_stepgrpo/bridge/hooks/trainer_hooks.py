@@ -50,9 +50,9 @@ from verl_stepgrpo.curves import (
     decoy_rate,
     share_curves,
 )
-from verl_stepgrpo.identity import identity
 from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.rewards import UNDEFINED_WITHOUT_KEY_STEPS
+from verl_stepgrpo.running.identity import identity
 from verl_stepgrpo.settings import NODE, RunSettings
 from verl_stepgrpo.traces.files import TraceWriter
 from verl_stepgrpo.traces.packed import PACKED_KEY, line_of, shown

@@ -20,7 +20,7 @@ from verl_stepgrpo.data.sources.raw_rows import files_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import SetAside, open_whole
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
-from verl_stepgrpo.parallel import in_order
+from verl_stepgrpo.running.parallel import in_order
 
 if TYPE_CHECKING:
     from verl_stepgrpo.serving.client import ServerOptions

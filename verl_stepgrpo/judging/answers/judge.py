@@ -34,7 +34,7 @@ from verl_stepgrpo.judging.answers.verdict import (
     shown,
     symbolic_verdict,
 )
-from verl_stepgrpo.judging.reading.memo import Bounded
+from verl_stepgrpo.judging.memo import Bounded
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 
 MAX_ANSWER_CHARS = 512

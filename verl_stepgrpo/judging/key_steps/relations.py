@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from verl_stepgrpo.judging.key_steps.chains import FLIPPED, Chain
 from verl_stepgrpo.judging.key_steps.runs import SAYS_EQUAL, Run
-from verl_stepgrpo.judging.reading.memo import Memo
+from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.tokens import EXACT, FUNCTIONS, OPERAND, UNITS, Token
 
 _PREFIXES = FUNCTIONS | frozenset("√∛∠△")

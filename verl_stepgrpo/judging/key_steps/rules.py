@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS, LEXICON
-from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.tokens import EXACT, FUNCTIONS, OPERATORS, SENTENCE_ENDS, UNITS, Token
 
 EXTENT, STANCE = "extent", "stance"

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.relations import chains
-from verl_stepgrpo.judging.reading.lazy import lazy
+from verl_stepgrpo.judging.lazy import lazy
+from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
-from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.numbers import (
     NUMBER_WORDS,
     ORDINALS,

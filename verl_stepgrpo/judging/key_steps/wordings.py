@@ -12,7 +12,7 @@ from verl_stepgrpo.judging.key_steps.chains import FLIPPED, Chain, Reading
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.key_steps.relations import as_chain
 from verl_stepgrpo.judging.key_steps.sentences import Anchors
-from verl_stepgrpo.judging.reading.lazy import lazy
+from verl_stepgrpo.judging.lazy import lazy
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import Token, without_end

@@ -5,7 +5,7 @@ Pure: no I/O.
 
 from __future__ import annotations
 
-from verl_stepgrpo.judging.reading.memo import Memo
+from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, UNITS, Token
 from verl_stepgrpo.judging.reading.units import TEMPERATURES, unit_named
 

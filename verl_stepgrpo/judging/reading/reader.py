@@ -15,8 +15,8 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
+from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading import formulas, numbers, phrases, tex
-from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.spellings import SIGN_OF, SUPERSCRIPTS
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, Token, is_variable, new_token
 

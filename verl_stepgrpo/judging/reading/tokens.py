@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.lexicon import NEGATIONS
-from verl_stepgrpo.judging.reading.memo import Memo
 from verl_stepgrpo.judging.reading.units import SYMBOLS
 
 SENTENCE_ENDS = frozenset(".!?")

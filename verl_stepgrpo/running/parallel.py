@@ -9,8 +9,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from verl_stepgrpo.children import end_with, without_interrupts
 from verl_stepgrpo.errors import EndedError
+from verl_stepgrpo.running.children import end_with, without_interrupts
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
