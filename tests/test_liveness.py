@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -212,6 +213,23 @@ class TestServers:
         watch.check(now=True)
         with pytest.raises(liveness.WorkerDiedError, match="takes no connection"):
             watch.check(now=True)
+
+    def test_a_node_that_says_nothing_at_all_is_dead_after_three_rounds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(liveness, "HEALTH_TIMEOUT", 0.2)
+        with contextlib.ExitStack() as stack:
+            # A kernel whose queue is full drops what asks for a connection, as if nobody were there.
+            full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+            for _ in range(4):
+                one = stack.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+            watch = liveness.Watch({}, [f"127.0.0.1:{full.getsockname()[1]}"])
+            watch.check(now=True)
+            watch.check(now=True)
+            with pytest.raises(liveness.WorkerDiedError, match="takes no connection, or its node is gone"):
+                watch.check(now=True)
 
     def test_a_server_that_is_late_is_busy(
         self, server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch

@@ -37,10 +37,12 @@ PING_TIMEOUT = 5.0
 """Seconds that a round waits for answers. A busy worker may take longer; only a dead one ends the job."""
 
 HEALTH_TIMEOUT = 3.0
-"""Seconds that a server has to answer. One that is late is busy."""
+"""Seconds that a server has to take a connection, and to answer. One that is late with its answer is busy."""
 
 MAX_REFUSALS = 3
-"""Rounds in a row in which a server's address takes no connection, from which on the server is dead."""
+"""Rounds in a row in which a server's address takes no connection, from which on the server or its node is dead: the
+kernel of a node takes connections however busy the server is. Of a node that is gone without a word Ray tells after a
+minute."""
 
 GRACE = 10.0
 """Seconds in which the trainer has to end once a death was found; then its process is ended."""
@@ -159,7 +161,7 @@ class Watch:
         for address, status in statuses.items():
             self._refusals[address] = self._refusals[address] + 1 if status is None else 0
             if status == ENGINE_IS_DEAD or self._refusals[address] >= MAX_REFUSALS:
-                said = f"/health says {status}" if status else "it takes no connection"
+                said = f"/health says {status}" if status else "it takes no connection, or its node is gone"
                 raise WorkerDiedError(
                     f"the vLLM server at {address} has lost its engine ({said}): no response will come from it any "
                     "more, and no weights can be sent to it. Look for EngineDeadError, or for what killed EngineCore, "
@@ -175,7 +177,7 @@ def _end_process() -> None:
 
 
 def _health(address: str) -> int | None:
-    """Return the status that a server's ``/health`` has; 0 where it is late, and None where nothing is there."""
+    """Return the status that a server's ``/health`` has; 0 where it is late, None where no connection is to be had."""
     # A proxy of the environment's is for the world outside.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -183,8 +185,8 @@ def _health(address: str) -> int | None:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return int(error.code)
-    except urllib.error.URLError as error:
-        return None if isinstance(error.reason, ConnectionError) else 0
+    except urllib.error.URLError:
+        return None  # it wraps errors of connecting alone
     except OSError as error:
         return None if isinstance(error, ConnectionError) else 0
 
