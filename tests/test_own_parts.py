@@ -69,6 +69,21 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestExamples:
+    def test_the_length_of_the_recipe_is_that_of_the_page(self, caplog: pytest.LogCaptureFixture) -> None:
+        recipe = Path(__file__).resolve().parents[1] / "recipes" / "own_answers"
+        (code,) = [block for block in BLOCKS if block.startswith("# brief.py")]
+        assert (recipe / "brief.py").read_text() == code
+        asked = re.findall(
+            r"(\S*custom_reward_function\S*|algorithm\.stepgrpo\.extra\S*)", (recipe / "run.sh").read_text()
+        )
+        asked = [word.strip("'\"").replace("$HERE", str(recipe)).replace('"', "") for word in asked]
+        config = composed("+stepgrpo=paper", *asked)
+        assert said(config, caplog) == ([], [])
+        from verl.trainer.ppo.reward import get_custom_reward_fn
+
+        found = paid(get_custom_reward_fn(config), dict(config.algorithm.stepgrpo.extra_weights))
+        assert found["reward_extra_info"]["extra_brief"] == pytest.approx(-len(RESPONSE) / 100)
+
     def test_length_is_paid_and_shown(self, caplog: pytest.LogCaptureFixture) -> None:
         example("brief")
         config = composed(*shlex.split(COMMANDS[0].replace("\\\n", " "))[3:])

@@ -57,6 +57,7 @@ fi
 
 stage "rl_$KEY_STEPS" 2400 "$PYTHON_BIN" -m verl.trainer.main_ppo +stepgrpo=digits_cpu algorithm.stepgrpo.format=think \
     reward.custom_reward_function.path="$HERE/brief.py" 'algorithm.stepgrpo.extra_weights={brief:0.1}' \
+    +reward.custom_reward_function.reward_kwargs.per=100 \
     data.train_files="$TRAIN" data.val_files="$OUT/prepared/rl-val.parquet" data.seed="$SEED" \
     data.max_prompt_length=96 actor_rollout_ref.model.path="$WARMED_UP" \
     actor_rollout_ref.rollout.seed="$SEED" actor_rollout_ref.actor.data_loader_seed="$SEED" \
