@@ -98,6 +98,9 @@ QUESTIONS = {
     "Which?\nA) 1\nB) 2\nC) 3\nD) 4": ("1", "2", "3", "4"),
     "Which? A. red B. blue": ("red", "blue"),
     "Which?\nA: red\nB: blue": ("red", "blue"),
+    "How long? ()\nChoices:\nA:2\nB:√{3}": ("2", "√{3}"),
+    "Which?\nOptions: A: red, B: blue": ("red", "blue"),
+    "A. red;B. blue; C. green": ("red", "blue", "green"),
     "Example: (A) 1 (B) 2. Now: (A) 3 (B) 4": ("3", "4"),
     "Which? (A) red (C) blue": (),
     "How many apples has A. Smith?": (),
@@ -123,6 +126,7 @@ def test_choices_are_read_where_a_question_lists_them(question: str) -> None:
         '["red", "blue"]',
         "['red', \"blue\"]",
         '{"(a)": "red", "(b)": "blue"}',
+        "A. red;B. blue",
     ],
 )
 def test_a_row_may_have_them_in_several_forms(value: Any) -> None:
@@ -135,7 +139,18 @@ def test_none_are_none(value: Any) -> None:
     assert parse_choices(value) == {}
 
 
-@pytest.mark.parametrize("value", ["red", 3, {"first": "red"}, [["red"]], {"A": ["red"]}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "red",
+        3,
+        {"first": "red"},
+        [["red"]],
+        {"A": ["red"]},
+        {"label": 1, "text": ["red"]},
+        {"label": ["A"], "text": None},
+    ],
+)
 def test_another_type_is_refused(value: Any) -> None:
     with pytest.raises(DataError, match=r"extra_info\.choices is .*; expected a list of texts, or an object"):
         parse_choices(value)

@@ -88,7 +88,7 @@ class TestFiles:
 
 class TestUnread:
     @pytest.mark.parametrize(
-        "key", ["image_paths", "file_name", "image_1", "Image", "images_path", "img_path", "image_url"]
+        "key", ["image_paths", "file_name", "image_0", "Image", "images_path", "img_path", "image_url"]
     )
     def test_an_image_under_another_name_is_named(self, key: str) -> None:
         assert unread({**ROW, key: "a.png"}) == [key]
@@ -122,7 +122,8 @@ class TestUnread:
 
     def test_a_row_without_a_question_says_what_it_has_instead(self) -> None:
         with pytest.raises(
-            DataError, match="none of problem, question, messages, conversations; it has query: it is"
+            DataError,
+            match="none of problem, question, question_stem, messages, conversations; it has query: it is",
         ):
             item_of(0, {"query": "x?"})
 

@@ -22,8 +22,9 @@ from verl_stepgrpo.data.rows.solutions import (
     settings_of_row,
     wrong_in_solution,
 )
-from verl_stepgrpo.data.sources.items import Item, said_of
+from verl_stepgrpo.data.sources.items import Item
 from verl_stepgrpo.data.sources.layouts import bare_answer
+from verl_stepgrpo.data.sources.names import said_of
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps

@@ -11,32 +11,29 @@ lmms-lab/multimodal-open-r1-8k-verified have them.
 
 from __future__ import annotations
 
-import difflib
-import functools
 import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from verl_stepgrpo.data.prompts.text import IMAGE_MARK
-from verl_stepgrpo.data.sources.choices import (
-    CHOICES,
-    UNREADABLE,
-    answer_among,
-    choices_at,
-    choices_of_row,
-    listing,
-)
-from verl_stepgrpo.data.sources.layouts import (
-    TURNS,
-    Turns,
-    answer_and_solution,
-    images_of,
-    is_verl_row,
-    turns_of,
+from verl_stepgrpo.data.sources.choices import Choices, answer_among, choices_of_row, listing
+from verl_stepgrpo.data.sources.images import images_of_row, in_place
+from verl_stepgrpo.data.sources.layouts import TURNS, Turns, answer_and_solution, is_verl_row, turns_of
+from verl_stepgrpo.data.sources.names import (
+    ANSWERS,
+    CONTEXT,
+    QUESTIONS,
+    RATIONALES,
+    TEXTS,
+    first_of,
+    named,
+    read_beside_questions,
+    said_of,
+    text_of,
 )
 from verl_stepgrpo.data.sources.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
@@ -54,43 +51,6 @@ _REFLECTION = re.compile(
 """How reflective solutions say that they turn back: in Mulberry's paper (arXiv 2412.18319, equation 8: "The previous
 reasoning step is wrong and let's rethink it again"), in the code that made them (GitHub HJYao00/Mulberry,
 comcts/code/data_construction.py: "I think I have made a mistake. Let me rethink it."), and in words near these."""
-
-_IMAGES = ("image_path", "images", "image")
-_IDS = ("id", "qid", "question_id", "pid")
-_QUESTIONS = ("problem", "question", *TURNS)
-_READ = dict.fromkeys(_IMAGES, _IMAGES) | {
-    "problem": _QUESTIONS,
-    "question": _QUESTIONS,
-    "solution": ("solution", *TURNS),
-    "answer": ("answer",),
-    "key_steps": ("key_steps",),
-    "visual_key_steps": ("visual_key_steps",),
-    "system": ("system",),
-    **dict.fromkeys(CHOICES, CHOICES),
-    **dict.fromkeys(TURNS, TURNS),
-    **dict.fromkeys(_IDS, _IDS),
-}
-"""The keys that are read, with those of which one is enough."""
-_OTHER_NAMES = {
-    "conversation": "messages",
-    "prompt": "question",
-    "query": "question",
-    "instruction": "question",
-    "response": "solution",
-    "rationale": "solution",
-    "reasoning": "solution",
-    "ground_truth": "answer",
-    "final_answer": "answer",
-    "label": "answer",
-    "file_name": "image",
-    "img": "image",
-    "img_path": "image_path",
-    "image_url": "image",
-    "keypoints": "key_steps",
-}
-"""Names that other datasets have for what is read."""
-_MEANT = 0.8
-"""How like (difflib's ratio) an unknown key is to one that is read before the one is taken for the other."""
 
 
 class RowError(DataError):
@@ -117,7 +77,7 @@ class Item:
         number: Its place in the file, counted from 0.
         question: The question. Marks for images that only lead it are left out; others stay where they are.
         images: Paths, or URLs, as the dataset has them; data URLs of those whose bytes it has.
-        n_marks: How many marks for images the question had; None where it had none and needs none.
+        n_marks: How many marks for images the question and its choices had; None where they had none and need none.
         solution: How it is solved, in whichever format, or None.
         answer: The reference answer where the dataset has it apart from the solution, or None.
         key_steps: In any form that ``parse_key_steps`` takes, or None.
@@ -160,7 +120,7 @@ class Item:
     @property
     def marked_question(self) -> str:
         """The question with its marks, as the dataset had it."""
-        marks = 0 if IMAGE_MARK in self.question else self.n_marks or 0
+        marks = 0 if IMAGE_MARK in self.asked else self.n_marks or 0
         return IMAGE_MARK * marks + self.question
 
     @property
@@ -191,7 +151,7 @@ def read_items(source: Path, columns: Sequence[str] | None = None) -> Iterator[t
         try:
             yield number, item_of(number, row)
         except DataError as error:
-            yield number, RowError(str(error), *(_named(flat(row)) if isinstance(row, Mapping) else ()))
+            yield number, RowError(str(error), *(named(flat(row)) if isinstance(row, Mapping) else ()))
     if number < 0:
         raise DataError(f"{source} has no rows")
 
@@ -236,19 +196,22 @@ def item_of(number: int, row: Any) -> Item:
     kept = _mapping(row, "extra_info") if of_verl else {}
     extra_info = {key: value for key, value in kept.items() if key not in OWN_INFO}
     row = flat(row)
-    row_id, unread, others = _named(row)
+    row_id, unread, others = named(row)
     turns = _turns(row)
     if not turns.question:
-        raise DataError(f"it has no question: none of {', '.join(_QUESTIONS)}{said_of(unread)}")
+        raise DataError(f"it has no question: none of {', '.join(QUESTIONS)}{said_of(unread)}")
     choices = choices_of_row(row)
-    given = answer_among(row.get("answer"), choices, row)
-    answer, solution = answer_and_solution(_optional({"answer": given}, "answer"), turns.solution)
-    rest = _LEADING_MARKS.sub("", turns.question)
+    given = first_of(row, ANSWERS)
+    given = _optional({"answer": given if of_verl else answer_among(given, choices, row)}, "answer")
+    answer, solution = answer_and_solution(given, turns.solution)
+    question, texts, images = _with_marks(
+        _in_context(turns.question, row, choices), choices.texts, images_of_row(row)
+    )
     item = Item(
         number,
-        turns.question if IMAGE_MARK in rest else rest.strip(),
-        _images(row),
-        turns.question.count(IMAGE_MARK) or None,
+        question,
+        images,
+        (question + listing(texts, question)).count(IMAGE_MARK) or None,
         solution,
         answer,
         row.get("key_steps"),
@@ -259,30 +222,59 @@ def item_of(number: int, row: Any) -> Item:
         turns.system,
         _optional(row, "data_source") if of_verl else None,
         extra_info,
-        choices,
+        texts,
     )
+    item = replace(item, question=_without_leading_marks(item))
     _check_characters(item)
     return item
+
+
+def _in_context(question: str, row: Mapping[str, Any], choices: Choices) -> str:
+    """Return a question behind what a row with choices says that it is about."""
+    context = text_of(row, CONTEXT) if choices.texts else None
+    if context is None:
+        return question
+    marks = _LEADING_MARKS.match(question)
+    lead = marks[0] if marks else ""
+    return f"{lead}{context.strip()}\n{question[len(lead) :]}"
+
+
+def _with_marks(
+    question: str, choices: Mapping[str, str], images: Mapping[int, str]
+) -> tuple[str, Mapping[str, str], tuple[str, ...]]:
+    """Return a question and its choices with marks where they name images by number, and the images in that order."""
+    listed = choices if listing(choices, question) else {}
+    (question, *texts), paths = in_place([question, *listed.values()], images)
+    return question, {**choices, **dict(zip(listed, texts, strict=True))}, paths
+
+
+def _without_leading_marks(item: Item) -> str:
+    """Return the question without marks that only lead it: they are put there again with the images."""
+    rest = _LEADING_MARKS.sub("", item.question)
+    return item.question if IMAGE_MARK in rest + item.listing else rest.strip()
 
 
 def _check_columns(source: Path) -> None:
     """Raise DataError where a source is a table that has no column of a question."""
     for path in files_of(source):
         columns = columns_of(path)
-        if columns and not is_verl_row(columns) and not any(name in columns for name in _QUESTIONS):
+        if columns and not is_verl_row(columns) and not any(name in columns for name in QUESTIONS):
             raise DataError(
                 f"{path} has the columns {', '.join(columns)}, and none that is read as a question "
-                f"({', '.join(_QUESTIONS)}; or verl's prompt beside reward_model). Read beside it are "
-                f"{', '.join(name for name in _READ if name not in _QUESTIONS)}: name the columns so."
+                f"({', '.join(QUESTIONS)}; or verl's prompt beside reward_model). Read beside it are "
+                f"{read_beside_questions()}: name the columns so."
             )
 
 
 def _turns(row: Mapping[str, Any]) -> Turns:
     """Return the question of a row, with its solution and its system message."""
-    system, solution = _optional(row, "system") or None, _optional(row, "solution")
+    system, solution = (
+        _optional(row, "system") or None,
+        _optional(row, "solution") or text_of(row, RATIONALES),
+    )
     key = next((key for key in TURNS if row.get(key) is not None), None)
     if key is None:
-        return Turns(_text(row, "problem", "question"), solution, system)
+        return Turns(_text(row, *TEXTS), solution, system)
     turns = turns_of(row[key], key)
     return Turns(
         turns.question, solution if turns.solution is None else turns.solution, turns.system or system
@@ -294,47 +286,6 @@ def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DataError(f"{key} is {value!r:.60} ({type(value).__name__}); expected an object")
     return value
-
-
-def said_of(unread: tuple[tuple[str, str], ...]) -> str:
-    """Return what a message on a row that lacks something says of what it has and is not read."""
-    return "".join(f"; it has {name}: {hint}" for name, hint in unread)
-
-
-def _images(row: Mapping[str, Any]) -> tuple[str, ...]:
-    key = next((key for key in _IMAGES if row.get(key)), None)
-    return () if key is None else images_of(row[key], key)
-
-
-def _named(row: Mapping[str, Any]) -> tuple[str | None, tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Return what a row is called, what of it is not read though it seems meant, and its other keys that are not."""
-    unread = tuple(_unread(row))
-    said = {name for name, _ in unread}
-    return _id(row), unread, tuple(key for key, _ in _unknown(row) if key not in said)
-
-
-def _unknown(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the keys that are not read, with what they hold, where that is something."""
-    for key, value in row.items():
-        if key not in _READ and value is not None and value not in ("", [], {}):
-            yield key, value
-
-
-def _unread(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what a row has and is not read, with what is, where that is missing or the row shows less without it."""
-    yield from ((key, UNREADABLE) for key in CHOICES if choices_at(row, key) is None)
-    for key, _ in _unknown(row):
-        if (meant := _meant(key)) and not any(row.get(name) for name in _READ[meant]):
-            yield key, f"it is not read; {meant} is"
-    images = [key for key in _IMAGES if row.get(key)]
-    yield from ((key, f"it is not read beside {images[0]}") for key in images[1:])
-
-
-@functools.lru_cache(maxsize=1024)
-def _meant(key: str) -> str | None:
-    """Return the key that is read and that ``key`` was probably meant for."""
-    near = difflib.get_close_matches(key.lower(), _READ, n=1, cutoff=_MEANT)
-    return _OTHER_NAMES.get(key.lower()) or (near[0] if near else None)
 
 
 def _check_characters(item: Item) -> None:
@@ -358,15 +309,6 @@ def _check_characters(item: Item) -> None:
                 f"{name} holds {half!r}, half of a character (a lone surrogate), which no file can hold. Write the "
                 "character whole, or leave it out."
             ) from None
-
-
-def _id(row: Mapping[str, Any]) -> str | None:
-    value = next((row[key] for key in _IDS if row.get(key) is not None), None)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if not isinstance(value, (str, int, float)):
-        return None
-    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _text(row: Mapping[str, Any], *keys: str) -> str:

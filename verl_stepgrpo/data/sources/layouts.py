@@ -1,8 +1,8 @@
-r"""Read the parts of a row, in whichever of the published layouts it is: turns, images, answer and solution. Pure.
+r"""Read the texts of a row, in whichever of the published layouts it is: turns, answer and solution. Pure.
 
 Turns are ``messages`` (role and content) as of Mulberry and ShareGPT, ``conversations`` (from and value) as of LLaVA,
-or verl's ``prompt``. Images are paths, or ``bytes`` and ``path`` as ``datasets`` stores them. An answer may be wrapped
-in ``<answer>``, ``\boxed{}`` or dollars, or stand behind ``####`` under its solution, as GSM8K's.
+or verl's ``prompt``. An answer may be wrapped in ``<answer>``, ``\boxed{}`` or dollars, or stand behind ``####`` under
+its solution, as GSM8K's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from verl_stepgrpo.data.prompts.images import data_url
 from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.marks import boxes, hashes, tags
@@ -66,15 +65,6 @@ def turns_of(messages: Any, key: str) -> Turns:
     return Turns(said["user"], said.get("assistant"), said.get("system") or None)
 
 
-def images_of(value: Any, key: str) -> tuple[str, ...]:
-    """Return the images that a key of a row holds, each as a path, a URL, or a data URL of its bytes.
-
-    Raises:
-        DataError: It holds something else.
-    """
-    return tuple(_image(one, key) for one in (value if isinstance(value, list) else [value]))
-
-
 def bare_answer(text: str) -> str:
     r"""Return an answer without ``<answer>``, ``\boxed{}`` and dollars where they are around all of it."""
     while (inner := _unwrapped(text.strip())) is not None:
@@ -112,16 +102,6 @@ def _content(content: Any, key: str) -> str:
     return "".join(
         IMAGE_MARK if part.get("type") == "image" else str(part.get("text") or "") for part in content
     )
-
-
-def _image(value: Any, key: str) -> str:
-    if isinstance(value, Mapping):
-        value = value.get("bytes") or value.get("path") or value.get("image") or value.get("image_url")
-    if isinstance(value, bytes) and value:
-        return data_url(value)
-    if not isinstance(value, str) or not value:
-        raise DataError(f"{key} is {value!r:.60}; expected a path, an image's bytes, or a list of them")
-    return value
 
 
 def _unwrapped(text: str) -> str | None:

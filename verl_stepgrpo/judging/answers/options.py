@@ -38,8 +38,8 @@ _MARKED = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
         r"(?<![\w)])\(([A-J])\)[ \t]*",  # (A) blue (B) red
-        r"^[ \t]*([A-J])[.):][ \t]+",  # A. blue, each on a line of its own
-        r"(?:^|(?<=\s))([A-J])[.)][ \t]+",  # A. blue B. red
+        r"^[ \t]*([A-J])(?:[.)][ \t]+|:[ \t]*)",  # A. blue, each on a line of its own; MathVerse has A:blue
+        r"(?:^|(?<=[\s;]))([A-J])[.):][ \t]+",  # A. blue B. red; MMStar has A: blue, B: red
     )
 )
 """How a question marks its choices; the first that finds any counts."""
@@ -50,8 +50,8 @@ def parse_choices(value: Any) -> dict[str, str]:
 
     Args:
         value: A list of texts in the order of the letters, with a letter before each or without, an object of letters
-            and texts, one with a list ``label`` and a list ``text``, or a text of any of them, as JSON or as Python
-            writes it.
+            and texts, one with a list ``label`` and a list ``text``, a text of any of them, as JSON or as Python
+            writes it, or one that lists them as a question does (``A. red;B. blue``).
 
     Raises:
         DataError: It is something else.
@@ -61,7 +61,10 @@ def parse_choices(value: Any) -> dict[str, str]:
     if value is None or (isinstance(value, str) and not value.strip()):
         return {}
     if isinstance(value, Mapping) and set(value) == {"label", "text"}:  # as datasets have them
-        value = dict(zip(_listed(value["label"]), _listed(value["text"]), strict=False))
+        labels, listed = _listed(value["label"]), _listed(value["text"])
+        if not all(isinstance(one, (list, tuple)) for one in (labels, listed)):
+            raise _wrong(value)
+        value = dict(zip(labels, listed, strict=False))
     if isinstance(value, Mapping):
         # A parquet column of objects has every key in every row.
         texts = {
@@ -84,6 +87,8 @@ def _from_text(text: str) -> Any:
             ValueError, SyntaxError, MemoryError, RecursionError
         ):  # as deep brackets raise
             return read(text.strip())
+    if listed := choices_in(text):
+        return listed
     raise _wrong(text)
 
 
