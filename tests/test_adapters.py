@@ -250,6 +250,27 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("swift") / "venv", "ms-swift==4.6.0")
 
 
+def by_component(rows: list[dict[str, Any]], *, epsilon: float) -> list[float]:
+    """Return the advantages of ``combine=component``, of responses in groups of 4 with their components.
+
+    Trainers differ in what they add to each standard deviation (``epsilon``).
+    """
+    earned = [
+        Earned(r["acc"] > 0, 0.1 * r["key_step_match"], r["step_rvr"], (0.1 * r["key_step_match"],), (None,))
+        for r in rows
+    ]
+    assert len(set(earned)) > 2, "rewards that are all alike show nothing"
+    scores, _ = advantage.as_tensors(earned)
+    made = advantage.combined(
+        torch.zeros(len(rows), dtype=torch.float64),
+        torch.arange(len(rows)) // 4,
+        RunSettings.from_mapping({"combine": "component"}),
+        advantage.Scale(epsilon=epsilon),
+        scores,
+    )
+    return made.total_B.tolist()
+
+
 class TestTRL:
     def test_the_trainer_logs_what_compute_score_gives(self, trl: Path) -> None:
         """The table of completions and the curves of the command of the page, held against ``compute_score``."""
@@ -289,24 +310,8 @@ class TestTRL:
     def test_components_by_themselves_are_combined_as_in_verl(self, trl: Path) -> None:
         """TRL's ``normalize_then_sum`` over our components gives what ``combine=component`` gives."""
         rows = pq.read_table(trl / "components" / "completions" / "completions_00001.parquet").to_pylist()
-        earned = [
-            Earned(
-                r["acc"] > 0, 0.1 * r["key_step_match"], r["step_rvr"], (0.1 * r["key_step_match"],), (None,)
-            )
-            for r in rows
-        ]
-        assert len(set(earned)) > 2, "rewards that are all alike show nothing"
-        scores, _ = advantage.as_tensors(earned)
-        groups_B = torch.arange(len(rows)) // 4
-        # TRL adds 1e-4 to each standard deviation.
-        made = advantage.combined(
-            torch.zeros(len(rows), dtype=torch.float64),
-            groups_B,
-            RunSettings.from_mapping({"combine": "component"}),
-            advantage.Scale(epsilon=1e-4),
-            scores,
-        )
-        assert [r["advantage"] for r in rows] == pytest.approx(made.total_B.tolist(), abs=2e-3)
+        made = by_component(rows, epsilon=1e-4)
+        assert [r["advantage"] for r in rows] == pytest.approx(made, abs=2e-3)
 
     def test_the_snippet_of_the_page_makes_a_trainer(self, trl: Path) -> None:
         assert (trl / "snippet.txt").read_text() == "step_rar step_rvr"
@@ -393,27 +398,43 @@ class TestEasyR1:
 
 @pytest.mark.slow
 class TestSwift:
-    def test_two_steps_log_what_compute_score_gives(self, swift: Path, tmp_path: Path) -> None:
-        """The command of the page on text."""
-        model, file = prepared(tmp_path, images=False)
+    @staticmethod
+    def trained(swift: Path, folder: Path, *changes: str) -> tuple[Path, list[dict], list[dict[str, list]]]:
+        """Return the file that the command of the page was run on, as text, its curves and its tables of responses."""
+        model, file = prepared(folder, images=False)
         words = [str(swift / "swift"), *command("swift rlhf")[1:]]
-        words += ["--model", str(model), "--dataset", str(file), "--output_dir", str(tmp_path / "out")]
+        words += ["--model", str(model), "--dataset", str(file), "--output_dir", str(folder / "out")]
         # A folder's name says nothing of the model; the tiny one has seen no system message.
         words += ["--model_type", "qwen2_vl", "--template", "qwen2_vl", "--system", "", "--use_hf", "true"]
         words += ["--use_cpu", "true", "--torch_dtype", "float32", "--gradient_checkpointing", "false"]
         words += ["--per_device_train_batch_size", "8", "--max_steps", "2", "--max_completion_length", "96"]
         words += ["--tuner_type", "full", "--logging_steps", "1", "--log_completions", "true"]
-        run([*words, "--report_to", "none"])
-        (checkpoint,) = (tmp_path / "out").rglob("checkpoint-2")
+        run([*words, "--report_to", "none", *changes])
+        (checkpoint,) = (folder / "out").rglob("checkpoint-2")
         history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
-        table = [json.loads(line) for line in (checkpoint.parent / "completions.jsonl").open()]
-        for logged, rows in zip(history, table, strict=False):
+        tables = [json.loads(line) for line in (checkpoint.parent / "completions.jsonl").open()]
+        return file, history, tables
+
+    def test_two_steps_log_what_compute_score_gives(self, swift: Path, tmp_path: Path) -> None:
+        """The command of the page on text."""
+        file, history, tables = self.trained(swift, tmp_path)
+        for logged, rows in zip(history, tables, strict=False):
             expected = [scores(file, *pair) for pair in zip(rows["prompt"], rows["completion"], strict=True)]
             for name in ("step_rar", "step_rvr", "acc", "key_step_match"):
                 assert rows[name] == pytest.approx([values[name] for values in expected])
                 assert logged[f"rewards/{name}/mean"] == pytest.approx(statistics.fmean(rows[name]))
             assert logged["reward"] == pytest.approx(statistics.fmean(v["score"] for v in expected))
             assert logged["reward_std"] > 0, "rewards that are all alike show nothing"
+
+    def test_components_by_themselves_are_combined_as_in_verl(self, swift: Path, tmp_path: Path) -> None:
+        """``--scale_rewards gdpo`` over our components gives what ``combine=component`` gives."""
+        said = re.search(r"`(--scale_rewards gdpo [^`]+)`", PAGE)
+        assert said is not None
+        _, _, (table, *_) = self.trained(swift, tmp_path, *said[1].split())
+        names = ("acc", "key_step_match", "step_rvr")
+        columns = zip(*(table[name] for name in names), strict=True)
+        rows = [dict(zip(names, values, strict=True)) for values in columns]
+        assert table["advantages"] == pytest.approx(by_component(rows, epsilon=1e-8), abs=2e-3)
 
     def test_settings_come_from_the_environment_and_are_checked(self, swift: Path) -> None:
         run([str(swift / "python"), "-c", SETTINGS, RIGHT])
