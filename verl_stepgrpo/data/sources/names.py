@@ -36,7 +36,7 @@ IDS = ("id", "qid", "question_id", "pid", "sample_index", "ID", "idx", "index")
 _READ = {
     **dict.fromkeys(IMAGES, IMAGES),
     **dict.fromkeys(TEXTS, QUESTIONS),
-    "solution": ("solution", *RATIONALES, *TURNS),
+    "solution": ("solution", *TURNS),
     **dict.fromkeys(ANSWERS, ANSWERS),
     "key_steps": ("key_steps",),
     "visual_key_steps": ("visual_key_steps",),
