@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.metadata
 import logging
 import re
 import subprocess
@@ -179,11 +180,23 @@ class TestScorers:
             trainer_hooks.check_scorers([self.judged(f"{identity()} on a"), self.judged(scorer)])
 
 
+def not_installed(name: str) -> str:
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
 class TestIdentity:
     def test_it_is_the_version_and_the_sources(self) -> None:
         from verl_stepgrpo import __version__
 
         assert re.fullmatch(re.escape(__version__) + r"\+[0-9a-f]{8}", identity())
+
+    def test_a_version_that_keeps_it_elsewhere_is_told_by_its_number(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "verl_stepgrpo.running.identity", None)  # it cannot be imported
+        assert node_probe.look()["verl-stepgrpo"] == importlib.metadata.version("verl-stepgrpo")
+        monkeypatch.setattr(importlib.metadata, "version", not_installed)
+        assert node_probe.look()["verl-stepgrpo"] is None
 
     def test_a_probe_by_value_finds_it(self) -> None:
         assert node_probe.look()["verl-stepgrpo"] == identity()

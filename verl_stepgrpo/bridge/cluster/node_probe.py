@@ -18,16 +18,19 @@ def look() -> dict[str, str | None]:
     try:
         identity = importlib.import_module("verl_stepgrpo.running.identity").identity()
     except ImportError:
-        identity = None
-    try:
-        verl = importlib.metadata.version("verl")
-    except importlib.metadata.PackageNotFoundError:
-        verl = None
+        identity = _version("verl-stepgrpo")  # of one that keeps it elsewhere
     entries = importlib.metadata.entry_points(group="verl.plugins")
     is_found = any(entry.name == "stepgrpo" for entry in entries)
     return {
         "verl-stepgrpo": identity,
-        "verl": verl,
+        "verl": _version("verl"),
         "entry point": "found" if is_found else None,
         POLICY: os.environ.get(POLICY),
     }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
