@@ -228,15 +228,18 @@ def check_components_agree_with_verl(log: str, folder: Path) -> None:
 CPU = os.environ | {"VERL_PLATFORM": "cpu", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
-def small_job(folder: Path, *overrides: str) -> list[str]:
-    """Return verl's command for a job of 8 prompts a step with an untrained model, whose data and model it makes."""
+def small_job(folder: Path, *overrides: str, groups: str = "digits_cpu") -> list[str]:
+    """Return verl's command for a job of 8 prompts a step with an untrained model, whose data and model it makes.
+
+    ``groups`` are those of the config, as ``+stepgrpo`` takes them.
+    """
     for script, options in (("build_data.py", ["--sft", "1", "--heldout", "8"]), ("build_model.py", [])):
         target = str(folder / script.split("_")[1][:-3])
         subprocess.run(
             [sys.executable, f"examples/digits/{script}", "--out", target, *options], cwd=ROOT, check=True
         )
     files = folder / "data"
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", "+stepgrpo=digits_cpu"]
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", f"+stepgrpo={groups}"]
     command += [f"data.train_files={files}/train.parquet", f"data.val_files={files}/heldout.parquet"]
     command += [f"actor_rollout_ref.model.path={folder}/model", "data.train_batch_size=8"]
     command += ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.val_before_train=False"]
@@ -314,18 +317,28 @@ class Answered(SingleTurnAgentLoop):
 """
 
 
+COLOCATE = "trainer.v1.trainer_mode=colocate_async"
+ASYNCHRONOUS = {
+    "colocate_async": ("digits_cpu", [COLOCATE]),
+    # Two updates a step, of 4 prompts each.
+    "separate_async": ("[digits_cpu,separate_async_cpu]", ["actor_rollout_ref.actor.ppo_mini_batch_size=4"]),
+}
+"""The groups and overrides of each mode."""
+
+
 @pytest.mark.slow
 @pytest.mark.engine
 class TestAnAsynchronousMode:
     """verl evicts the groups that failed and asks for others; the dataset class is the user's and is not checked
     before, and the agent loop, the user's too, has a tool speak behind each response."""
 
-    def run(self, folder: Path, tenths: int) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, folder: Path, tenths: int, *overrides: str, groups: str = "digits_cpu"
+    ) -> subprocess.CompletedProcess[str]:
         (folder / "users_own.py").write_text(USERS_OWN)
         (folder / "loops.yaml").write_text("[{name: answered, _target_: users_own.Answered}]")
         command = small_job(
             folder,
-            "trainer.v1.trainer_mode=colocate_async",
             "trainer.total_training_steps=2",
             f"data.custom_cls.path={folder}/users_own.py",
             "data.custom_cls.name=Unscorable",
@@ -333,24 +346,28 @@ class TestAnAsynchronousMode:
             f"actor_rollout_ref.rollout.agent.agent_loop_config_path={folder}/loops.yaml",
             "actor_rollout_ref.rollout.agent.default_agent_loop=answered",
             f"algorithm.stepgrpo.trace_dir={folder}/trace",
+            *overrides,
+            groups=groups,
         )
         path = os.pathsep.join([str(folder), CPU.get("PYTHONPATH", "")])
         return subprocess.run(
-            command, env=CPU | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=600
+            command, env=CPU | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=900
         )
 
     def test_a_reward_that_always_fails_ends_the_run(self, tmp_path: Path) -> None:
-        done = self.run(tmp_path, tenths=10)
+        done = self.run(tmp_path, 10, COLOCATE)
         said = done.stdout + done.stderr
         assert done.returncode != 0
         assert "MissingSessionsError: step 1: 100.0% of the sessions are missing" in said, said[-3000:]
         assert "max_missing_sessions=0.5" in said
         assert "ground_truth is empty" in said
 
+    @pytest.mark.parametrize("mode", ASYNCHRONOUS)
     def test_a_reward_that_fails_for_a_share_is_drawn_and_what_a_tool_says_is_not_scored(
-        self, tmp_path: Path
+        self, tmp_path: Path, mode: str
     ) -> None:
-        done = self.run(tmp_path, tenths=3)
+        groups, overrides = ASYNCHRONOUS[mode]
+        done = self.run(tmp_path, 3, *overrides, "algorithm.stepgrpo.credit=step", groups=groups)
         said = done.stdout + done.stderr
         assert done.returncode == 0, said[-3000:]
         shares = [float(share) for share in re.findall(r"stepgrpo/missing_sessions/mean:([0-9.e-]+)", said)]
@@ -362,4 +379,7 @@ class TestAnAsynchronousMode:
             assert len(rows) == 8 * 8
             assert all(isinstance(row.index, int) and row.index % 10 >= 3 for row in rows)
             assert not [row for row in rows if (row.response or "").endswith("first digit second digit")]
+            # The steps of a response have credit of their own: a model that is not trained has none but the end.
+            assert all(row.credit is not None for row in rows)
         assert not (tmp_path / "trace" / "untrained").exists()
+        assert len(re.findall(r"stepgrpo/key_step_match/mean:", said)) == 2
