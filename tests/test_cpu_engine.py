@@ -58,6 +58,18 @@ try:
 except Exception as error:
     told["error of the loader"] = f"{type(error).__name__} {error}"
 thread.join(10)
+
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from verl.utils.fsdp_utils import fsdp2_sharded_load_from_cpu, fsdp2_sharded_save_to_cpu
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+layer = fully_shard(torch.nn.Linear(1, 1, bias=False), mesh=init_device_mesh("cpu", (1,)))
+weight = layer.weight._local_tensor
+weight.fill_(1.0)
+saved = fsdp2_sharded_save_to_cpu(layer)
+weight.fill_(2.0)  # in place, as an optimizer does
+fsdp2_sharded_load_from_cpu(layer, *saved)
+told["restored weight"] = weight.item()
 print(json.dumps(told))
 """
 
@@ -100,6 +112,10 @@ def test_adaptations_are_applied_once_and_say_what_they_get_past(told: dict) -> 
 
 def test_an_error_of_the_weight_loader_is_not_hidden_by_the_shared_memory(told: dict) -> None:
     assert told["error of the loader"] == "KeyError 'no parameter w'"
+
+
+def test_weights_that_were_saved_come_back_though_the_optimizer_went_on(told: dict) -> None:
+    assert told["restored weight"] == 1.0
 
 
 def test_the_torchvision_line_is_written_only_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

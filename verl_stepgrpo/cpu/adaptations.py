@@ -132,8 +132,27 @@ def _keep_linear_layers_unpacked(module: ModuleType) -> None:
     apply_once(module, "dispatch_cpu_unquantized_gemm", make)
 
 
+def _copy_saved_weights(module: ModuleType) -> None:
+    """``verl/utils/fsdp_utils.py`` saves the weights of ``separate_async``'s older policy by moving them to the CPU.
+
+    There they are already, so that it would save the weights themselves, which the optimizer then changes: old
+    probabilities would be those of the new policy.
+    """
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def fsdp2_sharded_save_to_cpu(model: Any) -> Any:
+            saved, spec = original(model)
+            return {name: (tensor.clone(), own) for name, (tensor, own) in saved.items()}, spec
+
+        return fsdp2_sharded_save_to_cpu
+
+    apply_once(module, "fsdp2_sharded_save_to_cpu", make)
+
+
 _ADAPTATIONS: dict[str, Callable[[ModuleType], None]] = {
     "torch.distributed": _one_backend_per_device,
+    "verl.utils.fsdp_utils": _copy_saved_weights,
     "verl.workers.engine.fsdp.transformer_impl": _fsdp_engines_for_cpu,
     "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer": _let_go_of_shared_memory,
     "vllm.model_executor.layers.utils": _keep_linear_layers_unpacked,
