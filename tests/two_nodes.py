@@ -190,7 +190,7 @@ def cluster(out: Path, first: Host, second: Host) -> tuple[Node, Node]:
 
 BUSY = f"""
 import ray, sys, time
-ray.init(log_to_driver=False)
+ray.init(namespace="busy", log_to_driver=False)
 @ray.remote(num_cpus={CPUS * 2 // 3})
 class Busy:
     def here(self):
@@ -310,8 +310,9 @@ def lost(out: Path, model: str, head: Node, worker: Node) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         process.kill()
         seconds = None
-    said = re.findall(r"WorkerDiedError: (.*)", log.read_text())
-    return {"seconds": seconds, "said": said[-1] if said else log.read_text()[-3000:]}
+    text = log.read_text()
+    said = text.rfind("WorkerDiedError: ")
+    return {"seconds": seconds, "said": text[said : said + 1500] if said >= 0 else text[-3000:]}
 
 
 def refused(head: Node, job: Sequence[str]) -> str:
@@ -409,8 +410,9 @@ def place_faults(two: Mapping[str, Any]) -> Iterator[str]:
         kind: nodes for kind in ("WorkerDict", "vLLMHttpServer", "AgentLoopWorkerTQ", "RewardLoopWorker")
     }
     for kind, addresses in expected.items():
-        if sorted(set(two["places"][kind])) != addresses:
-            yield f"{kind} ran on {two['places'][kind]}"
+        ran_on = two["places"].get(kind, [])
+        if sorted(set(ran_on)) != addresses:
+            yield f"{kind} ran on {ran_on}"
     if two["traces"] != ["first/traces", "one/traces"]:
         yield f"traces lie in {two['traces']}"
     seen = [f"worker on {name} ({address})" for name, address in zip(NAMES, ADDRESSES, strict=True)]
