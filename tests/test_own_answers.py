@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,28 @@ def test_the_agreement_counts_what_is_mined_and_what_is_given(tmp_path: Path) ->
     )
     found = compare.agreement(Path(file), tmp_path / "given.json")
     assert found == {"rows with mined key steps": 1, "mined": 2, "precision": 0.5, "recall": 0.5}
+
+
+def test_the_table_over_seeds_is_that_of_the_committed_runs() -> None:
+    page = (RECIPE / "README.md").read_text()
+    made = command(RECIPE / "seeds.py").stdout
+    assert re.findall(r"<!-- seeds -->\n(.*?)<!-- /seeds -->", page, re.DOTALL) == [made]
+    agreement = json.loads((RECIPE / "results" / "agreement.json").read_text())
+    precision, recall = f"{agreement['precision']:.0%}", f"{agreement['recall']:.0%}"
+    said = f"{precision} of these are given ones, and {recall} of the given ones are mined"
+    assert said in " ".join(page.split())
+
+
+def test_key_steps_are_taken_off_and_kept_beside(tmp_path: Path) -> None:
+    rows = [{"extra_info": {"index": i, "key_steps": [[f"{i} + 1 = {i + 1}"]]}} for i in (1, 0)]
+    file = parquet(tmp_path / "rows.parquet", rows)
+    command(
+        *(RECIPE / "without.py", "--rows", file, "--out", tmp_path / "out.parquet"),
+        *("--given", tmp_path / "given.json"),
+    )
+    left = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["extra_info"] for row in left] == [{"index": i, "key_steps": []} for i in (1, 0)]
+    assert json.loads((tmp_path / "given.json").read_text()) == [[["0 + 1 = 1"]], [["1 + 1 = 2"]]]
 
 
 @pytest.mark.slow

@@ -196,6 +196,11 @@ def judged(
     return evaluation(step, parts)
 
 
+def order_of(seed: int, n_rows: int) -> np.ndarray:
+    """Return the places of the rows of the data in the order in which a run shows them, (n_rows,)."""
+    return np.random.default_rng(seed).permutation(n_rows)
+
+
 def train(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     """Return the curve, the evaluations and the mean shares of a run."""
     torch.manual_seed(args.seed)
@@ -209,7 +214,7 @@ def train(args: argparse.Namespace, config: Any) -> dict[str, Any]:
     )
     # As verl's: the first step has a rate of 0.
     schedule = LambdaLR(optimizer, lambda done: min(1.0, done / max(1, optim.lr_warmup_steps)))
-    order = np.random.default_rng(args.seed).permutation(len(shown))
+    order = order_of(args.seed, len(shown))
     per_step = config.data.train_batch_size
     curve, shares = [], []
     args.responses.mkdir(parents=True, exist_ok=True)
