@@ -11,6 +11,7 @@ Beside ours: math-verify alone, the rules of the authors' code (``mode=reference
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -60,6 +61,9 @@ Each cell is the agreement in percent, and behind it how many cases were wrongly
 math-verify sees the answer as it stands and as one TeX expression, and either counts; `partial_ratio` has the
 threshold that agrees best with this very set.
 """
+
+NOTATION = """Agreement in percent, behind it in square brackets its 95% interval and in round ones how many were
+wrongly accepted and wrongly refused."""
 
 Judge = Callable[[dict], bool]
 
@@ -238,21 +242,41 @@ def real_table(path: Path) -> str:
     return f"{real_answers.INTRODUCTION.format(n=len(pairs))}\n{table_}\n{choices}\n"
 
 
+def in_short(sections: Iterable[str]) -> str:
+    """Return what the tables of the page come to: of each section's first one the row of all, or else every row."""
+    lines = []
+    for section in sections:
+        title = section.splitlines()[0].lstrip("# ")
+        start = section.index("\n| ") + 1
+        names, _, *rows = (
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in itertools.takewhile(lambda line: line.startswith("|"), section[start:].splitlines())
+        )
+        if names[2] == "share":
+            said = [f"{what} {share} ({interval}) of {n}" for what, n, share, interval in rows]
+        else:
+            said = [
+                f"{what.strip('*')} {n}: "
+                + ", ".join(f"{name} {cell}" for name, cell in zip(names[2:], cells, strict=True))
+                for what, n, *cells in rows
+                if what.startswith("**all")
+            ]
+        lines.append(f"- {title}: {'; '.join(said)}")
+    return "\n".join(["## In short", "", NOTATION, "", *lines, ""])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--answers", type=Path, help="a JSONL file of pairs that models answered")
     parser.add_argument("--gsm8k", type=Path, help="example_model_solutions.jsonl of grade-school-math")
     arguments = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("math-verify", "rapidfuzz"))
-    print(HEAD.format(versions=versions))
-    if arguments.answers:
-        print(real_table(arguments.answers), flush=True)
+    real = [real_table(arguments.answers)] if arguments.answers else []
     if arguments.gsm8k:
-        print(real_key_steps.table(arguments.gsm8k), flush=True)
-        print(real_equations.table(arguments.gsm8k), flush=True)
-    print(LABELLED)
-    for task in tasks():
-        print(f"### {task.title}\n\n{table(task)}\n", flush=True)
+        real += [real_key_steps.table(arguments.gsm8k), real_equations.table(arguments.gsm8k)]
+    labelled = [f"### {task.title}\n\n{table(task)}\n" for task in tasks()]
+    print(HEAD.format(versions=versions))
+    print("\n".join([in_short([*real, *labelled]), *real, LABELLED, *labelled]))
 
 
 if __name__ == "__main__":

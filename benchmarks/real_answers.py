@@ -25,9 +25,7 @@ which another one is wrong and the right one is right in any usual dress, refere
 other questions, and the coefficient alone where the reference is a monomial.
 
 The pairs are drawn from 66,000; those on which an earlier version of this judge erred are over-represented, so that on
-all of them the agreement is higher. As many pairs of each source were looked at while the rules were mended, and are
-not in this table; those in it on which an earlier version erred have been looked at since, so that it is blind no
-longer.
+all of them the agreement is higher. They were looked at while the rules were mended, so that this table is not blind.
 
 Each cell is the agreement in percent with its 95% interval (Wilson's), and behind it how many were wrongly accepted and
 wrongly refused. math-verify sees the answer as it stands and as one TeX expression, and either counts; a substring is a

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from verl_stepgrpo import RunSettings, advantage
+from verl_stepgrpo.bridge import conf
 from verl_stepgrpo.settings import AdvantageSettings
 
 REWARDS = st.sampled_from([0.0, 0.1 / 3, 0.1, 1.0, 1.1, 2.0, 2.1])
@@ -361,6 +364,26 @@ class TestEstimatorWithComponents:
             gated = self.estimate(batch, credit=credit, outcome_gate=0.25)
             torch.testing.assert_close(gated[:3], 0.25 * whole[:3])
             assert torch.equal(gated[3:], whole[3:])
+
+    def test_the_recommended_settings_are_plain_grpo_where_the_answer_alone_is_paid(self) -> None:
+        """So a recipe's baseline differs from it by alpha=0 and rvr_weight=0, and by nothing else."""
+        right = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+        rows = [self.judged(f"u_{i}_0", acc, [0.0, 0.0], [2, 4]) for i, acc in enumerate(right)]
+        rewards_BT = torch.zeros(7, 6)
+        rewards_BT[:, -1] = torch.tensor(right)
+        batch = (
+            rows,
+            {
+                "token_level_rewards": rewards_BT,
+                "response_mask": torch.ones(7, 6, dtype=torch.int64),
+                "index": np.array(list("aaabbcc"), dtype=object),
+            },
+        )
+        group = Path(conf.__path__[0]) / "stepgrpo" / "recommended.yaml"
+        node = OmegaConf.load(group).algorithm.stepgrpo
+        baseline = self.estimate(batch, **{**node, "alpha": 0.0, "rvr_weight": 0.0})
+        assert baseline.abs().sum() > 0
+        torch.testing.assert_close(baseline, self.estimate(batch, alpha=0.0, rvr_weight=0.0))
 
     def test_an_earlier_output_of_a_session_has_the_whole_credit_throughout(self, batch) -> None:
         import dataclasses

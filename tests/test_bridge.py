@@ -32,6 +32,10 @@ from verl_stepgrpo.judging.answers.symbolic import VerifierFailedError
 MAIN = [sys.executable, "-m", "verl.trainer.main_ppo"]
 
 
+RECOMMENDED = {"combine": "answer_first", "credit": "step", "outcome_gate": 0.0}
+"""What the group departs from the paper's in, by recipes/ablation_digits."""
+
+
 @pytest.fixture(scope="module")
 def composed() -> DictConfig:
     import verl  # noqa: F401  the import that loads the plugin
@@ -155,7 +159,7 @@ class TestConfigGroups:
         assert (actor.use_kl_loss, actor.kl_loss_coef, actor.kl_loss_type) == (True, 0.04, "low_var_kl")
         assert (actor.optim.lr, actor.loss_agg_mode) == (1e-6, "seq-mean-token-mean")
 
-    @pytest.mark.parametrize("group", ["paper", "digits_cpu"])
+    @pytest.mark.parametrize("group", ["paper", "recommended", "digits_cpu"])
     def test_a_group_is_valid_for_verls_own_config_classes(self, group: str) -> None:
         import verl  # noqa: F401
         from verl.trainer.config import AlgoConfig
@@ -166,9 +170,10 @@ class TestConfigGroups:
         OmegaConf.set_struct(config, False)
         node = config.algorithm.pop("stepgrpo")
         assert isinstance(omega_conf_to_dataclass(config.algorithm), AlgoConfig)
-        defaults = RunSettings()
-        assert RunSettings.from_mapping(node) == defaults
-        parts = dataclasses.asdict(defaults)
+        changed = RECOMMENDED if group == "recommended" else {}
+        run = RunSettings.from_mapping(node)
+        assert run == RunSettings.from_mapping(changed)
+        parts = dataclasses.asdict(run)
         assert set(node) == {*parts.pop("reward"), *parts.pop("advantage"), *parts}
         config.actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu = 1
         omega_conf_to_dataclass(config.actor_rollout_ref.actor)

@@ -130,7 +130,12 @@ def test_the_table_of_results_is_the_one_of_the_committed_runs() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"<!-- results -->\n(.*?)<!-- /results -->", README, re.DOTALL) == [done.stdout]
+    page = (folder / "README.md").read_text()
+    assert re.findall(r"<!-- results -->\n(.*?)<!-- /results -->", page, re.DOTALL) == [done.stdout]
+    points = re.findall(r"\| (\+[\d.]+) \(", done.stdout)
+    least, most = sorted(points, key=float)[:: len(points) - 1]
+    assert len(points) == 5
+    assert f"{least} to {most} points over five seeds" in " ".join(README.split())
 
 
 def test_the_example_of_the_advantages_is_what_the_code_gives() -> None:
@@ -170,17 +175,24 @@ def test_the_table_of_the_ablation_is_that_of_the_committed_runs() -> None:
         assert re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page, re.DOTALL) == [done.stdout]
 
 
-def test_what_the_readme_says_of_the_ablation_stands_in_its_table() -> None:
+def test_the_first_table_of_the_readme_is_taken_from_those_of_the_study() -> None:
     page = (ROOT / "recipes" / "ablation_digits" / "README.md").read_text()
-    table = page.partition("<!-- results -->")[2].partition("<!-- /results -->")[0]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line]
-    cells = {name: row for name, *row in rows}
-    grpo, stepgrpo = cells["outcome only (GRPO)"], cells["both (StepGRPO)"]
-    points, interval = re.fullmatch(r"(\S+) \((.*)\)", stepgrpo[2]).groups()
-    said = " ".join(README.split())
-    against = f"{stepgrpo[1].split()[0]} against {grpo[1].split()[0]}: {points} points, {interval}"
-    accurate = f"{against}, {stepgrpo[0]} seeds"
-    assert f"| the paper's | no more accurate ({accurate}) | {stepgrpo[4]} against {grpo[4]} |" in said
+    arms = {
+        "paper": "both (StepGRPO)",
+        "recommended": "answer first, nothing where none is right, credit by step",
+    }
+    lines = []
+    for group, arm in arms.items():
+        said = [f"`+stepgrpo={group}`"]
+        for regime in ("dense", "sparse"):
+            table = page.partition(f"<!-- loop-{regime} -->\n")[2].partition(f"<!-- /loop-{regime} -->")[0]
+            named, _, *rows = [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines()]
+            cells = {row[0]: dict(zip(named, row, strict=True)) for row in rows}
+            of, grpo = cells[arm], cells["outcome only (GRPO)"]
+            said.append(f"{of['points against GRPO (paired)']}, {of['seeds']} seeds")
+            said.append(f"{of['right and valid']} against {grpo['right and valid']}")
+        lines.append(f"| {' | '.join(said)} |")
+    assert "\n".join(lines) in README
 
 
 def test_the_reward_function_file_is_the_same_score() -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from test_rules import composed, said
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "from-grpo.md").read_text()
-PAPER = "+stepgrpo=paper"
+GROUP = "+stepgrpo=recommended"
 EXTRA = {"index": 7, "key_steps": [["3 + 5 = 8"]]}
 
 SCRIPT = """
@@ -65,7 +65,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestTheTables:
     def test_what_the_script_names_otherwise_than_the_group_is_all_there(self) -> None:
-        verls, group, both = leaves(composed()), leaves(composed(PAPER)), leaves(composed(*SCRIPT, PAPER))
+        verls, group, both = leaves(composed()), leaves(composed(GROUP)), leaves(composed(*SCRIPT, GROUP))
         named = [line.partition("=")[0] for line in SCRIPT]
         otherwise = {
             key: (both[key], group[key]) for key in named if group[key] not in (both[key], verls[key])
@@ -77,7 +77,7 @@ class TestTheTables:
         assert listed == otherwise
 
     def test_what_the_group_changes_without_being_named_is_all_there(self) -> None:
-        before, after = composed(*SCRIPT), composed(*SCRIPT, PAPER)
+        before, after = composed(*SCRIPT), composed(*SCRIPT, GROUP)
         written = leaves(after)
         changed = [key for key, value in leaves(before).items() if written[key] != value]
         values = {
@@ -87,11 +87,11 @@ class TestTheTables:
         assert {key: (old, new) for key, old, new, _ in table("unnamed")} == values
 
     def test_the_group_stands_where_it_may(self) -> None:
-        assert leaves(composed(PAPER, *SCRIPT)) == leaves(composed(*SCRIPT, PAPER))
+        assert leaves(composed(GROUP, *SCRIPT)) == leaves(composed(*SCRIPT, GROUP))
 
     def test_a_script_of_older_versions_gets_a_dynamic_batch_size(self) -> None:
         older = [line for line in SCRIPT if "use_dynamic_bsz" not in line] + OLDER
-        config = composed(*older, PAPER)
+        config = composed(*older, GROUP)
         assert config.actor_rollout_ref.actor.use_dynamic_bsz
         assert not composed(*older).actor_rollout_ref.actor.use_dynamic_bsz
 
@@ -99,7 +99,7 @@ class TestTheTables:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         (line,) = [line for line, _, what in table("named") if "ends at once" in what]
-        (refused,), _ = said(composed(*SCRIPT, PAPER), caplog)
+        (refused,), _ = said(composed(*SCRIPT, GROUP), caplog)
         assert refused.startswith(line)
         caplog.clear()
-        assert said(composed(*(other for other in SCRIPT if other != line), PAPER), caplog) == ([], [])
+        assert said(composed(*(other for other in SCRIPT if other != line), GROUP), caplog) == ([], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -43,6 +44,11 @@ def test_the_published_table_is_of_this_code(judged: tuple) -> None:
     for kind, members in judging.groups([case for case, _ in pairs]).items():
         agreement = judging.agreement((pairs[i][1], bool(pairs[i][0][task.label])) for i in members)
         assert f"| {kind} | {len(members)} | {agreement} |" in TABLE
+
+
+def test_the_page_opens_with_what_its_tables_come_to() -> None:
+    _, short, *real, labelled = re.split(r"(?m)^(?=## )", TABLE)
+    assert short.strip() == judging.in_short([*real, *re.split(r"(?m)^(?=### )", labelled)[1:]]).strip()
 
 
 class TestRealAnswers:

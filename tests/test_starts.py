@@ -73,7 +73,7 @@ def test_a_grpo_script(caplog: pytest.LogCaptureFixture) -> None:
     page = start("a GRPO script for verl")
     named = re.findall(r"`(\+?[a-z_.]+=[^`]+)`", page)
     taken_out = "algorithm.adv_estimator=grpo"
-    assert named[:2] == ["+stepgrpo=paper", taken_out]
+    assert named[:2] == ["+stepgrpo=recommended", taken_out]
     Path("mine.py").write_text("def compute_score(*args, **kwargs):\n    return 1.0\n")
     own = "reward.custom_reward_function.path=mine.py"
     script = [word for word in SCRIPT if word != taken_out]

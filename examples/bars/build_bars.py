@@ -1,10 +1,10 @@
 """Build the bars task: drawn bar charts and questions in words, "How many more does red show than blue?"
 
 A chart has four bars of four colours in any order, one to nine high; a question names two of the colours and asks for
-their sum, their difference, or which of them is higher. So a response has to find the bars that the question means,
-read them and do what it asks for. Every chart is drawn with other widths, shades and noise; a pair of heights of the
-two bars asked for is in one of the three files alone, so that RL and the evaluation show pairs that the warm-up never
-did. Writes the three parquet files of the digits task (examples/digits/build_data.py), in the same format, and with
+their sum, their difference, or which of them is higher. So a response has to read the bars, find those that the
+question means, and do what it asks for. Every chart is drawn with other widths, shades and noise; an order of the
+colours is in one of the three files alone, so that RL and the evaluation show orders that the warm-up never did.
+Writes the three parquet files of the digits task (examples/digits/build_data.py), in the same format, and with
 ``--model`` the model of that task with a tokenizer for these texts.
 """
 
@@ -39,7 +39,7 @@ QUESTIONS = {
     "higher": "Which is higher, {a} or {b}?",
 }
 PARTS = {"sft": 0.5, "train": 0.25, "heldout": 0.25}
-"""Share of the pairs of heights that each file has."""
+"""Share of the orders of the colours that each file has."""
 
 
 class Item(NamedTuple):
@@ -74,12 +74,16 @@ def solution(item: Item, *, rationales: bool = True, numbered: bool = True) -> s
     bodies = [f"The {name} bar shows {item.heights[name]}." for name in (item.a, item.b)] + [item.working]
     numbers = [1, 2 if numbered else 1, 3]
     return (
-        "### Image Description:\nA chart of four bars.\n"
+        f"### Image Description:\nFrom left to right: {_listed(item)}.\n"
         + ("### Rationales:\nRead both bars, then compare them.\n" if rationales else "")
         + "### Let's think step by step.\n"
         + "".join(f"### Step {i}:\n{body}\n" for i, body in zip(numbers, bodies, strict=True))
         + f"### The final answer is: {item.answer}"
     )
+
+
+def _listed(item: Item) -> str:
+    return ", ".join(f"{name} {height}" for name, height in item.heights.items())
 
 
 def key_steps(item: Item) -> list[list[str]]:
@@ -107,28 +111,23 @@ def _is_asked(kind: str, x: int, y: int) -> bool:
     return kind == "sum" or (x > y if kind == "difference" else x != y)
 
 
-def pairs_by_part() -> dict[str, list[tuple[int, int]]]:
-    """Return the pairs of heights that each file asks for; no pair, in whatever order, is in two."""
-    unordered = list(itertools.combinations_with_replacement(range(1, HIGHEST + 1), 2))
-    order = np.random.default_rng(0).permutation(len(unordered))
-    ends = np.cumsum([round(share * len(unordered)) for share in PARTS.values()])[:-1]
-    parts = np.split(order, ends)
-    return {
-        name: [pair for i in part for x, y in [unordered[i]] for pair in {(x, y), (y, x)}]
-        for name, part in zip(PARTS, parts, strict=True)
-    }
+def orders_by_part() -> dict[str, list[tuple[str, ...]]]:
+    """Return the orders of the colours that each file has, from left to right; none is in two."""
+    orders = list(itertools.permutations(COLOURS))
+    shuffled = np.random.default_rng(0).permutation(len(orders))
+    ends = np.cumsum([round(share * len(orders)) for share in PARTS.values()])[:-1]
+    parts = np.split(shuffled, ends)
+    return {name: [orders[i] for i in part] for name, part in zip(PARTS, parts, strict=True)}
 
 
-def draw_item(rng: np.random.Generator, pairs: list[tuple[int, int]]) -> Item:
+def draw_item(rng: np.random.Generator, orders: list[tuple[str, ...]]) -> Item:
     while True:
+        order = orders[rng.integers(len(orders))]
+        heights = {name: int(rng.integers(1, HIGHEST + 1)) for name in order}
         kind = str(rng.choice(list(QUESTIONS)))
-        x, y = pairs[rng.integers(len(pairs))]
-        if _is_asked(kind, x, y):
-            break
-    order = [str(name) for name in rng.permutation(list(COLOURS))]
-    a, b = (str(name) for name in rng.choice(order, size=2, replace=False))
-    heights = {name: int(rng.integers(1, HIGHEST + 1)) for name in order} | {a: x, b: y}
-    return Item(kind, a, b, heights)
+        a, b = (str(name) for name in rng.choice(order, size=2, replace=False))
+        if _is_asked(kind, heights[a], heights[b]):
+            return Item(kind, a, b, heights)
 
 
 def chart(item: Item, rng: np.random.Generator) -> bytes:
@@ -186,14 +185,14 @@ def main() -> None:
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
-    pairs = pairs_by_part()
+    orders = orders_by_part()
     rng = np.random.default_rng(args.seed)
     # What is held out is the same for every seed, so that runs can be compared.
     apart = np.random.default_rng(0)
     files = {
-        "sft": [sft_row(draw_item(rng, pairs["sft"]), rng, args.flawed) for _ in range(args.sft)],
-        "train": [rl_row(i, draw_item(rng, pairs["train"]), rng) for i in range(args.train)],
-        "heldout": [rl_row(i, draw_item(apart, pairs["heldout"]), apart) for i in range(args.heldout)],
+        "sft": [sft_row(draw_item(rng, orders["sft"]), rng, args.flawed) for _ in range(args.sft)],
+        "train": [rl_row(i, draw_item(rng, orders["train"]), rng) for i in range(args.train)],
+        "heldout": [rl_row(i, draw_item(apart, orders["heldout"]), apart) for i in range(args.heldout)],
     }
     for name, rows in files.items():
         pq.write_table(pa.Table.from_pylist(rows), args.out / f"{name}.parquet")

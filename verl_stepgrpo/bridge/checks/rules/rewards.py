@@ -27,12 +27,13 @@ def _fails_on_v1(run: Run) -> bool:
     return run.uses_v1 and run.value(ESTIMATOR) in FAIL_ON_V1
 
 
-def _pays_verls_grpo(run: Run) -> bool:
+def pays_verls_grpo(run: Run) -> bool:
+    """Return whether verl's own GRPO would train on this manager's rewards, which is refused."""
     return run.pays and run.value(ESTIMATOR) in VERLS_GRPO
 
 
 def _pays_another_estimator(run: Run) -> bool:
-    said_elsewhere = _pays_verls_grpo(run) or _fails_on_v1(run)
+    said_elsewhere = pays_verls_grpo(run) or _fails_on_v1(run)
     return run.pays and not run.estimates and not said_elsewhere
 
 
@@ -76,7 +77,7 @@ RULES = (
         why="verl's GRPO would train on StepGRPO's rewards, without the traces, curves, guards and limits of StepGRPO",
         remedy=f"Take {ESTIMATOR} off the command line where +stepgrpo=... is on it, or set it to {NAME}, whose "
         "advantages are GRPO's by default",
-        facts=clash(_pays_verls_grpo, ESTIMATOR, MANAGER),
+        facts=clash(pays_verls_grpo, ESTIMATOR, MANAGER),
     ),
     Rule(
         when=f"another `{ESTIMATOR}` beside the manager `{NAME}`",

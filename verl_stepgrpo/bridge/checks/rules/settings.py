@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from verl_stepgrpo.bridge.asked import ESTIMATOR, FUNCTION, MANAGER
+from verl_stepgrpo.bridge.checks.rules.rewards import pays_verls_grpo
 from verl_stepgrpo.bridge.checks.rules.rule import Rule, clash
 from verl_stepgrpo.bridge.checks.run import DEFAULTS, Manager, Run
 from verl_stepgrpo.parts import OVERLONG, READY
@@ -33,7 +34,8 @@ class Need:
         return self.setting.partition("=")[0]
 
 
-_ESTIMATOR = Need(f"{ESTIMATOR}={NAME}", lambda run: run.estimates)
+# Where verl's GRPO is refused for itself, what needs the estimator is not refused once more: its remedy mends it, too.
+_ESTIMATOR = Need(f"{ESTIMATOR}={NAME}", lambda run: run.estimates or pays_verls_grpo(run))
 _MANAGER = Need(f"{MANAGER}={NAME}", lambda run: run.may_pay)
 _V1 = Need("trainer.use_v1=True", lambda run: run.uses_v1)
 _OVERLONG = Need(
