@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def test_the_committed_page_is_that_of_the_committed_results() -> None:
 def left_job(folder: Path, created: float) -> subprocess.Popen:
     """Return a process that is noted as a chain's."""
     process = subprocess.Popen(["sleep", "60"])
+    while not psutil.Process(process.pid).cmdline():  # between exec and its first instruction it has none
+        time.sleep(0.01)
     facts = {"pid": process.pid, "created": psutil.Process(process.pid).create_time() + created}
     (folder / kills.RUNNING).write_text(json.dumps(facts))
     return process

@@ -163,11 +163,10 @@ def _check_verifier() -> None:
 
 
 def _check_verl(other_verl: str) -> None:
-    installed = installed_version("verl")
-    if installed == VERL_VERSION:
+    found = installed_version("verl")
+    if found == VERL_VERSION:
         return
-    tested = f"this version of verl-stepgrpo is written and tested for verl {VERL_VERSION}."
-    said = f"verl {installed} is installed; {tested}"
+    said = f"verl {found} is installed; this version of verl-stepgrpo is written and tested for verl {VERL_VERSION}."
     if other_verl == "refused":
         raise ConfigError(
             f"{said} {NODE}.other_verl=refused takes no other: pip install verl=={VERL_VERSION}, or set it to warned."

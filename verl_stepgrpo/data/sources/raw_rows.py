@@ -252,4 +252,5 @@ def _parsed(line: bytes) -> Any:
     try:
         return json_line(line)
     except ValueError as error:
-        return DataError(f"the line is {error}")
+        reason = str(error).removeprefix("not JSON: ")
+        return DataError(f"the line is not JSON: {reason}")

@@ -105,8 +105,9 @@ def _from_text(text: str) -> Any:
         sections = _by_section(text)
         if sections:
             return sections
+        reason = str(error).removeprefix("not JSON: ")
         raise DataError(
-            f"key_steps is text that is {error}: {text[:60]!r}. One key step alone is a list of one."
+            f"key_steps is text that is not JSON: {reason}: {text[:60]!r}. One key step alone is a list of one."
         ) from None
 
 
