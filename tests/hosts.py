@@ -111,21 +111,8 @@ def two_hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
             both.append(Host(name, address, folder / "hosts"))
             stack.callback(both[-1].end)
         first, second = both
-        cable = (
-            "ip",
-            "link",
-            "add",
-            "eth0",
-            "netns",
-            first.pid,
-            "type",
-            "veth",
-            "peer",
-            "eth0",
-            "netns",
-            second.pid,
-        )
-        subprocess.run([*map(str, cable)], check=True)
+        cable = f"ip link add eth0 netns {first.pid} type veth peer eth0 netns {second.pid}"
+        subprocess.run(cable.split(), check=True)
         for one, other in ((first, second), (second, first)):
             for command in ("link set lo up", "link set eth0 up", f"addr add {one.address}/24 dev eth0"):
                 one.run(["ip", *command.split()])

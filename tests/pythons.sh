@@ -31,12 +31,14 @@ find_python() {
 # What a result holds for: the files that git knows, as they are now.
 files() { { git rev-parse HEAD && git diff HEAD; } | cksum; }
 
-# install VERSION PYTHON: PyTorch's own index has builds for a CPU alone; the ordinary one has those with CUDA, gigabytes.
+# install VERSION PYTHON: PyTorch's own index is asked where the configured ones have no build for a CPU; the last resort
+# is one with CUDA, gigabytes.
 install() {
     rm -rf "$DIR/$1"
     "$2" -m venv "$DIR/$1"
     {
-        "$DIR/$1/bin/python" -m pip install --retries 0 --index-url https://download.pytorch.org/whl/cpu "$TORCH" ||
+        "$DIR/$1/bin/python" -m pip install "$TORCH+cpu" ||
+            "$DIR/$1/bin/python" -m pip install --retries 0 --index-url https://download.pytorch.org/whl/cpu "$TORCH" ||
             "$DIR/$1/bin/python" -m pip install "$TORCH"
         "$DIR/$1/bin/python" -m pip install --editable "$ROOT[dev]"
     } >"$DIR/$1.install.log" 2>&1 || {

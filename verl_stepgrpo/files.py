@@ -143,18 +143,30 @@ def _bounded(file: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
         yield line
 
 
+class NotJSONError(ValueError):
+    """A text that is no JSON.
+
+    Attributes:
+        reason: Why not.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"not JSON: {reason}")
+        self.reason = reason
+
+
 def json_line(line: bytes | str) -> Any:
     """Return the JSON value of a line or a file.
 
     Raises:
-        ValueError: It is none.
+        NotJSONError: It is none.
     """
     try:
         return json.loads(line)
     except ValueError as error:  # of JSON or of UTF-8
-        raise ValueError(f"not JSON: {error}") from None
+        raise NotJSONError(str(error)) from None
     except RecursionError:
-        raise ValueError("not JSON: nested too deeply") from None
+        raise NotJSONError("nested too deeply") from None
 
 
 @contextlib.contextmanager

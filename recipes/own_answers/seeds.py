@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,18 +43,11 @@ HEAD = (
 
 def load() -> analyse.Runs:
     """Return the results of the seeds that have mined key steps, by arm and seed."""
-    mined = {one["seed"]: one for one in map(_read, sorted(RESULTS.glob("mined-seed-*.json")))}
-    others = {
-        arm: {seed: _read(STUDY / "results" / "loop" / "dense" / f"{arm}-seed-{seed}.json") for seed in mined}
-        for arm in ARMS
-        if arm != "mined"
-    }
+    results = (json.loads(path.read_text()) for path in sorted(RESULTS.glob("mined-seed-*.json")))
+    mined = {one["seed"]: one for one in results}
+    study = analyse.load(STUDY / "results" / "loop" / "dense")
+    others = {arm: {seed: study[arm][seed] for seed in mined} for arm in ARMS if arm != "mined"}
     return {**others, "mined": mined}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(path.read_text())
-    return result
 
 
 def row(runs: analyse.Runs, arm: str) -> str:

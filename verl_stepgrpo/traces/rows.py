@@ -309,12 +309,7 @@ def _checked(read: Any, facts: Mapping[str, Any]) -> dict[str, Any]:
         return read(facts)
     except KeyError as error:
         raise ValueError(f"it lacks {error.args[0]}") from None
-    except (
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-    ) as error:  # the last of a number without end
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:  # the last of an infinite number
         raise ValueError(f"not laid out as a row of a trace: {error}") from None
 
 

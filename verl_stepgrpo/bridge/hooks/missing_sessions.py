@@ -100,13 +100,12 @@ def watch_sampling(
         if partition_id == TRAINING:
             count.look(replay_buffer, global_steps)
             _, _, failed, _ = eviction_reasons
-            if failed and (count.is_lost or count.lowest_share > count.limit):
+            end = what_ends(global_steps, count) if failed else None
+            if end is not None:
                 try:
                     before_end(global_steps, list(replay_buffer.partitions[TRAINING]))
                 finally:
-                    if count.lowest_share > count.limit:
-                        raise too_many(global_steps, count.share, count.limit)
-                    raise lost(global_steps, count)
+                    raise end
         return evict(global_steps, partition_id, eviction_reasons)
 
     def sample_or_end(*args: Any, **kwargs: Any) -> Any:
@@ -129,6 +128,13 @@ def warning(step: int, share: float) -> str:
         f"step {step}: {share:.1%} of the sessions are missing; their agent loop or their reward failed, and the error "
         "stands above (Error in _run_prompt)."
     )
+
+
+def what_ends(step: int, count: SessionCount) -> MissingSessionsError | None:
+    """Return what ends the run for its missing sessions; None where it goes on."""
+    if count.lowest_share > count.limit:
+        return too_many(step, count.share, count.limit)
+    return lost(step, count) if count.is_lost else None
 
 
 def too_many(step: int, share: float, limit: float) -> MissingSessionsError:

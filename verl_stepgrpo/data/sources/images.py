@@ -26,8 +26,7 @@ begin."""
 
 def image_keys(row: Mapping[str, Any]) -> list[str]:
     """Return the keys of a row that hold images, or would if another did not; the numbered ones where no other does."""
-    single = [key for key in IMAGES if row.get(key)]
-    return single or list(_columns(row).values())
+    return _single(row) or list(_columns(row).values())
 
 
 def key_of_images(row: Mapping[str, Any]) -> str | None:
@@ -35,20 +34,15 @@ def key_of_images(row: Mapping[str, Any]) -> str | None:
 
     None where there is none, or each image has a key of its own.
     """
-    single = [key for key in IMAGES if row.get(key)]
+    single = _single(row)
     return next((key for key in single if _has_bytes(row[key])), single[0] if single else None)
 
 
 def images_beside(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each key whose images are not read, and the one that is; a path to what that one has the bytes of is."""
     read = key_of_images(row)
-    for key in IMAGES:
-        if (
-            read
-            and key != read
-            and row.get(key)
-            and not (_has_bytes(row[read]) and isinstance(row[key], str))
-        ):
+    for key in _single(row):
+        if read and key != read and not (_has_bytes(row[read]) and isinstance(row[key], str)):
             yield key, read
 
 
@@ -97,6 +91,10 @@ def in_place(texts: list[str], images: Mapping[int, str]) -> tuple[list[str], tu
     marked = [_NUMBERED.sub(mark, text) for text in texts]
     marked[0] = IMAGE_MARK * len(first) + marked[0]
     return marked, tuple(images[number] for number in [*first, *seen])
+
+
+def _single(row: Mapping[str, Any]) -> list[str]:
+    return [key for key in IMAGES if row.get(key)]
 
 
 def _columns(row: Mapping[str, Any]) -> dict[int, str]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from verl_stepgrpo.data.prompts.pretrained import hub_answers
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.files import json_line
+from verl_stepgrpo.files import NotJSONError, json_line
 
 READ_AT_ONCE = 64
 """Rows of parquet; with their images they are the most of a file that is held in memory at a time."""
@@ -251,6 +251,5 @@ def _check_layout(path: Path, file: BinaryIO) -> None:
 def _parsed(line: bytes) -> Any:
     try:
         return json_line(line)
-    except ValueError as error:
-        reason = str(error).removeprefix("not JSON: ")
-        return DataError(f"the line is not JSON: {reason}")
+    except NotJSONError as error:
+        return DataError(f"the line is not JSON: {error.reason}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.files import json_line
+from verl_stepgrpo.files import NotJSONError, json_line
 
 KeyStep = tuple[str, ...]
 """The equivalent wordings of one key step, none of them empty."""
@@ -101,13 +101,12 @@ def _from_text(text: str) -> Any:
         return None
     try:
         return json_line(text)
-    except ValueError as error:
+    except NotJSONError as error:
         sections = _by_section(text)
         if sections:
             return sections
-        reason = str(error).removeprefix("not JSON: ")
         raise DataError(
-            f"key_steps is text that is not JSON: {reason}: {text[:60]!r}. One key step alone is a list of one."
+            f"key_steps is text that is not JSON: {error.reason}: {text[:60]!r}. One key step alone is a list of one."
         ) from None
 
 
