@@ -2,8 +2,9 @@
 
 A chart has four bars of four colours in any order, one to nine high; a question names two of the colours and asks for
 their sum, their difference, or which of them is higher. So a response has to read the bars, find those that the
-question means, and do what it asks for. Every chart is drawn with other widths, shades and noise; an order of the
-colours is in one of the three files alone, so that RL and the evaluation show orders that the warm-up never did.
+question means, and do what it asks for. Every chart is drawn with other widths, shades and noise; what a chart shows
+(the four heights and the order of the colours) is in one of the three files alone, so that RL and the evaluation show
+charts that the warm-up never did.
 Writes the three parquet files of the digits task (examples/digits/build_data.py), in the same format, and with
 ``--model`` the model of that task with a tokenizer for these texts.
 """
@@ -14,6 +15,7 @@ import argparse
 import io
 import itertools
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +33,10 @@ from build_model import save_model
 DATA_SOURCE = "bars"
 COLOURS = {"red": (220, 50, 47), "green": (60, 160, 60), "blue": (50, 90, 210), "yellow": (230, 190, 40)}
 HIGHEST = 9
+ORDERS = list(itertools.permutations(COLOURS))
+CHARTS = (len(ORDERS), *(HIGHEST,) * len(COLOURS))
+"""How many orders there are, and heights of each bar: a chart's number is its place among all of them."""
+
 UNIT = 3
 """Pixels of one unit: the highest bar fills a tile of 28."""
 QUESTIONS = {
@@ -39,7 +45,7 @@ QUESTIONS = {
     "higher": "Which is higher, {a} or {b}?",
 }
 PARTS = {"sft": 0.5, "train": 0.25, "heldout": 0.25}
-"""Share of the orders of the colours that each file has."""
+"""Share of the charts that each file has."""
 
 
 class Item(NamedTuple):
@@ -111,21 +117,25 @@ def _is_asked(kind: str, x: int, y: int) -> bool:
     return kind == "sum" or (x > y if kind == "difference" else x != y)
 
 
-def orders_by_part() -> dict[str, list[tuple[str, ...]]]:
-    """Return the orders of the colours that each file has, from left to right; none is in two."""
-    orders = list(itertools.permutations(COLOURS))
-    shuffled = np.random.default_rng(0).permutation(len(orders))
-    ends = np.cumsum([round(share * len(orders)) for share in PARTS.values()])[:-1]
-    parts = np.split(shuffled, ends)
-    return {name: [orders[i] for i in part] for name, part in zip(PARTS, parts, strict=True)}
+def charts_by_part() -> dict[str, np.ndarray]:
+    """Return the numbers of the charts that each file has; none is in two."""
+    n_charts = math.prod(CHARTS)
+    shuffled = np.random.default_rng(0).permutation(n_charts)
+    ends = np.cumsum([round(share * n_charts) for share in PARTS.values()])[:-1]
+    return dict(zip(PARTS, np.split(shuffled, ends), strict=True))
 
 
-def draw_item(rng: np.random.Generator, orders: list[tuple[str, ...]]) -> Item:
+def heights_of(number: int) -> dict[str, int]:
+    """Return the heights by colour, from left to right, of a chart by its number."""
+    order, *heights = np.unravel_index(number, CHARTS)
+    return {name: 1 + int(height) for name, height in zip(ORDERS[order], heights, strict=True)}
+
+
+def draw_item(rng: np.random.Generator, charts: np.ndarray) -> Item:
     while True:
-        order = orders[rng.integers(len(orders))]
-        heights = {name: int(rng.integers(1, HIGHEST + 1)) for name in order}
+        heights = heights_of(int(rng.choice(charts)))
         kind = str(rng.choice(list(QUESTIONS)))
-        a, b = (str(name) for name in rng.choice(order, size=2, replace=False))
+        a, b = (str(name) for name in rng.choice(list(heights), size=2, replace=False))
         if _is_asked(kind, heights[a], heights[b]):
             return Item(kind, a, b, heights)
 
@@ -185,14 +195,14 @@ def main() -> None:
     args = parser.parse_args()
 
     args.out.mkdir(parents=True, exist_ok=True)
-    orders = orders_by_part()
+    charts = charts_by_part()
     rng = np.random.default_rng(args.seed)
     # What is held out is the same for every seed, so that runs can be compared.
     apart = np.random.default_rng(0)
     files = {
-        "sft": [sft_row(draw_item(rng, orders["sft"]), rng, args.flawed) for _ in range(args.sft)],
-        "train": [rl_row(i, draw_item(rng, orders["train"]), rng) for i in range(args.train)],
-        "heldout": [rl_row(i, draw_item(apart, orders["heldout"]), apart) for i in range(args.heldout)],
+        "sft": [sft_row(draw_item(rng, charts["sft"]), rng, args.flawed) for _ in range(args.sft)],
+        "train": [rl_row(i, draw_item(rng, charts["train"]), rng) for i in range(args.train)],
+        "heldout": [rl_row(i, draw_item(apart, charts["heldout"]), apart) for i in range(args.heldout)],
     }
     for name, rows in files.items():
         pq.write_table(pa.Table.from_pylist(rows), args.out / f"{name}.parquet")
