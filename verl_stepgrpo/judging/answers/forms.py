@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from verl_stepgrpo.judging.answers.numbers import NAME, quantity_of
-from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
-
-NEAR = 0.05
-"""How far an approximation may be from the number in front of it, as a share of it."""
+from verl_stepgrpo.judging.answers.approximations import by_approximation
+from verl_stepgrpo.judging.answers.numbers import NAME
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict
 
 _INEQUALITY = re.compile(r"<|>|\\[lg]e(?![a-z])")
 _LESS = r" ?(?P<{}><|\\le(?![a-z])) ?"
@@ -29,39 +27,11 @@ _MEMBER = re.compile(r"^\\?[a-zA-Z]+ ?\\in ?")
 def by_form(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     """An answer that states the reference's value in another form; None where the forms are the same."""
     verdict = (
-        _by_approximation(given, wanted, judge)
+        by_approximation(given, wanted, judge)
         or _by_named_value(given, wanted, judge)
         or _by_intervals(given, wanted, judge)
     )
     return None if verdict is None else replace(verdict, layer="form")
-
-
-def _by_approximation(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
-    if "\\approx" in wanted.core:
-        return _by_approximated_reference(given, wanted, judge)
-    exact, sign, decimal = given.core.rpartition("\\approx")
-    if not sign or not exact.strip():
-        return None
-    exact, decimal = exact.partition("\\approx")[0].strip(), decimal.strip()
-    if NAME.fullmatch(exact.casefold()):
-        return judge.compare(Answer(decimal, decimal), wanted)
-    if re.search(r"(?<![\\a-zA-Z])[a-df-zA-Z](?![a-zA-Z])", exact.rpartition("=")[2]):
-        return None  # "x + 1" has no decimal
-    value, approximation = quantity_of(exact), quantity_of(decimal)
-    if value and approximation and abs(value.value - approximation.value) > NEAR * abs(value.value):
-        return decided(False, "symbolic", f"{shown(exact)} is not about {shown(decimal)}")
-    verdict = judge.compare(Answer(exact, exact), wanted)
-    return verdict if verdict.correct else judge.compare(Answer(decimal, decimal), wanted)
-
-
-def _by_approximated_reference(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
-    r"""A reference ``\sqrt{3} \approx 1.73`` says two values that it takes, ``x \approx 1.73`` one."""
-    exact, _, decimal = (part.strip() for part in wanted.core.partition("\\approx"))
-    if not exact or not decimal or "\\approx" in decimal:
-        return None
-    values = [decimal] if NAME.fullmatch(exact.casefold()) else [exact, decimal]
-    verdicts = [judge.compare(given, Answer(value, value)) for value in values]
-    return next((verdict for verdict in verdicts if verdict.correct), verdicts[0])
 
 
 def _by_named_value(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
