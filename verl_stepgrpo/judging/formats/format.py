@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from verl_stepgrpo.judging.formats.emphasis import opened_before, without_halves
 from verl_stepgrpo.judging.sections import Kind, Section
 
 
@@ -76,6 +77,10 @@ def listed(numbers: Sequence[int | None], most: int = 12) -> str:
 def section(
     response: str, kind: Kind, start: int, end: int, body_start: int, number: int | None = None
 ) -> Section:
-    """Return a section of ``response`` whose header ends at ``body_start``."""
-    text = response[body_start:end]
+    """Return a section of ``response`` whose header ends at ``body_start``.
+
+    Marks of emphasis that the header opens, or that open what stands behind, are blanks in its body.
+    """
+    header = response[opened_before(response, start) : body_start] if start < body_start else ""
+    text = without_halves(header, response[body_start:end])
     return Section(kind, number, start, end, end - len(text.lstrip()), text.strip())

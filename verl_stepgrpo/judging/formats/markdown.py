@@ -15,8 +15,8 @@ REQUEST = """Reason in numbered steps, each under a heading of its own, and stat
 **Final answer:** """
 
 _FINAL = re.compile(
-    r"^[ \t]{0,8}(?:#{1,6}[ \t]{0,4})?(?:\*\*|__)?[ \t]{0,4}(?:the[ \t]{1,4})?final answer(?:[ \t]{1,4}is)?"
-    r"[ \t]{0,4}[:：]?[ \t]{0,4}(?:\*\*|__)?[ \t]{0,4}[:：]?",
+    pieces.LINE_OPENS + r"(?:the[ \t]{1,4})?final answer(?:[ \t]{1,4}is)?"
+    r"[ \t]{0,4}[:：]?[ \t]{0,4}[*_]{0,3}[ \t]{0,4}[:：]?",
     re.IGNORECASE | re.MULTILINE,
 )
 

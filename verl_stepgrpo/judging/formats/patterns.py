@@ -46,16 +46,22 @@ class Patterns(Format):
         return self._request
 
     def sections(self, response: str) -> tuple[Section, ...]:
-        found = pieces.headed(response, 0, len(response), self._step)
-        answers = [
-            section(response, Kind.FINAL_ANSWER, mark.start(), len(response), mark.end())
-            for mark in self._answer.finditer(response)
+        marks = [
+            *((Kind.STEP, mark) for mark in self._step.finditer(response)),
+            *((Kind.FINAL_ANSWER, mark) for mark in self._answer.finditer(response)),
         ]
-        found = sorted([*found, *answers], key=lambda one: one.start)
-        ends = [*(one.start for one in found[1:]), len(response)][: len(found)]
+        marks.sort(key=lambda one: one[1].start())
+        ends = [*(mark.start() for _, mark in marks[1:]), len(response)]
         return tuple(
-            section(response, one.kind, one.start, max(end, one.body_start), one.body_start, one.number)
-            for one, end in zip(found, ends, strict=True)
+            section(
+                response,
+                kind,
+                mark.start(),
+                max(end, mark.end()),
+                mark.end(),
+                pieces.number_of(mark) if kind is Kind.STEP else None,
+            )
+            for (kind, mark), end in zip(marks, ends, strict=False)
         )
 
 

@@ -7,15 +7,17 @@ import re
 from verl_stepgrpo.judging.formats.format import section
 from verl_stepgrpo.judging.sections import Kind, Section, says_something
 
+# Bounded, since a line of nothing but spaces may be as long as a response.
+LINE_OPENS = r"^[ \t]{0,8}(?:[-*+>•][ \t]{1,4})?(?:#{1,6}[ \t]{0,4})?[*_]{0,3}[ \t]{0,4}"
+"""What may stand before a header in its line: a list's or a quotation's mark, hashes, emphasis."""
+
 STEP_HEADER = re.compile(
-    # Bounded, since a line of nothing but spaces may be as long as a response.
-    r"^[ \t]{0,8}(?:#{1,6}[ \t]{0,4})?(?:\*\*|__)?[ \t]{0,4}step[ \t]{0,4}(\d{1,6})(?!\d|\.\d)"
-    r"[ \t]{0,4}(?:\*\*|__)?[ \t]{0,4}[:.)]?(?:\*\*|__)?",
+    LINE_OPENS + r"step[ \t]{0,4}(\d{1,6})(?!\d|\.\d)[ \t]{0,4}[*_]{0,3}[ \t]{0,4}[:.)]?[*_]{0,3}",
     re.IGNORECASE | re.MULTILINE,
 )
 """``Step 1:``, ``**Step 1:**``, ``## Step 1``, at the start of a line."""
 
-NUMBERED = re.compile(r"^[ \t]{0,3}(?:\*\*)?(\d{1,3})[.)](?:\*\*)?[ \t]+(?=\S)", re.MULTILINE)
+NUMBERED = re.compile(r"^[ \t]{0,3}[*_]{0,3}(\d{1,3})[.)][*_]{0,3}[ \t]+(?=\S)", re.MULTILINE)
 """``1.`` or ``1)`` at the start of a line."""
 
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
@@ -42,12 +44,12 @@ def headed(response: str, start: int, end: int, header: re.Pattern[str]) -> list
     opened = list(header.finditer(response[start:end]))
     begins = [start + mark.start() for mark in opened]
     return [
-        section(response, Kind.STEP, begin, until, start + mark.end(), _number(mark))
+        section(response, Kind.STEP, begin, until, start + mark.end(), number_of(mark))
         for mark, begin, until in zip(opened, begins, [*begins[1:], end], strict=False)
     ]
 
 
-def _number(mark: re.Match[str]) -> int | None:
+def number_of(mark: re.Match[str]) -> int | None:
     digits = (mark.group(1) or "").strip() if mark.re.groups else ""
     return int(digits) if digits.isdecimal() and len(digits) <= 6 else None
 
