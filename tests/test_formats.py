@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from helpers import parquet
 from hypothesis import given
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from verl_stepgrpo import ConfigError, RewardSettings, score_response
 from verl_stepgrpo.bridge.checks.dataset_check import check_files
 from verl_stepgrpo.data.lint import lint
+from verl_stepgrpo.data.prepare import PrepareOptions, prepare
 from verl_stepgrpo.data.prompts.text import other_format, with_request
+from verl_stepgrpo.data.rows.build import RowOptions
 from verl_stepgrpo.doctor.inputs import data_lines
 from verl_stepgrpo.judging import formats
 from verl_stepgrpo.judging.formats import FORMATS, Format
@@ -215,11 +218,50 @@ class Shout(Format):
 
     def sections(self, response: str) -> tuple[Section, ...]:
         lines = [m for m in re.finditer(r"^[^a-z\n]+$", response, re.MULTILINE)]
-        kinds = [Kind.STEP] * (len(lines) - 1) + [Kind.FINAL_ANSWER]
+        kinds = [Kind.STEP] * (len(lines) - 1) + [Kind.FINAL_ANSWER] * bool(lines)
         return tuple(
             Section(kind, None, m.start(), m.end(), m.start(), m.group())
             for kind, m in zip(kinds, lines, strict=True)
         )
+
+
+class Unnamed(Format):
+    """Has what has to be there, and no more."""
+
+    def request(self, *, has_image: bool) -> str:
+        return "Shout."
+
+    def sections(self, response: str) -> tuple[Section, ...]:
+        return ()
+
+
+class MissingTakesSectionsAlone(Unnamed):
+    def missing(self, sections):  # type: ignore
+        return []
+
+
+class RequestTakesNothing(Unnamed):
+    def request(self):  # type: ignore
+        return "Shout."
+
+
+class RequestIsNoText(Unnamed):
+    def request(self, *, has_image):  # type: ignore
+        return None
+
+
+class SectionsAreTexts(Unnamed):
+    def sections(self, response):  # type: ignore
+        return [response] if response == "Shout." else []
+
+
+class SectionsFail(Unnamed):
+    def sections(self, response):  # type: ignore
+        return response.split("->")[1]
+
+
+class AsksIsText(Unnamed):
+    asks = "->"  # type: ignore
 
 
 class TestOwn:
@@ -277,6 +319,62 @@ class TestOwn:
         with pytest.raises(ConfigError, match=said):
             RewardSettings(format=name)
 
+    def test_a_file_that_is_no_yaml_is_refused_in_one_line(self, tmp_path: Path) -> None:
+        path = tmp_path / "own.yaml"
+        path.write_text("name: qa\n  step: 'x\n")
+        with pytest.raises(ConfigError) as refused:
+            formats.find(str(path))
+        assert "\n" not in str(refused.value)
+
+    def test_the_class_of_the_page_works_everywhere_as_it_stands(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Scored, asked for, prepared, looked at: by the class that the page has, with all its defaults."""
+        (code,) = (
+            one for one in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "class" in one
+        )
+        (tmp_path / "arrows.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        result = scored("-> 6 apples, 3 children\n-> 6/3 = 2\n=> 2", "arrows:Arrows")
+        assert (result.total, result.key_step_match) == (pytest.approx(2.1), 1.0)
+        settings = RewardSettings(format="arrows:Arrows")
+        assert faults_of_form(score_response("-> 6", "2", settings=settings), settings)[0] == (
+            "no final answer",
+        )
+        source = tmp_path / "raw.jsonl"
+        source.write_text('{"question": "What is 6/3?", "answer": "2"}\n')
+        out = tmp_path / "prepared"
+        prepare(source, out, PrepareOptions(RowOptions("d", tmp_path, reward=settings), val_share=0))
+        (row,) = pq.read_table(out / "rl-train.parquet").to_pylist()
+        assert row["prompt"][0]["content"].endswith("and the answer behind =>.")
+        assert "other_format" not in {
+            one.check for one in lint(out / "rl-train.parquet", format_="arrows:Arrows")
+        }
+        assert "format" not in {one.what for one in data_lines(out / "rl-train.parquet", "arrows:Arrows")}
+
+    def test_a_class_without_what_a_prompt_is_known_by_is_known_by_its_request(self) -> None:
+        asked = with_request("What is 6/3?", has_image=False, format_="test_formats:Unnamed")
+        assert asked.endswith("\nShout.")
+        assert with_request(asked, has_image=False, format_="test_formats:Unnamed") == asked
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            (
+                "MissingTakesSectionsAlone",
+                r"its missing cannot be called .*def missing\(self, sections, \*, needs",
+            ),
+            ("RequestTakesNothing", r"its request cannot be called .*def request\(self, \*, has_image\)"),
+            ("RequestIsNoText", r"its request returned None; it has to return a text"),
+            ("SectionsAreTexts", r"its sections returned \['Shout.'\]; it has to return a list of Sections"),
+            ("SectionsFail", r"its sections failed: IndexError: "),
+            ("AsksIsText", r"asks is '->'; it has to be a pattern"),
+        ],
+    )
+    def test_a_class_that_cannot_be_used_is_refused_when_it_is_named(self, name: str, said: str) -> None:
+        with pytest.raises(ConfigError, match=said):
+            RewardSettings(format=f"test_formats:{name}")
+
     def test_the_authors_rules_have_one_format(self) -> None:
         with pytest.raises(ConfigError, match=r"mode=reference and .*format=think"):
             RewardSettings(format="think", mode="reference")
@@ -319,6 +417,17 @@ def test_a_long_response_is_not_read_for_ever(format_: str) -> None:
     ):
         formats.find(format_).sections(filler * (200_000 // len(filler)))
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("paid", FORMATS)
+@pytest.mark.parametrize("other", FORMATS)
+def test_a_prompt_that_asks_for_two_formats_is_told(paid: str, other: str) -> None:
+    """A question that asks for one, prepared for another; <think> comes with a box, and ### Step 1 is a heading."""
+    asked = with_request(
+        f"How many? {FORMATS[other].request(has_image=False)}", has_image=False, format_=paid
+    )
+    is_part = FORMATS[other].is_asked_in(FORMATS[paid].request(has_image=False))
+    assert other_format(asked, paid) == (None if is_part else other)
 
 
 def rows_of(folder: Path, question: str) -> Path:

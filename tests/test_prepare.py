@@ -19,13 +19,15 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from verl_stepgrpo import ConfigError, DataError, score_response
+from verl_stepgrpo.commands.prepare import prepare as prepare_command
 from verl_stepgrpo.data import prepare as prepare_module
-from verl_stepgrpo.data.prepare import PrepareOptions, prepare, split_of
+from verl_stepgrpo.data.prepare import PrepareOptions, prepare
 from verl_stepgrpo.data.prompts.images import scaled
 from verl_stepgrpo.data.prompts.length import prompt_length_of
 from verl_stepgrpo.data.prompts.text import prompt
 from verl_stepgrpo.data.rows.build import DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources.items import Item, RowError, item_of, read_items
+from verl_stepgrpo.data.split import split_of
 from verl_stepgrpo.running.resume import begin
 
 SOLUTION = """### Image Description:
@@ -291,14 +293,26 @@ class TestPrepare:
         for row in pq.read_table(path).to_pylist():
             assert np.prod(process_image(row["images"][0]).size) <= 6272
 
-    def test_the_split_depends_on_question_images_and_seed_alone(self, images: Path) -> None:
+    def test_the_split_depends_on_question_images_and_seed_alone(self) -> None:
         many = [item_of(i, R1VL | {"problem": f"How many in bag {i}?"}) for i in range(400)]
-        first = [split_of(item, options(images, val_share=0.25)) for item in many]
+        first = [split_of(item, 0, 0.25) for item in many]
         assert 60 < first.count("val") < 140
-        assert first == [split_of(item, options(images, val_share=0.25)) for item in many]
-        assert first != [split_of(item, options(images, val_share=0.25, seed=1)) for item in many]
+        assert first == [split_of(item, 0, 0.25) for item in many]
+        assert first != [split_of(item, 1, 0.25) for item in many]
         again = item_of(999, R1VL | {"problem": "How many in bag 0?"})
-        assert split_of(again, options(images, val_share=0.25)) == first[0]
+        assert split_of(again, 0, 0.25) == first[0]
+
+    def test_of_a_few_rows_one_is_for_validation(self, tmp_path: Path, images: Path) -> None:
+        """2% of 8 questions is none, and the README's next command could not run; the same one twice is not split."""
+        for n in (2, 8):
+            rows = [{"question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(n)]
+            dropped = [PLAIN | {"image": f"none{i}.png"} for i in range(40)]
+            raw = source(tmp_path, [*dropped, *rows, *rows], f"{n}.json")
+            report = prepare(raw, tmp_path / str(n), options(images, val_share=0.02))
+            assert (report.written["rl-val"], report.written["rl-train"]) == (2, 2 * n - 2)
+            assert report.split == {"val_share": 0.02, "seed": 0}
+        report = prepare(source(tmp_path, rows[:1] * 2), tmp_path / "one", options(images, val_share=0.02))
+        assert (report.written["rl-val"], report.written["rl-train"]) == (0, 2)
 
     def test_an_interrupted_run_goes_on_and_gives_the_same(
         self, tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
@@ -423,6 +437,13 @@ class TestPrepare:
     def test_rows_of_text_alone_are_counted(self, tmp_path: Path, images: Path) -> None:
         report = prepare(source(tmp_path, [R1VL, TEXT]), tmp_path / "out", options(images))
         assert report.without_images == 1
+
+    @pytest.mark.parametrize(("format_", "n"), [("mulberry", 1), ("think", 0), ("plain", 0), ("markdown", 0)])
+    def test_an_image_description_is_spoken_of_where_the_format_has_one(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], format_: str, n: int
+    ) -> None:
+        prepare_command(source(tmp_path, [TEXT, TEXT]), tmp_path / "out", num_proc=1, format_=format_)
+        assert capsys.readouterr().out.count("image_description=optional") == n
 
 
 class TestCommand:

@@ -13,3 +13,8 @@ class DataError(ValueError):
 
 class EndedError(RuntimeError):
     """A process or a server that the work needs has ended. Says which, and what is known of why."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error of another library says, in one line, as messages of commands are."""
+    return " ".join(str(error).split())

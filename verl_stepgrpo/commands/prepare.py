@@ -14,6 +14,7 @@ from verl_stepgrpo.counts import counted
 
 if TYPE_CHECKING:
     from verl_stepgrpo.data.prepare import Report
+    from verl_stepgrpo.data.rows.build import RowOptions
 
 
 def prepare(
@@ -37,7 +38,9 @@ def prepare(
     max_prompt_length: Annotated[
         int | None, typer.Option(min=1, help="Drop prompts with more tokens, image tokens included.")
     ] = None,
-    val_share: Annotated[float, typer.Option(help="Share of the rows for validation, in [0, 1).")] = 0.02,
+    val_share: Annotated[
+        float, typer.Option(help="Share of the rows for validation, in [0, 1); above 0 one at least.")
+    ] = 0.02,
     seed: Annotated[int, typer.Option(help="Decides which rows those are.")] = 0,
     data_source: Annotated[
         str | None, typer.Option(help="verl's name of the dataset [the row's own, or the source's name].")
@@ -70,25 +73,27 @@ def prepare(
     options = work.PrepareOptions(rows, val_share, seed, model)
     with goes_on(lambda: work.kept(out), "row", f"prepared and kept in {out}"), progress_bar() as advance:
         report = work.prepare(source, out, options, num_proc=num_proc, progress=advance)
-    _show_prepared(report, out, rows.image_root)
+    _show_prepared(report, out, rows)
     if strict and report.dropped:
         raise typer.Exit(1)
 
 
-def _show_prepared(report: Report, out: Path, image_root: Path) -> None:
+def _show_prepared(report: Report, out: Path, options: RowOptions) -> None:
+    from verl_stepgrpo.judging import formats
+
     typer.echo(f"{counted(report.read, 'row')} read")
     for name, n in report.written.items():
         typer.echo(f"{counted(n, 'row ', 'rows', width=8)}  {out / name}.parquet")
     if not report.written["rl-val"]:
         typer.echo("         none for validation, which training wants: raise --val-share, or change --seed")
-    if report.without_images:
+    if report.without_images and formats.find(options.reward.format).has_description:
         remedy = (
             "train and evaluate them with image_description=optional"
             if report.without_images == report.written["rl-train"] + report.written["rl-val"]
             else "their StepRVR is 0, unless image_description=optional, which asks no row for a description"
         )
         typer.echo(f"{counted(report.without_images, 'row', width=8)} without images: {remedy}")
-    _show_left_out(report, image_root)
+    _show_left_out(report, options.image_root)
     show_other_keys(report.others)
     typer.echo(f"Details: {out / 'report.json'}, {out / 'dropped.jsonl'}")
 

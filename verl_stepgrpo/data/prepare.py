@@ -9,13 +9,12 @@ Which split a row is in depends on its question and images and on the seed alone
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from verl_stepgrpo.data.prompts.text import other_format
 from verl_stepgrpo.data.rows.build import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources.items import OWN_INFO, Item, RowError, is_verls, read_items
 from verl_stepgrpo.data.sources.raw_rows import files_of, schema_of
+from verl_stepgrpo.data.split import SHARE, check_split, choose_one, noted_share, split_of
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.judging.answers.options import LETTERS
@@ -49,7 +49,7 @@ class PrepareOptions:
 
     Attributes:
         rows: How items become rows.
-        val_share: Share of the rows, in [0, 1), that goes to the validation split.
+        val_share: Share of the rows, in [0, 1), that goes to the validation split; above 0 at least one of two.
         seed: Decides which.
         model: Model folder or name whose processor counts the prompts' tokens, or None.
     """
@@ -123,15 +123,17 @@ def prepare(
     if options.model is not None:
         prompt_length_of(options.model)  # a mistake in its name is met here and not in a process of the pool
     split = {"val_share": options.val_share, "seed": options.seed}
-    _check_split(out, split)
+    check_split(out / REPORT, split)
     next(read_items(source))  # a source that cannot be read is met before anything is written
     parts = out / PARTS
     _remove(_done_with(parts))  # of a run that was ended while it cleared up
-    has_begun = any(parts.glob("[0-9]*.json"))
+    if not (has_begun := any(parts.glob("[0-9]*.json"))):
+        (parts / SHARE).unlink(missing_ok=True)
     begin(parts / "options.json", source, options, files=files_of(source), has_begun=has_begun)
     others = _other_info(source)
-    tasks = ((number, chunk, parts, options, others) for number, chunk in enumerate(_chunks(source)))
-    counts, n_parts = _worked_through(tasks, num_proc, progress)
+    counts, n_parts = _worked_through(_tasks(source, parts, options, others), num_proc, progress)
+    if options.val_share and not counts["rl-val"] and choose_one(source, parts, options.seed):
+        counts, n_parts = _worked_through(_tasks(source, parts, options, others), num_proc, progress)
     if not any(counts[name] for name in FILES):
         _join_dropped(parts, n_parts).replace(out / DROPPED)
         _clear(parts)
@@ -200,23 +202,6 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _check_split(out: Path, split: dict[str, float]) -> None:
-    """Raise ConfigError where ``out`` has files of another split: a model that trained on them has seen its rows.
-
-    Other options change rows, but move none from one file to the other.
-    """
-    try:
-        before = json.loads((out / REPORT).read_text())["split"]
-    except (OSError, ValueError, KeyError):
-        return
-    if before != split:
-        said = [" ".join(f"--{k.replace('_', '-')} {v}" for k, v in one.items()) for one in (before, split)]
-        raise ConfigError(
-            f"{out} was split with {said[0]}; {said[1]} would move rows between training and validation. Name another "
-            "folder, or remove that one."
-        )
-
-
 def _dropped(counts: Mapping[str, int], reasons: Iterable[str]) -> dict[str, int]:
     return {reason: n for reason in reasons if (n := counts.get(f"dropped/{reason}", 0))}
 
@@ -235,11 +220,9 @@ def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
     )
 
 
-def split_of(item: Item, options: PrepareOptions) -> str:
-    """Return ``train`` or ``val``; items with one question and the same images are never split apart."""
-    name = json.dumps([options.seed, item.question, item.images])
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    return "val" if place < options.val_share else "train"
+def _tasks(source: Path, parts: Path, options: PrepareOptions, others: list[pa.Field]) -> Iterator[_Task]:
+    options = replace(options, val_share=noted_share(parts, options.val_share))
+    yield from ((number, chunk, parts, options, others) for number, chunk in enumerate(_chunks(source)))
 
 
 def _chunks(source: Path) -> Iterator[list[tuple[int, Item | RowError]]]:
@@ -333,7 +316,7 @@ def _rows_of(
     tokens = special_tokens_of(options.model)
     images: Counter[str] = Counter()
     row = rl_row(item, options.rows, prompt_length, tokens=tokens, counts=images)
-    split = split_of(item, options)
+    split = split_of(item, options.seed, options.val_share)
     kept = len(row["extra_info"]["key_steps"])
     counts.update(images)
     counts["key_steps/kept"] += kept

@@ -20,7 +20,7 @@ def prompt(question: str, *, n_images: int, format_: str = "mulberry") -> str:
 def with_request(question: str, *, has_image: bool, format_: str = "mulberry") -> str:
     """Return a question with the request for a format behind it; one that asks for it itself is left as it is."""
     asked = formats.find(format_)
-    if asked.asks.search(question):
+    if asked.is_asked_in(question):
         return question
     return f"{question}\n{asked.request(has_image=has_image)}"
 
@@ -28,10 +28,14 @@ def with_request(question: str, *, has_image: bool, format_: str = "mulberry") -
 def other_format(text: str, format_: str) -> str | None:
     """Return the name of the format that a prompt asks for, where that is not ``format_``; None where it asks for none.
 
-    Of several it is the one that asks for most: a request for ``<think>`` and a box is none for prose with a box.
+    One that asks for ``format_`` and for another asks for two. Of several it is the one that asks for most: a request
+    for ``<think>`` and a box is none for prose with a box.
     """
     paid = formats.find(format_)
-    if format_ not in formats.FORMATS and paid.asks.search(text):
-        return None
-    asked = next((name for name, other in formats.FORMATS.items() if other.asks.search(text)), None)
-    return None if asked == format_ else asked
+    allowed = {format_}
+    if paid.is_asked_in(text):
+        # What its own request says may look like that of another, as that for <think> has a box.
+        request = paid.request(has_image=True)
+        allowed |= {name for name, other in formats.FORMATS.items() if other.is_asked_in(request)}
+    asked = (name for name, other in formats.FORMATS.items() if other.is_asked_in(text))
+    return next((name for name in asked if name not in allowed), None)

@@ -10,12 +10,13 @@ import importlib
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.errors import ConfigError, one_line
 from verl_stepgrpo.judging.formats.format import Format
 from verl_stepgrpo.judging.formats.markdown import Markdown
 from verl_stepgrpo.judging.formats.mulberry import Mulberry
 from verl_stepgrpo.judging.formats.plain import Plain
 from verl_stepgrpo.judging.formats.think import Think
+from verl_stepgrpo.judging.formats.trial import faults_of
 
 FORMATS: dict[str, Format] = {one.name: one for one in (Mulberry(), Think(), Markdown(), Plain())}
 """Those of this package, by name."""
@@ -57,8 +58,10 @@ def _made(name: str, place: str) -> Format:
         made = getattr(importlib.import_module(module), attribute)()
     except Exception as error:  # a user's own file may raise anything
         raise ConfigError(
-            f"format={name}: {place} cannot be loaded: {type(error).__name__}: {error}."
+            f"format={name}: {place} cannot be loaded: {type(error).__name__}: {one_line(error)}."
         ) from error
     if not isinstance(made, Format):
         raise ConfigError(f"format={name}: {place} is no subclass of verl_stepgrpo.judging.formats.Format.")
+    for fault in faults_of(made):
+        raise ConfigError(f"format={name}: {fault} (docs/formats.md, One's own).")
     return made

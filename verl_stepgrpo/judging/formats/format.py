@@ -18,21 +18,31 @@ class Format(ABC):
     in the setting ``format``; or a YAML file of patterns (``formats.patterns``). Nothing here may raise on what a model
     wrote, or take more than linear time over it.
 
+    ``request`` and ``sections`` have to be written; all else has a default. A class of one's own is tried when it is
+    loaded (``formats.trial``).
+
     Attributes:
-        name: What the setting ``format`` calls it.
-        asks: Found in a prompt that asks for it.
+        name: What the setting ``format`` calls one of this package.
+        asks: Found in a prompt that asks for it; None where that is the request as it stands.
         thinks: Whether ``<think>...</think>`` is a part of it. Of other formats what stands there is a draft.
         has_description: Whether an image description is a part of it.
     """
 
-    name: ClassVar[str]
-    asks: ClassVar[re.Pattern[str]]
+    name: ClassVar[str] = ""
+    asks: ClassVar[re.Pattern[str] | None] = None
     thinks: ClassVar[bool] = False
     has_description: ClassVar[bool] = False
 
     @abstractmethod
     def request(self, *, has_image: bool) -> str:
         """Return what stands behind a question and asks for the format."""
+
+    def is_asked_in(self, text: str) -> bool:
+        """Return whether a prompt asks for it."""
+        if self.asks is not None:
+            return self.asks.search(text) is not None
+        requests = (self.request(has_image=has_image).strip() for has_image in (True, False))
+        return any(request and request in text for request in requests)
 
     @abstractmethod
     def sections(self, response: str) -> tuple[Section, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.errors import ConfigError, one_line
 from verl_stepgrpo.judging.formats import pieces
 from verl_stepgrpo.judging.formats.format import Format, section
 from verl_stepgrpo.judging.sections import Kind, Section
@@ -40,7 +40,7 @@ class Patterns(Format):
         facts = _read(path)
         self.name, self._request = facts["name"], facts["request"]  # type: ignore[misc]
         self._step, self._answer = (_pattern(path, key, facts[key]) for key in ("step", "answer"))
-        self.asks = _pattern(path, "asks", facts.get("asks", re.escape(facts["request"])))  # type: ignore[misc]
+        self.asks = _pattern(path, "asks", facts["asks"]) if "asks" in facts else None  # type: ignore[misc]
 
     def request(self, *, has_image: bool) -> str:
         return self._request
@@ -69,7 +69,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         facts = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"format={path}: it cannot be read: {error}") from error
+        raise ConfigError(f"format={path}: it cannot be read: {one_line(error)}") from error
     keys = set(facts) if isinstance(facts, dict) else set()
     if (
         not keys >= set(NEEDED)
@@ -80,6 +80,8 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"format={path}: it has to have the keys {', '.join(NEEDED)}, all text, and may have asks; it has "
             f"{', '.join(sorted(map(str, keys))) or 'none'}."
         )
+    if not facts["request"].strip():
+        raise ConfigError(f"format={path}: request is blank; write what a prompt is to say of the format.")
     if facts["name"] in RESERVED:
         raise ConfigError(
             f"format={path}: name={facts['name']} is that of a format of this package; give it a name of its own."
