@@ -77,7 +77,12 @@ class Item(NamedTuple):
 
 def solution(item: Item, *, rationales: bool = True, numbered: bool = True) -> str:
     """Return the reference response in the StepGRPO format; the flaws are those of the digits task."""
-    bodies = [f"The {name} bar shows {item.heights[name]}." for name in (item.a, item.b)] + [item.working]
+    # In the words of the description, since a tiny model learns first to go on as it did where a word stood before.
+    bodies = [
+        f"The first is {item.a} {item.heights[item.a]}.",
+        f"The second is {item.b} {item.heights[item.b]}.",
+        item.working,
+    ]
     numbers = [1, 2 if numbered else 1, 3]
     return (
         f"### Image Description:\nFrom left to right: {_listed(item)}.\n"
@@ -95,7 +100,11 @@ def _listed(item: Item) -> str:
 def key_steps(item: Item) -> list[list[str]]:
     """Return the key steps (both bars, and what follows), each with equivalent wordings."""
     seen = [
-        [f"{name} bar shows {item.heights[name]}", f"{name} is {item.heights[name]}"]
+        [
+            f"{name} {item.heights[name]}",
+            f"{name} bar shows {item.heights[name]}",
+            f"{name} is {item.heights[name]}",
+        ]
         for name in (item.a, item.b)
     ]
     return [*seen, [item.working]]

@@ -7,7 +7,7 @@
 # A run whose result stands in results/REGIME is not run again.
 #
 #   REGIMES="sparse dense bars"   where the warm-up ends: right on about a fifth, or on about half, of RL's images of
-#                      digits; "bars" is the other task (examples/bars), begun at three fifths. "first" is the first study:
+#                      digits; "bars" is the other task (examples/bars), begun at a half. "first" is the first study:
 #                      a warm-up of 450 steps on digits that RL shows too, the paper's parts alone
 #   SEEDS="1 2"        seeds to run (default 1 2 3 4 5)
 #   ARMS="grpo ..."    arms to run (default those of the regime; some have the first 3 seeds)
@@ -35,7 +35,7 @@ regime() {
     case "$1" in
     sparse) UNTIL=0.2 WARMUP_STEPS=800 HELDOUT=2048 RL_STEPS=32 EVAL_EVERY=8 ;;
     dense) UNTIL=0.5 WARMUP_STEPS=800 HELDOUT=2048 RL_STEPS=16 EVAL_EVERY=4 ;;
-    bars) UNTIL=0.6 WARMUP_STEPS=800 HELDOUT=2048 RL_STEPS=16 EVAL_EVERY=4 ;;
+    bars) UNTIL=0.5 WARMUP_STEPS=800 HELDOUT=2048 RL_STEPS=16 EVAL_EVERY=4 ;;
     first) UNTIL="" WARMUP_STEPS=450 HELDOUT=512 RL_STEPS=16 EVAL_EVERY=4 ;;
     *)
         echo "There is no regime $1." >&2
