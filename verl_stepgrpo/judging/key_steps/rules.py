@@ -63,7 +63,6 @@ KINDS: dict[str, Callable[[Token], bool]] = {
     "NUMBER": lambda token: token.number,
     "SCALE": lambda token: token.text in ("100", "1000", "1000000", "1000000000"),
     "VALUE": lambda token: token.operand or token.text in "(√∛",
-    "INSIDE_LINE": lambda token: not token.opens_line and (token.operand or token.text in "(√∛"),
     "ENDS": lambda token: token.operand or token.text in ")°%′",
     "EXACT": lambda token: token.exact,
     "WORD": lambda token: not token.exact,
@@ -78,18 +77,18 @@ KINDS: dict[str, Callable[[Token], bool]] = {
 
 RULES = (
     # The expression begins earlier.
-    Rule("begins earlier", "PART of [INSIDE_LINE", "half of [x = 3]", "of [x = 3]", group=EXTENT),
-    Rule("begins earlier", "SPOKEN_MINUS [INSIDE_LINE", "minus [x = 3]", "- [x = 3]", "OPERAND -", group=EXTENT),
+    Rule("begins earlier", "PART of [VALUE", "half of [x = 3]", "of [x = 3]", group=EXTENT),
+    Rule("begins earlier", "SPOKEN_MINUS [VALUE", "minus [x = 3]", "- [x = 3]", "OPERAND -", group=EXTENT),
     Rule("begins earlier", "<|>|≤|≥|≠ [NUMBER", "so < [3 = y]", "x < [3 = y]", "EXACT <|>|≤|≥|≠", group=EXTENT),
     Rule(
-        "begins earlier", "FUNCTION|√|∛|∠|△|± [INSIDE_LINE", r"\sin [x = 3]", "so [x = 3]", group=EXTENT
+        "begins earlier", "FUNCTION|√|∛|∠|△|± [VALUE", r"\sin [x = 3]", "so [x = 3]", group=EXTENT
     ),
-    Rule("begins earlier", "OPERAND|)|_ [·INSIDE_LINE", "2[x = 3]", "2 and [x = 3]", group=EXTENT),
+    Rule("begins earlier", "OPERAND|)|_ [·VALUE", "2[x = 3]", "2 and [x = 3]", group=EXTENT),
     Rule("begins earlier", "NUMBER [NUMBER /", "1 [3/4 cups]", "in 1 day [3 cups]", group=EXTENT),
-    Rule("begins earlier", "- [·INSIDE_LINE", "so -[3 apples]", "- [3 apples]", group=EXTENT),
-    Rule("begins earlier", "EXACT INFIX [INSIDE_LINE", "x + [3 = y]", "sum - [3 = y]", group=EXTENT),
+    Rule("begins earlier", "- [·VALUE", "so -[3 apples]", "- [3 apples]", group=EXTENT),
+    Rule("begins earlier", "EXACT INFIX [VALUE", "x + [3 = y]", "sum - [3 = y]", group=EXTENT),
     Rule(
-        "begins earlier", "JOINS [INSIDE_LINE", "apples + [3 = y]", "apples - [3 = y]", group=EXTENT, of=_EQUATIONS
+        "begins earlier", "JOINS [VALUE", "apples + [3 = y]", "apples - [3 = y]", group=EXTENT, of=_EQUATIONS
     ),
     # The expression ends later.
     Rule("ends later", "UNIT] ·^|/", "[5 cm]^2", "[5 cm] / day", group=EXTENT),

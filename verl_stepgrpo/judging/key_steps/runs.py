@@ -55,7 +55,7 @@ class Run:
         tokens, kinds, items = self.tokens, self.kinds, self.items
         while i < len(tokens):
             token, kind = tokens[i], kinds[i]
-            if items and (token.mark or (token.opens_line and self._opens_list(i))):
+            if items and token.mark:
                 return i
             # What is most frequent, without a call.
             if kind == "n" if self.expects_operand else kind in _INFIX and (kind != "=" or not self._open):
@@ -69,10 +69,6 @@ class Run:
                 return i
             i = following
         return i
-
-    def _opens_list(self, i: int) -> bool:
-        """Whether a bullet stands at ``i``."""
-        return self.tokens[i].text in ("-", "*", "+")
 
     def _text(self, i: int) -> str:
         return self.tokens[i].text if i < len(self.tokens) else ""

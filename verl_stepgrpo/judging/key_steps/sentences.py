@@ -19,6 +19,7 @@ from typing import NamedTuple
 from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.relations import chains
 from verl_stepgrpo.judging.lazy import lazy
+from verl_stepgrpo.judging.lines import settled
 from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
 from verl_stepgrpo.judging.reading.numbers import (
@@ -162,7 +163,7 @@ _REFERS_BACK = "|".join(
     f"[{word[0].upper()}{word[0]}]{word[1:]}"
     for word in sorted(LEXICON["REFERRING"].words | LEXICON["CORRECTION"].words)
 )
-_SENTENCE_END = re.compile(rf"[.?!](?<![\W\d_]!)\s+(?![=<>+*/×÷]|x\s|(?:{_REFERS_BACK})\b)")
+_SENTENCE_END = re.compile(rf"(?:[.?!](?<![\W\d_]!)\s+(?![=<>+*/×÷]|x\s)|\n\s*)(?!\s|(?:{_REFERS_BACK})\b)")
 """A sentence that speaks of the one before it ("That was a mistake") stays with it; none begins with an operator."""
 
 
@@ -170,7 +171,7 @@ class SentenceIndex:
     """Where in the reasoning steps each number and each word may stand; sets of sentences are bits of an int."""
 
     def __init__(self, bodies: Sequence[tuple[str, int]], threshold: float) -> None:
-        """Make the index of ``bodies``, the text of each reasoning step and its offset in the response."""
+        """Make the index of ``bodies``: the text of each reasoning step, its lines ``settled``, and its offset."""
         self._bodies = bodies
         self._threshold = threshold
         self.text = "\n".join([body for body, _ in bodies])
@@ -180,7 +181,7 @@ class SentenceIndex:
     def of_steps(cls, sections: Sequence[Section], threshold: float) -> SentenceIndex:
         """Return the index of a response's reasoning steps, each as far as it is read."""
         steps = [section for section in sections if section.kind is Kind.STEP]
-        return cls([(step.body[:MAX_STEP_CHARS], step.body_start) for step in steps], threshold)
+        return cls([(settled(step.body[:MAX_STEP_CHARS]), step.body_start) for step in steps], threshold)
 
     def __len__(self) -> int:
         """Return the number of sentences."""

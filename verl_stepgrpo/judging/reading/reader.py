@@ -44,7 +44,10 @@ _CAPITALS = re.compile("[A-Z][A-Z]")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
 _STRUCK = re.compile(r"~~[^~\n]+~~")
 _OVERLINE = re.compile(r"\\(?:overline|vec|widehat|hat|bar)(?=\s*\{\s*[A-Za-z])")
-_MATH_DELIMITER = re.compile(r"\\[()\[\]]")
+_MATH_DELIMITER = re.compile(
+    r"\\[()\[\]]|\\(?:begin|end) ?\{(?!\w*matrix|tabular)[a-zA-Z]+\*?\}(?:\{[^{}\n]{0,9}\})?"
+)
+"""Where mathematics begins and ends: ``\\[``, ``\\begin{align*}``; a matrix is no such place."""
 _SILENT = frozenset("&$`,;:\"“”’'\\") | {
     "\\$", "\\left", "\\right", "\\text", "\\mathrm", "\\mathbf", "\\textbf", "\\quad", "\\qquad", "\\boxed",
     "\\displaystyle", "\\operatorname", "\\mathit", "\\textit", "\\big", "\\Big", "\\ ",
@@ -86,7 +89,7 @@ def _blank(text: str) -> str:
     if "\\" not in text:
         return text
     text = _OVERLINE.sub(lambda m: " " * len(m[0]), text)
-    return _MATH_DELIMITER.sub("  ", text)
+    return _MATH_DELIMITER.sub(lambda m: " " * len(m[0]), text)
 
 
 def _lower_words(shouted: re.Match[str]) -> str:
@@ -101,14 +104,14 @@ def _lower_words(shouted: re.Match[str]) -> str:
 def _raw_tokens(text: str) -> tuple[list[Token], int]:
     """Return the tokens as they stand, and the passes that they trigger, as bits."""
     tokens: list[Token] = []
-    has_lines = "\n" in text or "\r" in text
+    has_lines = "\n" in text
     wanted, end, opens_line, mark, kept_end = 0, 0, True, "", -1
     parts = iter((_ASCII_TOKEN if text.isascii() else _TOKEN).split(text))
     for blank, raw in zip(parts, parts, strict=False):  # behind the last token a blank is left
         start = end + len(blank)
         end = start + len(raw)
-        if has_lines and blank and not opens_line:
-            opens_line = "\n" in blank or "\r" in blank
+        if has_lines and "\n" in blank:
+            opens_line, mark = True, "\n"
         spelling, others, bits = _READ[raw]
         if spelling:
             wanted |= bits

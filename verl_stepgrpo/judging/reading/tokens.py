@@ -35,7 +35,7 @@ class Token(NamedTuple):
         start: Offset of the original spelling.
         end: Offset behind it.
         opens_line: Whether nothing but white space stands before it on its line.
-        mark: The comma, colon or the like that stands before it, or "".
+        mark: The comma, colon, line feed (``lines.settled``) or the like that stands before it, or "".
         attached: Whether it follows the token before it without a space, or multiplies it.
     """
 

@@ -69,7 +69,7 @@ _CONVERSIONS = frozenset((7, 12, 16, 24, 36, 52, 60, 100, 144, 365, 1000, 1440, 
 
 _SIGNS = frozenset("+-*/x@")
 
-_CUT_BEFORE = re.compile(r"\d[,:.]\Z|(?<!\n)[-–−] ?\Z|#\Z|\d%?(?: \w+){1,2} of [$€£]?\Z")
+_CUT_BEFORE = re.compile(r"\d[,:.]\Z|(?<=.)[-–−] ?\Z|#\Z|\d%?(?: \w+){1,2} of [$€£]?\Z")
 
 _CUT_BEHIND = re.compile(r"[,:]\d|\.\.|…|-\w|\s*\(?\s*mod\b")
 
@@ -103,7 +103,7 @@ def _is_cut(sentence: Sentence, link: Chain) -> bool:
     behind = tokens[link.last + 1] if link.last + 1 < len(tokens) else None
     if behind is not None and not behind.mark and (behind.number or behind.text in _SCALES):
         return True
-    if not link.first or tokens[link.first].mark or tokens[link.first].opens_line:
+    if not link.first or tokens[link.first].mark:
         return False
     before = tokens[link.first - 1]
     return before.number or before.text in _MULTIPLIERS or _begins_earlier(tokens, link.first)
@@ -114,7 +114,7 @@ def _begins_earlier(tokens: Sequence[Token], first: int) -> bool:
     for i in range(first - 1, max(-1, first - MAX_LEAD - 1), -1):
         if tokens[i].text in _SIGNS:
             return not tokens[i].opens_line
-        if tokens[i].mark or tokens[i].number or tokens[i].opens_line:
+        if tokens[i].mark or tokens[i].number:
             return False
     return False
 
