@@ -172,7 +172,7 @@ CASES = [
 def is_right(case: dict) -> bool:
     """Return the verdict on an answer, or on the last answer of a response."""
     if "answer" in case:
-        return judge_answer(case["answer"], case["gold"]).correct
+        return judge_answer(case["answer"], case["gold"], choices=case.get("choices")).correct
     return judge_last_answer(case["response"], parse_sections(case["response"]), case["gold"]).correct
 
 

@@ -1,7 +1,7 @@
 r"""The marks by which responses show their answer and their thoughts, in whatever format they are written.
 
-``\boxed{...}``, ``<answer>...</answer>``, a line ``#### 18``, "the answer is ...", and ``<think>...</think>``. Pure;
-takes time linear in the text, and never raises.
+``\boxed{...}``, ``<answer>...</answer>``, a line ``#### 18``, "the answer is ...", "option C is correct", and
+``<think>...</think>``. Pure; takes time linear in the text, and never raises.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.sections import says_something
 
 MAX_LINE_CHARS = 2048
@@ -42,6 +43,13 @@ _STATES_NOTHING = re.compile(
     r"|to (?:find|solve|determine|answer|calculate|get|compute|the (?:question|problem)))(?!\w)|错误|不)",
     re.IGNORECASE,
 )
+
+_CONFIRMS = re.compile(
+    rf"(?:^|[.:,\n]|\b(?:{one_of('CONCLUSION')}))\s{{0,4}}(?:the )?(?:option|choice) [*_(\"']{{0,4}}(?P<letter>[A-J])"
+    r"[*_)\"']{0,4} is (?:the )?(?:correct|right|best)\b(?! (?:if|when|only|or)\b)",
+    re.IGNORECASE,
+)
+"""A sentence that says of a choice that it is the answer, in place of saying what the answer is."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,13 @@ def statements(text: str, begin: int) -> list[Given]:
     return []
 
 
+def confirmations(text: str, begin: int) -> Iterator[Given]:
+    """Return the letters of choices that are said to be correct: "option C is correct"."""
+    if "ption" not in text and "hoice" not in text:
+        return iter(())
+    return (Given(mark["letter"], mark.start()) for mark in _CONFIRMS.finditer(text, begin))
+
+
 def _line_behind(text: str, start: int) -> str:
     """Return the rest of the line from ``start``, or the first line behind that says something; else nothing."""
     for line in text[start : start + MAX_LINE_CHARS].split("\n", MAX_LINES)[:MAX_LINES]:
@@ -144,5 +159,5 @@ def _line_behind(text: str, start: int) -> str:
     return ""
 
 
-MARKS = (boxes, tags, hashes, statements)
+MARKS = (boxes, tags, hashes, statements, confirmations)
 """What finds the answers that a text marks, each from an offset on."""

@@ -25,7 +25,7 @@ MARKED_CHOICE = re.compile(r"\(?[A-Ja-j](?:\)|$|[.:](?: |$))")
 _NAMED = r"(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|选项|答案)"
 _CHOICE = re.compile(
     rf"(?:{_NAMED} ?)?"
-    r"(?:\((?P<inside>[A-Ja-j])\)|(?P<marked>[A-Ja-j])(?P<mark>\)|[.:](?=\s|$)|[.:](?=[^\w\s.])|(?=$| ?\())"
+    r"(?:\((?P<inside>[A-Ja-j])\)|(?P<marked>[A-Ja-j])(?P<mark>\)|[.:](?=\s|$)|[.:](?=[^\w\s.])|(?=$| ?\(|\n))"
     r"|(?P<bare>[B-HJb-hj])[ ,-] ?(?=[^\s=+*/^<>\\])|(?P<dash>[AIai]) - |(?P<a>[Aa]),? (?=\d|(?:is|which)\b)"
     r"|(?P<upper>A),? (?=(?:[Yy]es|[Nn]o)\b)|(?P<i>I)-(?=\d))"
     r"(?P<text>.*)",
@@ -44,7 +44,7 @@ _TAKEN_BACK = re.compile(
     rf"^是?(?:错|不)|{_NOT}(?: be)?(?: the)?(?: (?:it|fit|work|{one_of('TRUTH')}"
     r"|answer))?\W*$|^(?:is|was) (?:wrong|incorrect|false|rejected)\b"
     r"|^\W{0,2}(?:(?:probably |clearly )?(?:wrong|incorrect|rejected|eliminated|excluded))\W*$|^\.\."
-    r"|^(?:[,;/&-]|and|or|to|maybe)(?: ?(?:also|maybe|not|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
+    r"|^(?:[,;/&-]|and|or|to|maybe)(?: ?(?:also|maybe|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
     r"|(?:^|[.,;!?-] ?)(?:oh |no,? )?(?:wait|actually|sorry|correction|scratch that|i mean|or rather"
     r"|hmm)\b(?! times?)"
     r"|\bno,? (?:wait|it(?:'s| is)|\(?[a-j]\)?[\s.]*$)|\balso (?:be )?(?:right|correct)\b"
@@ -58,6 +58,9 @@ _REASON = re.compile(
 )
 """How a reason opens behind a letter without a mark; what it says of other letters leaves nothing open."""
 
+REASON_BEHIND = re.compile(rf"(?:^|(?<=[\w)\]}}%°])[,;:]? )\(?(?:{one_of('REASON')})\b[^.;\n]*")
+"""A reason to the end of its sentence: what it says of other choices leaves nothing open."""
+
 _AFFIRMED = re.compile(
     r" ?is actually(?: the)? (?:right|correct|best|answer)"
     r"(?: (?:answer|one|choice|option))?\W*"
@@ -70,7 +73,7 @@ _NAMES_A_THING = re.compile(r"(?:^|\W)[A-Z][a-z]+ $")
 _SET_ASIDE = re.compile(r"\b(?:not|than|unlike|instead of|over)\W*(?:option |choice )?$")
 """What says of a letter behind it that it is not the answer."""
 
-_CONFIRMED = re.compile(
+CONFIRMED = re.compile(
     r"(?: ?(?:\(?[a-j]\)?|(?:option|choice|answer)))? ?(?:is|as|would be|seems|是)"
     r"(?: ?(?:the|my|最|most|probably))* ?(?:only|correct|right|best|answer|true|option|choice|正确|答案|likely)",
     re.IGNORECASE,
@@ -89,7 +92,14 @@ _AT_END = re.compile(r"(?:\bis|(?:^|\W)[A-Z][a-z]+) [\"']?(?P<letter>[A-J])[\"']
 """How a sentence ends that says of anything that it is a letter."""
 
 _OPEN = re.compile(rf"\b(?:{one_of('HEDGE')}|not sure|guess|(?:{one_of('POSSIBILITY')}) be)\b")
+_CLAUSE_END = re.compile(r"[.,:!?;](?:\s|$)|\n")
+_LETTER = re.compile(r"(?<![\w'\\])[A-J](?![\w'])")
+_DENIES = re.compile(rf"\b(?:{one_of('RETRACTION', 'NEGATION', also='too than')})\b|n't", re.IGNORECASE)
+_OPENS_A_DOUBT = re.compile(rf"\W*(?:or|{one_of('HEDGE')})\b", re.IGNORECASE)
 _LETTERS = re.compile(r"\(?[a-j]\)?(?:(?:,? and |, ?|; ?| ?& ?|/| )\(?[a-j]\)?)*|[a-j]{2,8}")
+
+MAX_LETTER_WORDS = 3
+"""Words of a clause in which any letter is a choice's."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ def by_choice(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         text = _by_text_alone(given, gold, judge)
         if text.correct:
             return text
-    choice = choice or choice_named(given) or (None if gold.text else _choice_at_end(given.full))
+    choice = choice or choice_named(given) or (None if gold.text else choice_at_end(given.full))
     if choice is not None:
         return _by_letter(choice, gold, given, judge)
     return _by_text_alone(given, gold, judge) if gold.text else None
@@ -173,7 +183,8 @@ def read_choice(text: str) -> Choice | None:
         return None  # "a - b" is a difference
     letter = marked or match["bare"] or match["dash"] or match["a"] or match["upper"] or match["i"]
     # "D (7.5)" marks its letter; "F(2)" is a value of F.
-    mark = "()" if match["inside"] else match["mark"] or "(" * match["text"].startswith(" (")
+    line_end = "\n" * match["text"].startswith("\n")
+    mark = "()" if match["inside"] else match["mark"] or line_end or "(" * match["text"].startswith(" (")
     joined = re.match(r"[,;/&]| and\b", match["text"])
     return Choice(letter.upper(), (joined[0].strip() + " " if joined else "") + behind, mark or "")
 
@@ -199,11 +210,16 @@ def _takes_back(choice: Choice, gold: str) -> bool:
     if _AFFIRMED.fullmatch(folded):
         return False
     if not choice.mark:
-        return bool(_ANOTHER.search(folded) or HEDGE.search(folded) or _TAKEN_BACK.search(folded))
+        named = any(not _SET_ASIDE.search(folded[: other.start() + 1]) for other in _ANOTHER.finditer(folded))
+        return bool(named or HEDGE.search(folded) or _TAKEN_BACK.search(folded))
     if _TAKEN_BACK.search(folded):
         return True
+    if choice.mark == "\n":
+        return _names_another(text, choice.letter)
     if _LISTS_LETTERS.match(folded):
         return False
+    text = REASON_BEHIND.sub("", text)
+    folded = text.casefold()
     mark = {"()": r"\({}\)", ")": r"(?<![(\w]){}\)"}.get(
         choice.mark, r"{}" + re.escape(choice.mark) + r"(?=\s)"
     )
@@ -216,6 +232,18 @@ def _takes_back(choice: Choice, gold: str) -> bool:
     )
 
 
+def _names_another(text: str, letter: str) -> bool:
+    """Whether the lines behind a letter name another one, which no clause denies, or deny this one."""
+    for clause in _CLAUSE_END.split(text):
+        named = {_letter_of(mention) for mention in _IN_PROSE.finditer(clause)}
+        if clause.count(" ") < MAX_LETTER_WORDS:
+            named |= set(_LETTER.findall(clause))
+        denied = _DENIES.search(clause) is not None
+        if (letter in named if denied else named - {letter}) or _OPENS_A_DOUBT.match(clause):
+            return True
+    return False
+
+
 def _says(choice: Choice, gold: str, judge: Judge) -> bool:
     """Whether the text at a choice is the option's, alone or with what explains or confirms it."""
     text = choice.text.lstrip(",;: ")
@@ -224,10 +252,10 @@ def _says(choice: Choice, gold: str, judge: Judge) -> bool:
     rest = text[len(gold) :] if text.casefold().startswith(gold.casefold()) else None
     if rest is not None and re.match(r"(?:[:;,(] ?(?:[^\W\d_]+ ){2,})", rest) and not re.search(r"\d", rest):
         return True
-    if not choice.mark and (_CONFIRMED.match(text) or _EXPLAINED.match(choice.text)):
+    if not choice.mark and (CONFIRMED.match(text) or _EXPLAINED.match(choice.text)):
         return True
     if choice.in_prose and (
-        _CONFIRMED.match(text)
+        CONFIRMED.match(text)
         or _EXPLAINED.match(choice.text)
         or (rest is not None and re.match(r"[^\w.,^*/+-]|[^\W\d_a-z]|\W*$", rest))
     ):
@@ -286,7 +314,7 @@ def _choice_behind(text: str) -> Choice | None:
     )
 
 
-def _choice_at_end(text: str) -> Choice | None:
+def choice_at_end(text: str) -> Choice | None:
     """Return the choice that a sentence ends with, where it says so of anything: "it is C", "Solution B"."""
     match = _AT_END.search(text)
     if match is None or _is_denied(text[: match.start("letter")], "") or _OPEN.search(text.casefold()):

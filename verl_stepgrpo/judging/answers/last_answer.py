@@ -7,7 +7,8 @@ An answer is marked by
 - ``<answer>...</answer>``, up to the end where it is not closed;
 - a line ``#### 18``;
 - "the answer is ...", "Answer: ...", "the correct option is ...", "答案是...": the rest of the line, or where that says
-  nothing the next line that does. What goes on with "not", "based on", "let's" and the like states no answer.
+  nothing the next line that does. What goes on with "not", "based on", "let's" and the like states no answer;
+- "option C is correct".
 
 The mark that begins last counts, so that "the answer is \boxed{2}" is the box. Where nothing is marked, the last line
 that says something is the answer, courtesies ("I hope this helps") aside. Such a line, and one behind "the answer is",

@@ -19,10 +19,18 @@ from dataclasses import replace
 from typing import Any
 
 from verl_stepgrpo.errors import DataError
-from verl_stepgrpo.judging.answers.choices import MARKED_CHOICE, Choice, choice_named, read_choice
-from verl_stepgrpo.judging.answers.normalise import compact, normalise
+from verl_stepgrpo.judging.answers.choices import MARKED_CHOICE, read_choice
+from verl_stepgrpo.judging.answers.claims import (
+    beside,
+    claimed_choice,
+    is_other_text,
+    same_text,
+    texts_said,
+    whose_text,
+)
+from verl_stepgrpo.judging.answers.normalise import normalise
 from verl_stepgrpo.judging.answers.statement import statement
-from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, shown
 
 LETTERS = "ABCDEFGHIJ"
 """Letters of choices, from the first on."""
@@ -164,30 +172,41 @@ def by_options(verdict: Verdict, answer: str, gold: str, options: Mapping[str, s
     if right is None or verdict.failed:
         return verdict
     stated = Answer(given, statement(given) or given)
-    is_letter = bool(MARKED_CHOICE.match(wanted))
-    whole = _whose_text(stated.full, options) or _whose_text(stated.core, options)
-    if whole == right and is_letter and not verdict.correct and len(options[right]) > 1:
-        return _decided(verdict, True, f"the text of choice {right}")
-    choice = _choice(stated)
+    choice = claimed_choice(stated)
     if choice is None or choice.letter not in options:
-        return _by_text(verdict, answer, right, options, judge) if is_letter else verdict
-    other = _whose_text(choice.text, options)
-    if other is not None and other != choice.letter:
-        return _decided(
-            verdict, False, f"the letter of one choice, {choice.letter}, with the text of another, {other}"
-        )
-    names_right = choice.letter == right and verdict.layer != "hedge" and (other or not choice.text)
-    if names_right and not verdict.correct and not is_letter:
+        return _by_text(verdict, stated, right, options, judge)
+    letter, rest = choice.letter, beside(stated, choice.letter)
+    texts = texts_said(rest, options, judge)
+    if texts and letter not in texts:
+        others = ", ".join(sorted(texts))
+        reason = f"the letter of one choice, {letter}, with the text of another, {others}"
+        return _decided(verdict, False, reason)
+    if is_other_text(rest, options[letter], options, texts):
+        return _decided(verdict, False, f"the letter of choice {letter} with another text: {shown(rest)}")
+    if verdict.correct or letter != right or not (texts or not rest or not choice.text):
+        return verdict
+    if judge.verdict_on(stated.full, right).correct:
         return _decided(verdict, True, f"the letter of that choice: {right}")
     return verdict
 
 
-def _by_text(verdict: Verdict, answer: str, right: str, options: Mapping[str, str], judge: Judge) -> Verdict:
-    """Return the verdict on an answer without a letter, where the reference is one."""
-    if verdict.correct or not judge.verdict_on(answer, options[right]).correct:
+def _by_text(
+    verdict: Verdict, stated: Answer, right: str, options: Mapping[str, str], judge: Judge
+) -> Verdict:
+    """Return the verdict on an answer without a letter: it has to state the text of one choice, and of no other."""
+    text = options[right]
+    whole = whose_text(stated.full, options) or whose_text(stated.core, options)
+    if whole == right and len(text) > 1:
+        return verdict if verdict.correct else _decided(verdict, True, f"the text of choice {right}")
+    if not verdict.correct and not judge.verdict_on(stated.full, text).correct:
         return verdict
-    same = [letter for letter, text in options.items() if _same(text, options[right])]
-    if len(same) > 1:
+    others = {letter: other for letter, other in options.items() if not same_text(other, text)}
+    also = next(
+        (letter for letter, other in others.items() if judge.verdict_on(stated.full, other).correct), None
+    )
+    if also is not None:
+        return _decided(verdict, False, f"it may be the text of choice {right} or of {also}")
+    if verdict.correct or len(others) < len(options) - 1:
         return verdict
     return _decided(verdict, True, f"the text of choice {right}")
 
@@ -201,18 +220,4 @@ def _right_letter(wanted: str, options: Mapping[str, str]) -> str | None:
     if MARKED_CHOICE.match(wanted):
         choice = read_choice(wanted)
         return choice.letter if choice is not None and choice.letter in options else None
-    return _whose_text(wanted, options)
-
-
-def _whose_text(text: str, options: Mapping[str, str]) -> str | None:
-    """Return the letter of the one choice that has this text; None where none has it, or several have."""
-    found = [letter for letter, option in options.items() if text and _same(text, option)]
-    return found[0] if len(found) == 1 else None
-
-
-def _same(one: str, other: str) -> bool:
-    return compact(normalise(one)) == compact(normalise(other))
-
-
-def _choice(stated: Answer) -> Choice | None:
-    return read_choice(stated.core) or read_choice(stated.full) or choice_named(stated)
+    return whose_text(wanted, options)

@@ -15,8 +15,8 @@ REQUEST = r"Reason step by step, and put the final answer in \boxed{}."
 class Plain(Format):
     r"""Steps are what ``Step n`` opens, numbered lines, paragraphs, or else lines or sentences.
 
-    The answer is the mark of one that begins last: ``\boxed{}``, ``<answer>``, ``####``, "the answer is". What stands
-    before it is the steps, the beginning of its own paragraph included.
+    The answer is the mark of one that begins last: ``\boxed{}``, ``<answer>``, ``####``, "the answer is", "option C is
+    correct". What stands before it is the steps, the beginning of its own paragraph included.
     """
 
     name = "plain"
