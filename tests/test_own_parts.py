@@ -16,19 +16,21 @@ from pathlib import Path
 import pytest
 import torch
 from chat_server import ChatServer
+from helpers import parquet
 from hypothesis import given
 from hypothesis import strategies as st
 from test_from_grpo import composed
 from test_rules import said
 from test_trainer_hooks import RESPONSE, score
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from verl_stepgrpo import ConfigError, DataError, RewardSettings, RunSettings, compute_score, score_response
+from verl_stepgrpo import ConfigError, RewardSettings, RunSettings, compute_score, score_response
 from verl_stepgrpo.advantage import advantages, as_tensors, group_ids
 from verl_stepgrpo.bridge.checks import preflight
 from verl_stepgrpo.bridge.checks.run import Manager, Run
 from verl_stepgrpo.bridge.judged import judged_rows
 from verl_stepgrpo.cli import app
+from verl_stepgrpo.commands.options import reward_settings
 from verl_stepgrpo.curves import Outcome, curves
 from verl_stepgrpo.earned import Earned
 from verl_stepgrpo.evaluation.summary import changes, estimates
@@ -42,6 +44,9 @@ from verl_stepgrpo.traces.rows import TRAIN, Credit, TraceRow, judgement_of
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "own-parts.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+README_RESPONSE = re.findall(
+    r'response = """(.*?)"""', (Path(__file__).resolve().parents[1] / "README.md").read_text(), re.DOTALL
+)[0]
 EXTRA: dict = {"index": 7, "key_steps": [["3 + 5 = 8"]]}
 PLAIN = 2.1
 
@@ -134,7 +139,7 @@ class TestExamples:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             exec(code, {})
-        assert re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL) == [printed.getvalue()]
+        assert printed.getvalue() in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
 
     def test_a_subclass_is_loaded_by_verl_and_pays_what_it_says(
         self, caplog: pytest.LogCaptureFixture
@@ -237,7 +242,8 @@ class TestFunctions:
             fails()
 
         with pytest.raises(
-            RuntimeError, match=r"own\.py, of the row with index 7 .*it failed: KeyError: 'box'"
+            RuntimeError,
+            match=r"own\.py, of the row with index 7 .*it failed in line \d+ of .*: KeyError: 'box'",
         ):
             paid(fails_later if is_async else fails, {"a": 1})
 
@@ -260,6 +266,34 @@ class TestFunctions:
         with pytest.raises(ConfigError, match=f"custom_reward_function.path=own.py: .*{message}"):
             preflight.check(config)
 
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("solution_str, ground_truth", "unexpected keyword argument 'data_source'"),
+            ("data_source, solution_str, ground_truth, reward_router_address, **_", "enable=True"),
+            (
+                "data_source, solution_str, ground_truth, extra_info, per",
+                "missing a required argument: 'per'",
+            ),
+            ("data_source, solution_str, ground_truth, extra_info=None, per=1", None),
+            ("**row", None),
+        ],
+    )
+    def test_one_that_cannot_be_called_ends_the_command(self, arguments: str, message: str | None) -> None:
+        """Else it fails in the sessions, minutes later, behind the engine's start."""
+        Path("own.py").write_text(f"def compute_score({arguments}): return 0")
+        config = composed(
+            "+stepgrpo=paper",
+            "reward.custom_reward_function.path=own.py",
+            "algorithm.stepgrpo.extra_weights={score:1}",
+        )
+        if message is None:
+            return preflight._check_function(config)
+        with pytest.raises(
+            ConfigError, match=f"own.py: its function compute_score cannot be called .*{message}"
+        ):
+            preflight.check(config)
+
     def test_turns_and_tools_reach_it_without_changing_the_row(self) -> None:
         got: dict = {}
         extra = dict(EXTRA)
@@ -268,6 +302,113 @@ class TestFunctions:
         )
         assert got["extra_info"]["num_turns"] is None
         assert extra == EXTRA
+
+
+class TestTried:
+    """``score`` calls a function as the manager does, before a run."""
+
+    def scored(
+        self, *settings: str, code: str | None = None, data: tuple = ("--ground-truth", "8")
+    ) -> Result:
+        Path("response.txt").write_text(RESPONSE)
+        if code is not None:
+            Path("own.py").write_text(code)
+        sets = [word for one in settings for word in ("--set", one)]
+        return CliRunner().invoke(app, ["score", "response.txt", *data, *sets])
+
+    def test_the_command_of_the_page_prints_what_the_page_says(self) -> None:
+        example("brief")
+        (command,) = [one for one in COMMANDS if "score response.txt" in one]
+        (said,) = re.findall(r"```text\n(Parts.*)\n```", PAGE)
+        words = shlex.split(command.replace("\\\n", " "))
+        Path("response.txt").write_text(README_RESPONSE)
+        assert said in CliRunner().invoke(app, words[1:]).output.splitlines()
+
+    @pytest.mark.parametrize(
+        "weights", ["algorithm.stepgrpo.extra_weights={brief:0.1}", "extra_weights.brief=0.1"]
+    )
+    def test_it_pays_what_the_manager_pays(self, weights: str) -> None:
+        function = functools.partial(example("brief"), per=100)
+        path = "reward.custom_reward_function.path=brief.py"
+        done = self.scored(path, "+reward.custom_reward_function.reward_kwargs.per=100", weights)
+        paid_by_manager = paid(function, {"brief": 0.1})["reward_extra_info"]["extra_brief"]
+        assert f"brief 0.1 x {paid_by_manager:g}" in done.output
+
+    def test_a_row_of_data_hands_over_what_it_has(self) -> None:
+        row = {
+            "data_source": "d",
+            "prompt": [{"role": "user", "content": "How many?"}],
+            "reward_model": {"style": "rule", "ground_truth": "8"},
+            "extra_info": {"index": 0, "box": 3},
+        }
+        data = ("--data", parquet(Path("rows.parquet"), [row]))
+        code = "async def own(data_source, extra_info, **_): return extra_info['box'] * (data_source == 'd')"
+        settings = ("path=own.py", "name=own")
+        done = self.scored(
+            *(f"reward.custom_reward_function.{one}" for one in settings),
+            "extra_weights.score=1",
+            code=code,
+            data=data,
+        )
+        assert "score 1 x 3" in done.output, done.exception
+
+    @pytest.mark.parametrize(
+        ("code", "message"),
+        [
+            ("def compute_score(**_): return {'b': 1}", "its part b has no weight"),
+            (
+                "def compute_score(**_): return {'a': float('nan')}",
+                "its part a is nan; expected a finite number",
+            ),
+            ("def compute_score(solution_str): return {'a': 1}", "cannot be called as verl calls it"),
+            (
+                "def compute_score(**_):\n    return {'a': {}['x']}",
+                "it failed in line 2 of .*own.py: KeyError: 'x'",
+            ),
+            ("def other(**_): pass", "its function compute_score cannot be loaded: AttributeError"),
+            ("", "its function compute_score cannot be loaded: AttributeError"),
+            (None, "cannot be loaded: FileNotFoundError"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, code: str | None, message: str) -> None:
+        done = self.scored("reward.custom_reward_function.path=own.py", "extra_weights.a=1", code=code)
+        assert isinstance(done.exception, ConfigError)
+        assert re.search(message, str(done.exception))
+
+    def test_a_key_that_verl_does_not_read_is_refused(self) -> None:
+        for key, wanted in (("nme=x", "nme: verl reads path, name"), ("name=x", "path=FILE")):
+            error = self.scored(f"reward.custom_reward_function.{key}", "extra_weights.a=1").exception
+            assert wanted in str(error)
+
+
+class TestSet:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{brief:0.1,other:-2}",
+            "{brief: 0.1, other: -2}",
+            '{"brief": 0.1, "other": -2}',
+            "{ 'brief': .1 , 'other': -2.0 }",
+        ],
+    )
+    @pytest.mark.parametrize("node", ["", "algorithm.stepgrpo.", "+algorithm.stepgrpo."])
+    def test_weights_may_stand_in_one_object(self, node: str, text: str) -> None:
+        settings = reward_settings([f"{node}extra_weights={text}", f"{node}alpha=0.2"])
+        assert settings == RewardSettings(alpha=0.2, extra_weights={"brief": 0.1, "other": -2})
+
+    def test_none_are_none(self) -> None:
+        assert reward_settings(["extra_weights={}"]) == RewardSettings()
+
+    @pytest.mark.parametrize("text", ["{brief}", "{brief:0.1", "{:1}", "{a:1,}", "{a:}"])
+    def test_what_is_no_object_is_refused_with_the_form(self, text: str) -> None:
+        with pytest.raises(
+            ConfigError, match=r"--set 'extra_weights={brief:0.1}', or .*--set extra_weights.brief=0.1"
+        ):
+            reward_settings([f"extra_weights={text}"])
+
+    def test_one_that_stands_twice_is_refused(self) -> None:
+        with pytest.raises(ConfigError, match=r"--set extra_weights\.a is given twice"):
+            reward_settings(["extra_weights={a:1}", "extra_weights.a=2"])
 
 
 class TestSettings:
@@ -397,7 +538,10 @@ class TestEverywhere:
         assert found[1].shares["validity_share"] == pytest.approx(1)
 
     def test_a_replay_says_what_no_trace_has(self, traces: Path) -> None:
-        with pytest.raises(DataError, match=r"extra_weights\.judge=1: no such part is given here"):
+        """The setting is wrong, and no line of the traces."""
+        with pytest.raises(
+            ConfigError, match=r"judge=1: the traces of .* have no such part, and have brief, other; rep"
+        ):
             replay(traces, variants({"extra_weights.judge": [1]}))
 
     def test_the_command_prints_them(self, traces: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_stepgrpo.parts.function import FUNCTION as FUNCTION
 from verl_stepgrpo.settings import NAME, NODE
 
 ESTIMATOR = "algorithm.adv_estimator"
 MANAGER = "reward.reward_manager.name"
 SOURCE = "reward.reward_manager.source"
 MODULE = "reward.reward_manager.module.path"
-FUNCTION = "reward.custom_reward_function.path"
 
 
 def uses_estimator(config: DictConfig) -> bool:

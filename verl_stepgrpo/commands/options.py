@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from verl_stepgrpo.errors import ConfigError
-from verl_stepgrpo.settings import RewardSettings, assign
+from verl_stepgrpo.parts.function import GROUP
+from verl_stepgrpo.settings import EXTRA_WEIGHTS, NODE, RewardSettings, assign
 
 if TYPE_CHECKING:
     from verl_stepgrpo.serving.client import ServerOptions
@@ -22,12 +23,20 @@ def reward_settings(texts: Sequence[str], base: RewardSettings | None = None) ->
     Raises:
         ConfigError: A text is of another form, a key stands twice or is unknown, or a value is out of range.
     """
-    given = {key: value(text) for key, text in assigned(texts).items()}
-    return RewardSettings.from_mapping(assign(asdict(base or RewardSettings()), given))
+    return settings_of(assigned(texts), base)
+
+
+def settings_of(given: Mapping[str, str], base: RewardSettings | None = None) -> RewardSettings:
+    """Return the settings that the values of keys give, as ``reward_settings``."""
+    values = {key: value(text) for key, text in given.items()}
+    return RewardSettings.from_mapping(assign(asdict(base or RewardSettings()), values))
 
 
 def assigned(texts: Sequence[str]) -> dict[str, str]:
     """Return the value of each key of ``key=value`` texts.
+
+    A key may be as verl's command line has it, ``algorithm.stepgrpo.alpha``; and weights of parts may stand in one
+    object, ``extra_weights={brief: 0.1}``, which gives a key for each.
 
     Raises:
         ConfigError: A text is of another form, or a key stands twice.
@@ -39,10 +48,34 @@ def assigned(texts: Sequence[str]) -> dict[str, str]:
             raise ConfigError(
                 f"--set {text!r} is not of the form key=value, as in --set image_description=optional."
             )
-        if key in found:
-            raise ConfigError(f"--set {key} is given twice.")
-        found[key] = given
+        key = key.strip().removeprefix("+").removeprefix(f"{NODE}.")
+        for name, one in _named(key, given.strip()):
+            if name in found:
+                raise ConfigError(f"--set {name} is given twice.")
+            found[name] = one
     return found
+
+
+def _named(key: str, given: str) -> Iterator[tuple[str, str]]:
+    """Yield a key with its value, or where that is an object the key of each of its values."""
+    if not (key == EXTRA_WEIGHTS and given.startswith("{")):
+        yield key, given
+        return
+    for pair in given.removeprefix("{").removesuffix("}").split(","):
+        name, colon, one = (part.strip(" '\"") for part in pair.partition(":"))
+        if not (given.endswith("}") and name and colon and one) and given.strip("{} "):
+            raise ConfigError(
+                f"--set {key}={given} is no object of names and weights; write it as --set '{key}={{brief:0.1}}', or "
+                f"each part by itself, as --set {key}.brief=0.1."
+            )
+        if name:
+            yield f"{key}.{name}", one
+
+
+def function_in(given: dict[str, str]) -> dict[str, Any]:
+    """Take what names a reward function by verl's keys out of the values of keys; return it by their last names."""
+    prefix = f"{GROUP}."
+    return {key.removeprefix(prefix): value(given.pop(key)) for key in list(given) if key.startswith(prefix)}
 
 
 def value(text: str) -> float | str:

@@ -17,13 +17,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from verl_stepgrpo.commands.options import reward_settings
+from verl_stepgrpo.commands.options import assigned, function_in, settings_of
 from verl_stepgrpo.commands.score_shown import misses_of, shown
 from verl_stepgrpo.counts import counted
-from verl_stepgrpo.data.rows.read import n_rows, raw_rows, row_of
+from verl_stepgrpo.data.rows.read import RLRow, n_rows, raw_rows, row_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import BrokenOffError, lines_of
 from verl_stepgrpo.judging.key_steps.reference import parse_key_steps
+from verl_stepgrpo.parts.function import tried
 from verl_stepgrpo.rewards import ScoredResponse, score_response
 from verl_stepgrpo.settings import RewardSettings
 from verl_stepgrpo.traces.files import iter_traces, trace_files
@@ -44,6 +45,7 @@ class Asked:
         logged: The reward that its trace has, or None.
         parts: The numbers that its trace has of parts beside StepRAR and StepRVR.
         visual: Visual key steps, of a trace or of data.
+        extra_info: What the data has in the column of that name, or of it the trace.
     """
 
     response: str
@@ -55,6 +57,17 @@ class Asked:
     logged: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
     visual: Any = None
+    extra_info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row as verl hands it to a reward manager, as far as known; a prompt and a response are two turns."""
+        return {
+            "data_source": self.question.get("data_source"),
+            "reward_model": {"ground_truth": self.ground_truth},
+            "extra_info": self.extra_info,
+            "__num_turns__": 2,
+        }
 
 
 def score(
@@ -79,7 +92,11 @@ def score(
     session: Annotated[int, typer.Option(min=0, help="Which response of the group.")] = 0,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A setting of the rewards, as alpha=0.2 [of a trace, its run's]."),
+        typer.Option(
+            "--set",
+            help="A setting of the rewards, as alpha=0.2 [of a trace, its run's], or a reward function of yours, "
+            "reward.custom_reward_function.path=FILE.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object, with what a trace has of it, and nothing else.")
@@ -89,13 +106,17 @@ def score(
 
     Status 1 if math-verify failed, so that the answer was not judged.
     """
-    texts = settings or []
+    given = assigned(settings or [])
+    function = function_in(given)
     if trace is not None:
         _refuse_beside("--trace", response=response, ground_truth=ground_truth, key_step=key_step, data=data)
-        asked = _of_trace(_traced(trace, line, uid, session), trace, texts)
+        asked = _of_trace(_traced(trace, line, uid, session), trace, given)
     else:
         _refuse_without("--trace", line=line, uid=uid)
-        asked = _of_options(response, ground_truth, key_step, data, row, reward_settings(texts))
+        asked = _of_options(response, ground_truth, key_step, data, row, settings_of(given))
+    if function:
+        own = tried(function, asked.settings.extra_weights, asked.row, asked.response)
+        asked = dataclasses.replace(asked, parts={**asked.parts, **own}, logged=None)
     result = score_response(
         asked.response,
         asked.ground_truth,
@@ -143,7 +164,7 @@ def _of_options(
         raise ConfigError("Name the file with the response, or - for standard input, or a --trace.")
     if data is not None:
         _refuse_beside("--data", ground_truth=ground_truth, key_step=key_step)
-        question = _row(data, row)
+        question, extra_info = _row(data, row)
         known = {"index": question.index, "id": question.id, "data_source": question.data_source}
         return Asked(
             _read(response),
@@ -153,6 +174,7 @@ def _of_options(
             known | {"prompt": question.text},
             question.choices,
             visual=question.visual_key_steps,
+            extra_info=extra_info,
         )
     if ground_truth is None:
         raise ConfigError("Name the reference answer: --ground-truth, or --data with its --row.")
@@ -172,11 +194,11 @@ def _wordings(text: str) -> list[str]:
     return list(wordings)
 
 
-def _row(data: Path, number: int) -> Any:
+def _row(data: Path, number: int) -> tuple[RLRow, Mapping[str, Any]]:
     for place, row in raw_rows(data):
         if place == number:
             try:
-                return row_of(place, row)
+                return row_of(place, row), row.get("extra_info") or {}
             except DataError as error:
                 raise DataError(f"{data}, row {place}: {error}") from None
     raise ConfigError(f"--row {number} is not in {data}, which has {counted(n_rows(data), 'row')}.")
@@ -222,7 +244,7 @@ def _at_line(file: Path, line: int) -> TraceRow:
         raise DataError(f"{file}:{line}: {error}") from None
 
 
-def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
+def _of_trace(row: TraceRow, trace: Path, given: Mapping[str, str]) -> Asked:
     if row.response is None or row.ground_truth is None:
         raise DataError(f"{trace}: the row has no response, or no reference answer.")
     # Needs what `doctor` has to say is broken, and all commands are loaded with it.
@@ -233,7 +255,7 @@ def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
         typer.echo(f"{trace} has no header: what is not set here has its default, not the run's.", err=True)
     known = steps.at(row.step).reward
     question = {key: getattr(row, key) for key in ("index", "id", "data_source", "prompt")}
-    settings = reward_settings(texts, known)
+    settings = settings_of(given, known)
     logged = row.total if settings == known else None
     return Asked(
         row.response,
@@ -245,6 +267,7 @@ def _of_trace(row: TraceRow, trace: Path, texts: Sequence[str]) -> Asked:
         logged=logged,
         parts=row.parts,
         visual=row.visual_wordings,
+        extra_info={key: one for key, one in question.items() if key in ("index", "id")},
     )
 
 

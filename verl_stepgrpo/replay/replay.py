@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
+from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.files import SetAside, open_whole, write_whole
+from verl_stepgrpo.parts import KNOWN
 from verl_stepgrpo.replay.rescoring import Plan, Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
 from verl_stepgrpo.replay.variants import Variant, without_effect
 from verl_stepgrpo.running.parallel import in_order
-from verl_stepgrpo.traces.files import no_rows, stands_twice, trace_files
+from verl_stepgrpo.settings import EXTRA_WEIGHTS
+from verl_stepgrpo.traces.files import iter_traces, no_rows, stands_twice, trace_files
 from verl_stepgrpo.traces.header import SettingsByStep, read_header
 
 RESULTS, FLIPPED, SET_ASIDE = "replay.json", "flipped.jsonl", "set_aside.jsonl"
@@ -61,10 +64,12 @@ def replay(
 
     Raises:
         DataError: There is no trace, or no row in it, or the traces are of several runs.
+        ConfigError: A variant weighs a part that the traces do not have.
     """
     paths = trace_files(source / "train" if (source / "train").is_dir() else source)
     aside: list[SetAside] = []
     by_step = SettingsByStep(read_header(source, set_aside=aside.append))
+    _check_parts(source, paths, by_step, variants)
     logged = Tally("as logged", {})
     tallies = [Tally(variant.label, dict(variant.assigned)) for variant in variants]
     with _flipped_file(out) as write:
@@ -78,12 +83,27 @@ def replay(
                 write(variant, (one for one in step.responses if one.is_flipped))
     if not logged.responses:
         raise no_rows(source, aside)
-    said = (without_effect(variant, run) for variant in variants)
-    in_vain = [one for one in said if one is not None]
+    in_vain = [said for variant in variants if (said := without_effect(variant, run)) is not None]
     found = Replay([tally.summary() for tally in (logged, *tallies)], aside, by_step.is_known, in_vain)
     if out is not None:
         _write(out, found)
     return found
+
+
+def _check_parts(
+    source: Path, paths: Sequence[Path], by_step: SettingsByStep, variants: Sequence[Variant]
+) -> None:
+    """Raise ConfigError where a variant weighs a part that the first row of the first and of the last file lack."""
+    firsts = [next(iter_traces([path], set_aside=lambda line: None), None) for path in (paths[0], paths[-1])]
+    rows = [row for row in firsts if row is not None]
+    parts = list(dict.fromkeys(name for row in rows for name in row.parts))
+    for variant in variants if rows else ():
+        weights = variant.settings(by_step.at(rows[0].step)).reward.extra_weights
+        for name in weights.keys() - {*parts, *KNOWN}:
+            raise ConfigError(
+                f"{EXTRA_WEIGHTS}.{name}={weights[name]}: the traces of {source} have no such part, and have "
+                f"{', '.join(parts) or 'none'}; {' and '.join(KNOWN)} are known of every response."
+            )
 
 
 def _rows(

@@ -21,8 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from verl_stepgrpo.bridge.asked import FUNCTION, uses_stepgrpo
 from verl_stepgrpo.bridge.checks.run import Run
 from verl_stepgrpo.bridge.verl_version import VERL_VERSION
-from verl_stepgrpo.errors import ConfigError
+from verl_stepgrpo.errors import ConfigError, one_line
 from verl_stepgrpo.imports import apply_once, installed_version
+from verl_stepgrpo.parts.function import ARGUMENTS, GROUP, ROUTER, check_arguments
 from verl_stepgrpo.settings import NODE, RunSettings
 
 logger = logging.getLogger("verl_stepgrpo")
@@ -119,18 +120,22 @@ def _prepare_trace_dir(config: DictConfig, trace_dir: str) -> None:
 
 
 def _check_function(config: DictConfig) -> None:
-    """Load the reward function as its workers will, minutes later."""
+    """Load the reward function as its workers will, minutes later, and see whether it can be called as they call it."""
     from verl.trainer.ppo.reward import get_custom_reward_fn
 
+    name, path = (OmegaConf.select(config, f"{GROUP}.{key}") for key in ("name", "path"))
     try:
-        get_custom_reward_fn(config)
+        function = get_custom_reward_fn(config)
     except Exception as error:  # a user's own file may raise anything
         reason = error.__cause__ or error
-        name = OmegaConf.select(config, "reward.custom_reward_function.name")
         raise ConfigError(
-            f"{FUNCTION}={OmegaConf.select(config, FUNCTION)}: verl cannot load its function {name}: "
-            f"{type(reason).__name__}: {reason}. Mend the file, or reward.custom_reward_function.name."
+            f"{FUNCTION}={path}: verl cannot load its function {name}: {type(reason).__name__}: {one_line(reason)}. "
+            f"Mend the file, or {GROUP}.name."
         ) from error
+    # verl binds the function and its settings into one that takes anything.
+    own, kwargs = function.args
+    router = ROUTER if OmegaConf.select(config, "reward.reward_model.enable") else ()
+    check_arguments(own, path, name, kwargs, (*ARGUMENTS, *router))
 
 
 def _check_model(config: DictConfig) -> None:

@@ -79,8 +79,9 @@ def check_given(weights: Mapping[str, float], given: Collection[str]) -> None:
     if lacking:
         raise ConfigError(
             f"extra_weights.{lacking[0]}={weights[lacking[0]]}: no such part is given here. In training "
-            "reward.custom_reward_function gives parts, a replay has those of its traces, and "
-            f"{' and '.join(KNOWN)} are known of every response."
+            "reward.custom_reward_function gives parts, a replay has those of its traces, "
+            f"{' and '.join(KNOWN)} are known of every response, and verl-stepgrpo score calls a function of yours: "
+            "--set reward.custom_reward_function.path=FILE."
         )
 
 
