@@ -103,6 +103,8 @@ def _rounds_to(value: Quantity, rounded: Quantity, spelling: str) -> bool:
     numeral = _NUMERAL.search(spelling)
     if len(units) > 1 or numeral is None:
         return False
+    if "/" in spelling or "frac" in spelling:
+        return value.plain == rounded.plain
     decimals = len(numeral["decimals"] or numeral["few"] or "")
     digits = Fraction(int(re.sub(r"[.,]", "", numeral.group())), 10**decimals)
     # What a digit of "1.2 million" or of "55.6%" is worth.

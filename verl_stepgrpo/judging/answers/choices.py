@@ -236,7 +236,7 @@ def _names_another(text: str, letter: str) -> bool:
     """Whether the lines behind a letter name another one, which no clause denies, or deny this one."""
     for clause in _CLAUSE_END.split(text):
         named = {_letter_of(mention) for mention in _IN_PROSE.finditer(clause)}
-        if clause.count(" ") < MAX_LETTER_WORDS:
+        if clause.strip().count(" ") < MAX_LETTER_WORDS:
             named |= set(_LETTER.findall(clause))
         denied = _DENIES.search(clause) is not None
         if (letter in named if denied else named - {letter}) or _OPENS_A_DOUBT.match(clause):
@@ -306,6 +306,8 @@ def _choice_behind(text: str) -> Choice | None:
     if not match or (match["text"] not in ("No", "no", "False", "false") and DENIALS.search(match["text"])):
         return None
     if re.search(r"\([a-j]\)|\bor\W*$|[不非错]", match["text"], re.IGNORECASE):
+        return None
+    if _names_another(match["text"], (match["inside"] or match["named"]).upper()):
         return None
     # "The only one that fits is (B)": such words lead to the letter, and are no option's.
     text = "" if re.search(r"\b(?:is|are|be|:)\W*$", match["text"]) else normalise(match["text"])

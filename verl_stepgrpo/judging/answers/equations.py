@@ -34,11 +34,12 @@ _READ_COMMANDS = frozenset(
 )
 """TeX commands that math-verify reads as what they are; of a text with another one it may read a part only."""
 _NO_EXPRESSION = re.compile(
-    r"\d-\d+-\d|\d \d|\d_|\.\.|\.(?!\d)|\) ?\d|%.|°.|->|\d ?/ ?\d+ ?/ ?\d|(?:^|[\d,({]) ?\{[^{}]*,|\}, ?\{"
+    r"[-+*/^=]$|\S \| \S|\d-\d+-\d|\d \d|(?<![\\a-zA-Z])[a-zA-Z] \d|\d_|\.\.|\.(?!\d)|\) ?\d|%.|°.|->|\d ?/ ?\d+ ?/ ?\d"
+    r"|(?:^|[\d,({]) ?\{[^{}]*,|\}, ?\{"
     r"|[^\w\s+\-*/^\\{}()\[\].,|<>=!%°&]|(?<![\w.])0(?:[xX][\da-fA-F]+|[bB][01]+)(?!\w)"
 )
-"""What no expression has: dates, numbers side by side, sentences, a list's number "(1) 20", arrows, sets in sets,
-numbers to another base ("0x1F" is not 0 times something)."""
+"""What no expression has: an operator at its end, a bar between blanks, dates, numbers side by side, sentences, a
+list's number "(1) 20", arrows, sets in sets, numbers to another base ("0x1F" is not 0 times something)."""
 
 _FORMULA = re.compile(r"(?:[-+ ]|\d*(?:[A-Z][a-z]?(?:_?\{?\d+\}?)?|\((?:[A-Z][a-z]?\d*)+\)_?\{?\d*\}?){2,})+")
 """A chemical formula; math-verify would multiply its letters."""
@@ -206,7 +207,9 @@ def is_symbolic(text: str) -> bool:
     words = re.findall(
         r"(?<![\\a-z])[a-z]{2,}", re.sub(r"\\[a-z]+", " ", text.replace("begin{", "").replace("end{", ""))
     )
-    if _NO_EXPRESSION.search(text) or ("&" in text and "\\begin" not in text):
+    if _NO_EXPRESSION.search(text) or (re.search(r"&|\\\\", text) and "\\begin" not in text):
+        return False
+    if text.count("|") % 2 and "\\{" not in text:
         return False
     if set(re.findall(r"\\([a-zA-Z]+)", text)) - _READ_COMMANDS:
         return False

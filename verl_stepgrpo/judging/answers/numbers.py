@@ -116,7 +116,8 @@ def quantity_of(text: str) -> Quantity | None:
     if restated:
         first, second = (parse_quantity(part) for part in restated.groups() if part is not None)
         if first is not None and second is not None:
-            return first if first.plain == second.plain else None
+            same = first.plain == second.plain and first.same_unit(second)
+            return (first if first.unit else second) if same else None
     return parse_quantity(text)
 
 

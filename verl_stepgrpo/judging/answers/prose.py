@@ -83,7 +83,11 @@ _TAKES_RESULT_ON = re.compile(
     r"|[-+*/] ?[\d(]|x \d)(?!\w)",
     re.IGNORECASE,
 )
-_NEXT_NAME = re.compile(r"-?[\d.]+ ?[^\W\d_]*(?:[,;]| and)+ ?(?:and )?[a-zA-Z]\w?")
+_NEXT_NAME = re.compile(r"-?[\d.]+ ?[^\W\d_]*(?:[,;|]| and)+ ?(?:and )?[a-zA-Z]\w?")
+_OTHER_NAME = re.compile(
+    r"[$€£]?(?P<value>-?[\d.,]*\d)%? ?[^\W\d_]*(?:[,;]|,? (?:and|or|but))+ ?(?:either )?[a-zA-Z][a-zA-Z ]*"
+)
+_BARE_NAME = re.compile(r"[a-zA-Z]\w?|[a-zA-Z]+(?: [a-zA-Z]+){1,3}")
 _HAS_VARIABLE = re.compile(
     r"(?:[-+*/^]|\d)(?![gmlNJWVA]\b) ?[a-zA-Z](?![a-zA-Z])\W*$|(?<![a-zA-Z])[a-zA-Z] ?[-+*/^(](?! *\w+ *$)"
 )
@@ -112,7 +116,7 @@ def _stated(text: str) -> Quantity | None:
     if len(stated) > 1:
         stated = [n for n in stated if not _IN_RELATIVE_CLAUSE.search(text[: n.start()])] or stated
     if not stated and numbers and _opens(text, numbers[0]):
-        stated = numbers[:1]
+        stated = [numbers[0], *_of_its_unit(text, numbers)]
     if not stated:
         stated = [n for n in numbers if _is_year(text, n)]
     if not stated or len({number.group() for number in stated}) > 1:
@@ -139,6 +143,14 @@ def _opens(text: str, number: re.Match[str]) -> bool:
     if unit and re.match(r"[,;.]|$", behind[unit.end() :]) and parse_unit(unit[1]) in KNOWN_UNITS:
         return True
     return _ALONE.fullmatch(behind) is not None and text.strip() != number.group().strip()
+
+
+def _of_its_unit(text: str, numbers: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Return the numbers behind the first that have its unit, where that is a known one: "5 cm, else 7 cm"."""
+    units = [_with_unit(number.group(), text[number.end() :]) for number in numbers]
+    first = units[0].unit if units[0] else ""
+    known = first in KNOWN_UNITS
+    return [n for n, of in zip(numbers[1:], units[1:], strict=True) if known and of and of.unit == first]
 
 
 def _is_noun(number: re.Match[str]) -> bool:
@@ -199,6 +211,12 @@ def _is_derived(sides: list[str]) -> bool:
     """
     if any(_NEXT_NAME.fullmatch(side) for side in sides[1:-1]):
         return False  # "a = 7, b = 5"
+    # "x = 2 or x = 3", but "2 boys and some girls = 5"
+    values = sides[1:] if " and " in sides[0] else sides
+    if any(_names_another_value(side, behind) for side, behind in itertools.pairwise(values)):
+        return False
+    # "12 = x = 14"
+    sides = [sides[0], *(side for side in sides[1:-1] if not _BARE_NAME.fullmatch(side)), sides[-1]]
     for side, behind in itertools.pairwise(sides):
         if _HAS_VARIABLE.search(_SHORT_UNIT.sub("", _TIMES.sub("*", side.rpartition(", ")[2]))):
             return False
@@ -218,6 +236,12 @@ def _is_derived(sides: list[str]) -> bool:
         if not re.search(rf"(?<![\d.]){result}(?![\d.]*\d)", expression):
             return False
     return True
+
+
+def _names_another_value(side: str, behind: str) -> bool:
+    """Whether a side gives a value, and then the name of what has another one: "$5 or the cost", "7"."""
+    other, value = _OTHER_NAME.fullmatch(side), re.fullmatch(r"[$€£]?(-?[\d.,]*\d)\D*", behind)
+    return other is not None and value is not None and other["value"] != value[1]
 
 
 def _digits(text: str) -> str:
