@@ -5,7 +5,9 @@ Pure: no I/O.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from verl_stepgrpo.judging.key_steps.expressions import Item, form
@@ -14,6 +16,9 @@ from verl_stepgrpo.judging.key_steps.rules import COMPUTATION, RELATION
 FLIPPED = {"=": "=", "<": ">", ">": "<", "≤": "≥", "≥": "≤", "≠": "≠", "≈": "≈"}
 """The relations, and what each is when its sides change places."""
 
+MAX_CONVERTED = 4
+"""Different numbers that one chain with units or words may be: "1 day = 24 hours = 1440 minutes = 86400 seconds"."""
+_PLAIN = re.compile(r"-?\d{1,24}(?:\.\d{1,24})?(?: \d{1,9}/\d{1,9})?")
 
 Reading = tuple[tuple[str, ...], tuple[str, ...]]
 """The forms of a chain's sides, and the relations between them."""
@@ -55,6 +60,19 @@ class Chain(NamedTuple):
     def numbers(self) -> list[str]:
         """Return its numbers, in the order they stand."""
         return [item.text for side in self.sides for item in side if item.kind == "n"]
+
+    @property
+    def contradicts_itself(self) -> bool:
+        """Whether sides that are plain numbers differ, rounding aside: "x = 4 = 5", "48 / 2 = 23 = 24"."""
+        numbers = set()
+        for k, side in enumerate(self.sides):
+            is_equal = "=" in (*self.signs[max(0, k - 1) : k], *self.signs[k : k + 1])
+            if is_equal and [item.kind for item in side] in (["n"], ["~", "n"]):
+                numbers.add("".join(item.text for item in side))
+        if len(numbers) < 2 or (len(numbers) <= MAX_CONVERTED and (self.units or self.words)):
+            return False
+        exact = max(numbers, key=_decimals)
+        return not all(_may_be_rounded(number, exact) for number in numbers)
 
     def shape(self) -> tuple[str | None, ...]:
         """Return its forms with ``#`` for each number."""
@@ -105,3 +123,21 @@ class Chain(NamedTuple):
             else:
                 return None
         return at
+
+
+def _may_be_rounded(a: str, b: str) -> bool:
+    """Whether two numbers may be the same, one of them rounded: "0.667" and "0.67", but not "8" and "9"."""
+    if not (_PLAIN.fullmatch(a) and _PLAIN.fullmatch(b)):
+        return True
+    difference = abs(_value(a) - _value(b)) * 10 ** min(_decimals(a), _decimals(b))
+    return difference < 1 if "." in a + b else difference == 0
+
+
+def _decimals(number: str) -> int:
+    return len(number.partition(".")[2])
+
+
+def _value(number: str) -> Fraction:
+    """Return the value of a number as tokens have it: "8", "-8", "1 1/2"."""
+    sign = -1 if number[0] == "-" else 1
+    return sign * sum(map(Fraction, number.lstrip("-").split()), start=Fraction(0))

@@ -17,7 +17,7 @@ from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.key_steps.sentences import Segment
 from verl_stepgrpo.judging.key_steps.stretches import (
     Fault,
-    fault_of_relation,
+    fault_of_match,
     fault_of_run,
     fault_of_words,
     window_of,
@@ -148,7 +148,7 @@ def _relations(wanted: Chain, chain: Chain, segment: Segment) -> Iterator[_Near]
     tokens = segment.sentence.tokens
     stretches = [*chain.occurrences(wanted.readings(), frozenset())]
     for first, last in stretches:
-        fault = fault_of_relation(chain, tokens, first, last)
+        fault = fault_of_match(chain, tokens, first, last)
         if fault is not None:
             yield _Near(_REFUSED, segment, fault)
         elif not wanted.units <= chain.units:

@@ -96,10 +96,8 @@ class Run:
                     "f", i, last=i + 2, text=text + "".join(t.text for t in self.tokens[i + 1 : i + 3])
                 )
             return self._add(kind, i)
-        if kind == "-" and self.kinds[i + 1] in ("n", "v", "f", "("):
-            if self.items or self.tokens[i + 1].attached:
-                return self._add("~", i)
-            return i + 1  # a dash
+        if kind in ("+", "-") and (end := self._signed(i)):
+            return end
         if kind in ("+", "-", "*", "/", "=") and self._said_times():
             self.items.pop()  # "35 times * 12 feet"
             self.expects_operand = False
@@ -109,6 +107,15 @@ class Run:
             self.words = True
             return i + 1
         return None
+
+    def _signed(self, i: int) -> int | None:
+        """Read the sign of an operand, as in "x = -5" and "x = +5", or a dash before it; None where it is neither."""
+        if self.kinds[i + 1] not in ("n", "v", "f", "("):
+            return None
+        attached = self.tokens[i + 1].attached
+        if self.kinds[i] == "+":
+            return i + 1 if attached and self.items and self.items[-1].kind in "=(" else None
+        return self._add("~", i) if self.items or attached else i + 1
 
     def _is_possessive(self, i: int) -> bool:
         """Whether the "s" of "Nick's" stands at ``i``."""

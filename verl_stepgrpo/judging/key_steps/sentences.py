@@ -31,6 +31,7 @@ from verl_stepgrpo.judging.reading.numbers import (
     THIN_SPACES,
 )
 from verl_stepgrpo.judging.reading.reader import tokenize
+from verl_stepgrpo.judging.reading.spellings import visible
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token
 from verl_stepgrpo.judging.reading.units import TEMPERATURES
 from verl_stepgrpo.judging.reading.words import SPELLINGS, similarity_of
@@ -181,7 +182,9 @@ class SentenceIndex:
     def of_steps(cls, sections: Sequence[Section], threshold: float) -> SentenceIndex:
         """Return the index of a response's reasoning steps, each as far as it is read."""
         steps = [section for section in sections if section.kind is Kind.STEP]
-        return cls([(settled(step.body[:MAX_STEP_CHARS]), step.body_start) for step in steps], threshold)
+        return cls(
+            [(settled(visible(step.body[:MAX_STEP_CHARS])), step.body_start) for step in steps], threshold
+        )
 
     def __len__(self) -> int:
         """Return the number of sentences."""

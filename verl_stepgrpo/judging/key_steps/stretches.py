@@ -118,6 +118,13 @@ def fault_of_run(wording: Wording, tokens: list[Token], places: Sequence[int]) -
     )
 
 
+def fault_of_match(chain: Chain, tokens: list[Token], first: int, last: int) -> Fault | None:
+    """Return why the relation from ``first`` to ``last`` of a chain is no match, or None where it is one."""
+    if chain.contradicts_itself:
+        return Fault("contradicts itself", range(chain.first, chain.last + 1))
+    return fault_of_relation(chain, tokens, first, last)
+
+
 def fault_of_relation(chain: Chain, tokens: list[Token], first: int, last: int) -> Fault | None:
     """Return why the sentence does not state the relation from ``first`` to ``last``, or None where it does."""
     kind = chain.kind
@@ -142,7 +149,7 @@ def relations_of(wording: Wording, wanted: Chain, segment: Segment) -> Iterator[
     tokens = segment.sentence.tokens
     for chain in segment.sentence.chains:
         for first, last in chain.occurrences(wording.readings, wanted.units):
-            if fault_of_relation(chain, tokens, first, last) is None:
+            if fault_of_match(chain, tokens, first, last) is None:
                 start, end = segment.place(first, last)
                 yield Stretch(1.0, wording, segment.step, start, end, ())
 

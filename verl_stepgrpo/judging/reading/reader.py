@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading import formulas, numbers, phrases, tex
-from verl_stepgrpo.judging.reading.spellings import SIGN_OF, SUPERSCRIPTS
+from verl_stepgrpo.judging.reading.spellings import SIGN_OF, SILENT_COMMANDS, SUPERSCRIPTS, blanked
 from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, Token, is_variable, new_token
 
 _SPELLINGS = SIGN_OF | {"\\" + name: name for name in FUNCTIONS}
@@ -30,13 +30,13 @@ _TOKEN = re.compile(
     r"|[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ⁻]+|[₀-₉]+|[¼-¾⅐-⅞]"  # superscripts, subscripts, fractions in one character
     r"|[α-ωΑ-Ω]"  # Greek letters stand alone
     r"|(?:(?![α-ωΑ-Ω⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ₀-₉])[^\W\d_])+"  # a word
-    r"|<=|>=|!=|==|=>|->|\*\*"
+    r"|<=|>=|!=|==|:=|=>|->|\*\*"
     r"|\S)"  # a symbol
 )
 _ASCII_TOKEN = re.compile(
     r"([a-zA-Z]+(?:(?<=[a-zA-Z]{2}n)'t\b)?"
     rf"|{numbers.NUMERAL}"
-    r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|=>|->|\*\*|\S)"
+    r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|:=|=>|->|\*\*|\S)"
 )
 """The same for text in ASCII, in the order in which they are frequent."""
 _EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
@@ -48,10 +48,7 @@ _MATH_DELIMITER = re.compile(
     r"\\[()\[\]]|\\(?:begin|end) ?\{(?!\w*matrix|tabular)[a-zA-Z]+\*?\}(?:\{[^{}\n]{0,9}\})?"
 )
 """Where mathematics begins and ends: ``\\[``, ``\\begin{align*}``; a matrix is no such place."""
-_SILENT = frozenset("&$`,;:\"“”’'\\") | {
-    "\\$", "\\left", "\\right", "\\text", "\\mathrm", "\\mathbf", "\\textbf", "\\quad", "\\qquad", "\\boxed",
-    "\\displaystyle", "\\operatorname", "\\mathit", "\\textit", "\\big", "\\Big", "\\ ",
-}  # fmt: skip
+_SILENT = frozenset("&$`,;:\"“”’'\\") | {"\\$", "\\ "} | SILENT_COMMANDS
 _CLAUSE_MARKS = frozenset(",;:—")
 
 
@@ -86,6 +83,7 @@ def _blank(text: str) -> str:
     if text.count("*") > 1 or text.count("_") > 1:
         for _ in range(2):  # emphasis in emphasis
             text = _EMPHASIS.sub(lambda m: " " * len(m[1]) + m[2] + " " * len(m[1]), text)
+    text = blanked(text)
     if "\\" not in text:
         return text
     text = _OVERLINE.sub(lambda m: " " * len(m[0]), text)

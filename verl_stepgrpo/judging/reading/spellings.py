@@ -5,6 +5,7 @@ Each row is a sign as readers of key steps have it, its TeX command, and all oth
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -35,7 +36,7 @@ SIGNS = (
     _row("/", "/", r"\div ÷ ∕ ⁄"),
     _row("-", "-", "− ‒ – ‑ ‐"),
     _row("^", "^", "**"),
-    _row("=", "=", "=="),
+    _row("=", "=", "== :="),
     _row("<", "<", r"\lt"),
     _row(">", ">", r"\gt"),
     _row("≤", r"\le", r"\leq \leqslant <="),
@@ -56,6 +57,10 @@ SIGNS = (
     _row("±", r"\pm"),
     _row("->", "->", r"\to \rightarrow \longrightarrow →"),
     _row("=>", "=>", r"\Rightarrow \implies ⇒ ⟹"),
+    _row("⇔", "⇔", r"\iff \Leftrightarrow ⟺"),
+    _row("∴", "∴", r"\therefore"),
+    _row("∵", "∵", r"\because"),
+    _row("✓", "✓", r"\checkmark ✔"),
     _row("l", r"\ell", "ℓ"),
     _row("ℏ", r"\hbar"),
     _row("∈", r"\in"),
@@ -103,3 +108,46 @@ TEX_ALIASES = {
     if command.startswith("\\") and sign.text != "°"
 }
 """The TeX command, or the sign in ASCII, that each other command stands for."""
+
+SILENT_COMMANDS = frozenset(
+    "\\" + name
+    for name in "left right text textrm textbf textit textnormal mathrm mathbf mathit mathsf mbox emph underline bm "
+    "boldsymbol operatorname boxed fbox quad qquad displaystyle textstyle limits big Big bigl bigr Bigl Bigr bigg "
+    "Bigg".split()
+)
+"""TeX commands that change how something looks, and not what it says."""
+_ASIDES = "tag|label|hspace|vspace|phantom|hphantom|vphantom|color|textcolor|ref|eqref|cite"
+"""TeX commands of which the argument says nothing either: "x = 5 \\tag{1}"."""
+_NUMBER = r"\((?:\d{1,2}|[a-z]|[ivx]{2,4})\)"
+SAYS_NOTHING = {
+    "\\": re.compile(
+        rf"\\(?:{_ASIDES})\*? ?\{{[^{{}}\n]{{0,40}}\}}|(?<!\d)\\[,;:!>]|\\[,;:!>](?!\d)"
+        rf"|\\q?quad *(?:\\text\{{)?{_NUMBER}\}}?(?=[\s$.,]*(?:\\[\])]|\n|\Z))"
+    ),
+    "~": re.compile(r"~(?=[=<>+*/\\-])|(?<=[=<>+*/-])~|(?<=\d)~(?=[a-zA-Z])"),
+    "<": re.compile(r"</?(?:b|i|u|em|strong|br|p|span|mark|center)\b[^<>\n]{0,40}>"),
+    "(": re.compile(
+        rf"(?:^\s*|(?:^|(?<=[,;] ))(?:(?i:from|by|using) )|\b[Ee](?:quations?|qs?\.|qn\.) ){_NUMBER}(?=,? [\w\\$])",
+        re.M,
+    ),
+}
+"""What says nothing where it has a certain character: spaces of TeX, tags of HTML, the numbers of equations."""
+_INVISIBLE = re.compile("\\S*[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]\\S*")
+
+
+def blanked(text: str) -> str:
+    """Return ``text`` with blanks for what says nothing, every offset kept."""
+    for character, pattern in SAYS_NOTHING.items():
+        if character in text:
+            text = pattern.sub(lambda m: " " * len(m[0]), text)
+    return text
+
+
+def visible(text: str) -> str:
+    """Return ``text`` without characters that are not seen, blanks for them behind the word that they stood in."""
+    return text if text.isascii() else _INVISIBLE.sub(_seen, text)
+
+
+def _seen(word: re.Match[str]) -> str:
+    seen = "".join(c for c in word[0] if not _INVISIBLE.fullmatch(c))
+    return seen.ljust(len(word[0]))

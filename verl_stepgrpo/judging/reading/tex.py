@@ -19,7 +19,19 @@ def groups(tokens: list[Token], depth: int = 0) -> list[Token]:
     i = 0
     while i < len(tokens):
         token = tokens[i]
-        if token.text == "\\frac":
+        over = _over(tokens, i) if token.text == "{" else 0
+        if over:
+            end = _end_of_group(tokens, i)
+            inner = [
+                token._replace(text="\\frac"),
+                token,
+                *tokens[i + 1 : over],
+                tokens[over]._replace(text="}"),
+            ]
+            tokens[i : end + 1] = [*inner, tokens[over]._replace(text="{"), *tokens[over + 1 : end + 1]]
+        elif token.text == "_" and out and out[-1].number and _is_name(tokens, i + 1):
+            i = _argument(tokens, i + 1)[1]  # "3_{red}"
+        elif token.text == "\\frac":
             if i + 1 < len(tokens) and len(tokens[i + 1].text) == 2 and tokens[i + 1].number:  # \\frac12
                 tokens[i + 1 : i + 2] = [tokens[i + 1]._replace(text=digit) for digit in tokens[i + 1].text]
             top, middle = _argument(tokens, i + 1, products=False)
@@ -45,18 +57,37 @@ def _argument(tokens: list[Token], i: int, *, products: bool = True) -> tuple[li
     """
     if i >= len(tokens) or tokens[i].text != "{":
         return tokens[i : i + 1], min(i + 1, len(tokens))
-    depth, end = 0, i
-    while end < len(tokens):
-        depth += (tokens[end].text == "{") - (tokens[end].text == "}")
-        if depth == 0:
-            break
-        end += 1
+    end = _end_of_group(tokens, i)
     inner = tokens[i + 1 : end]
     if _needs_parentheses(inner, products):
         opening = tokens[i]._replace(text="(")
         closing = Token(")", inner[-1].end, inner[-1].end + 1, attached=True)
         inner = [opening, *inner, closing]
     return inner, end + 1
+
+
+def _end_of_group(tokens: list[Token], i: int) -> int:
+    """Return where the brace at ``i`` is closed, or behind the last token."""
+    depth, end = 0, i
+    while end < len(tokens):
+        depth += (tokens[end].text == "{") - (tokens[end].text == "}")
+        if depth == 0:
+            break
+        end += 1
+    return end
+
+
+def _over(tokens: list[Token], i: int) -> int:
+    r"""Return where ``\over`` divides the group at ``i``: "{a \over b}"; 0 where none does."""
+    end = _end_of_group(tokens, i)
+    over = next((k for k in range(i + 1, end) if tokens[k].text == "\\over"), 0)
+    return over if over and not any(token.text in "{}" for token in tokens[i + 1 : over]) else 0
+
+
+def _is_name(tokens: list[Token], i: int) -> bool:
+    """Whether the group at ``i`` is a word, which no base of numerals is."""
+    inner = tokens[i + 1 : _end_of_group(tokens, i)] if i < len(tokens) and tokens[i].text == "{" else []
+    return bool(inner) and not any(token.exact and token.text not in "{}" for token in inner)
 
 
 def _needs_parentheses(group: list[Token], products: bool) -> bool:
