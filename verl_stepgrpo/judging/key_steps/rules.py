@@ -3,9 +3,10 @@ doubted, denied or taken back. One row a rule, with a text that it refuses and a
 holds every row to both.
 
 In a pattern ``[`` and ``]`` are the ends of the stretch, and the items stand outside of it or, on the other side of the
-bracket, at its end. An item is a word, words with ``|``, a class of ``reading.lexicon`` or a kind of token (``KINDS``);
-``..3`` are up to 3 tokens of any kind, ``·`` before an item says that it is attached, ``~`` that it is not, ``!`` that
-it is something else. ``[* item *]`` stands within the stretch.
+bracket, at its end. An item is a word, words with ``|``, a class of ``reading.lexicon`` or a kind of token
+(``token_patterns.KINDS``); ``..3`` are up to 3 tokens of any kind, ``·`` before an item says that it is attached, ``~``
+that it is not, ``!`` that it is something else. ``[* item *]`` stands within the stretch. The end of a line stands for
+a full stop.
 
 Pure: no I/O.
 """
@@ -19,7 +20,9 @@ from typing import NamedTuple
 
 from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS, LEXICON
-from verl_stepgrpo.judging.reading.tokens import EXACT, FUNCTIONS, OPERATORS, SENTENCE_ENDS, UNITS, Token
+from verl_stepgrpo.judging.reading.tokens import EXACT, SENTENCE_ENDS, UNITS, Token
+from verl_stepgrpo.judging.token_patterns import KINDS, Item, Pattern
+from verl_stepgrpo.judging.token_patterns import pattern as _pattern
 
 EXTENT, STANCE = "extent", "stance"
 """Groups of rules: whether the expression goes on, and what the text says of it."""
@@ -57,23 +60,6 @@ class Rule:
     of: frozenset[str] = _ALL
     across: bool = False
 
-
-KINDS: dict[str, Callable[[Token], bool]] = {
-    "OPERAND": lambda token: token.operand,
-    "NUMBER": lambda token: token.number,
-    "SCALE": lambda token: token.text in ("100", "1000", "1000000", "1000000000"),
-    "VALUE": lambda token: token.operand or token.text in "(√∛",
-    "ENDS": lambda token: token.operand or token.text in ")°%′",
-    "EXACT": lambda token: token.exact,
-    "WORD": lambda token: not token.exact,
-    "INFIX": lambda token: token.text in OPERATORS and not token.opens_line,
-    "JOINS": lambda token: token.text in "+*/^" and not token.opens_line,
-    "UNIT": lambda token: token.text in UNITS,
-    "FUNCTION": lambda token: token.text in FUNCTIONS,
-    "SPOKEN_MINUS": lambda token: token.text == "-" and token.end - token.start > 1,
-    "CONTRACTED": lambda token: token.text == "not" and token.end - token.start > len("not"),
-}
-"""Kinds of tokens by name."""
 
 RULES = (
     # The expression begins earlier.
@@ -139,7 +125,9 @@ RULES = (
         "taken back", "] ..1 . CORRECTION", "[3 children]. Actually, there are 4.",
         "[3 children]. There are 4 adults.", across=True,
     ),
-    Rule("taken back", "] ..1 not|cannot", "[x = 3] is not so.", "[x = 3], and it is not odd.", of=_STATED),
+    Rule(
+        "taken back", "] ..1 not|cannot", "[x = 3] is not so.", "[x = 3] (not 5).", "] ..1 not OPERAND", of=_STATED
+    ),
     Rule(
         "taken back", "] ..1 not|cannot", "[6/3 = 2] is not so.", "[9 - 3 = 6] did not come.",
         "] AUXILIARY not !TRUTH, ] CONTRACTED !TRUTH, ] !COPULA CONTRACTED !TRUTH", of=_COMPUTED,
@@ -149,9 +137,40 @@ RULES = (
         "[9 - 3 = 6] children did not come.", of=_COMPUTED,
     ),
     Rule(
-        "taken back", "] which COPULA ..2 not|cannot", "[6/3 = 2], which is surely not so.",
-        "[6/3 = 2], which is so.", across=True,
+        "taken back", "] which COPULA ..2 not|cannot ..1 TRUTH", "[6/3 = 2], which is surely not so.",
+        "[6/3 = 2], which is not 5.", across=True,
     ),
+    Rule("taken back", "] ..4 REJECTION", "[x = 4] is then rejected.", "[x = 4] and y is rejected."),
+    Rule(
+        "taken back", "] which COPULA ..1 REJECTION", "[x = 4], which is extraneous.",
+        "[x = 4], since y is extraneous.", across=True,
+    ),
+    Rule("taken back", "] ..3 ruled|thrown|crossed out", "[x = 4] is ruled out.", "[x = 4] is worked out."),
+    Rule("taken back", "] COPULA too", "[x = 4] is too large.", "[x = 4] is large, too."),
+    Rule("taken back", "] ..1 ✗|✘|❌", "[x = 4] ✗", "[x = 4] ✓"),
+    Rule("taken back", "] ( no )", "[x = 4] (no)", "[x = 4] (no unit)", of=_EQUATIONS),
+    Rule(
+        "taken back", "] wait|oops|sorry|scratch", "[x = 4], wait, x = 5.", "[x = 4] and wait.", of=_EQUATIONS,
+        across=True,
+    ),
+    Rule("taken back", "] ..1 . REVISION", "[x = 4]. Scratch that.", "[x = 4]. Use that.", across=True),
+    Rule(
+        "taken back", "] ..1 . hmm|no that ..2 not|cannot", "[x = 4]. No, that's not right.",
+        "[x = 4]. No, that's all.", across=True,
+    ),
+    Rule("denied", "DISCARDING ..1 [", "We exclude [x = 4].", "We exclude y, so [x = 4]."),
+    Rule("denied", "rule|rules|ruled out ..1 [", "We rule out [x = 4].", "We find out [x = 4]."),
+    Rule("denied", "instead of [", "Instead of [x = 4], use 5.", "Instead [x = 4]."),
+    Rule("denied", "contrary to [", "Contrary to [x = 4], it is 5.", "Due to [x = 4], it is 5."),
+    Rule("denied", "far from [", "It is far from [x = 4].", "It is clear from [x = 4]."),
+    # It is supposed or asked.
+    Rule("supposed", "SUPPOSITION ..2 [", "Suppose that [x = 4].", "Suppose y is 1, then [x = 4]."),
+    Rule("supposed", "what if ..1 [", "What if [x = 4]", "What then, if not this? [x = 4]."),
+    Rule("supposed", "to show|prove ..1 [", "We want to show that [x = 4].", "These show that [x = 4]."),
+    Rule("asked", "] ..4 ?", "Does [x = 4] hold?", "Is [x = 4]? Yes.", "] ..4 ? yes", of=_EQUATIONS),
+    # It is said of another.
+    Rule("another role", "[* by *]", "[dog is chased by the cat]", "[dog is chasing the cat]", of=frozenset({WORDS})),
+    Rule("another role", "[* LOSS *]", "[Tom has lost 5 apples]", "[Tom has got 5 apples]", of=frozenset({WORDS})),
 )  # fmt: skip
 """All of them, in the order in which they are asked."""
 
@@ -164,68 +183,10 @@ class Refusal(NamedTuple):
     stop: int
 
 
-class _Item(NamedTuple):
-    """One item of a pattern, compiled.
-
-    Attributes:
-        words: Spellings that it takes.
-        kinds: Kinds of tokens that it takes.
-        attached: True or False where the token must or must not be attached.
-        negated: Whether it takes all others.
-        gap: How many tokens of any kind; 0 for an item.
-    """
-
-    words: frozenset[str]
-    kinds: tuple[Callable[[Token], bool], ...]
-    attached: bool | None = None
-    negated: bool = False
-    gap: int = 0
-
-    def takes(self, token: Token, own: Collection[str] = ()) -> bool:
-        if self.attached is not None and token.attached != self.attached:
-            return False
-        found = token.text in self.words and token.text not in own
-        return (found or any(kind(token) for kind in self.kinds)) != self.negated
-
-
-class _Pattern(NamedTuple):
-    """A pattern, compiled: its items from the stretch outwards, and those at the stretch's end, from there inwards."""
-
-    outside: tuple[_Item, ...]
-    inside: tuple[_Item, ...]
-    side: str
-
-
-def _item(text: str) -> _Item:
-    if text.startswith(".."):
-        return _Item(frozenset(), (), gap=int(text[2:]))
-    mark = text[0] if text[0] in "·~!" and len(text) > 1 else ""
-    names = text.removeprefix(mark).split("|")
-    words = frozenset().union(*(LEXICON[n].words if n in LEXICON else {n} for n in names if n not in KINDS))
-    kinds = tuple(KINDS[name] for name in names if name in KINDS)
-    return _Item(words, kinds, {"·": True, "~": False}.get(mark), mark == "!")
-
-
-def _pattern(text: str) -> _Pattern:
-    if text.startswith("[*"):
-        return _Pattern((), (_item(text.strip("[]* ")),), "within")
-    if "[" in text:
-        outside, _, inside = text.partition("[")
-        return _Pattern(_items(outside)[::-1], _items(inside), "before")
-    if "]" in text:
-        inside, _, outside = text.partition("]")
-        return _Pattern(_items(outside), _items(inside)[::-1], "behind")
-    return _Pattern(_items(text), (), "")
-
-
-def _items(text: str) -> tuple[_Item, ...]:
-    return tuple(_item(part) for part in text.split())
-
-
 class _Compiled(NamedTuple):
     rule: Rule
-    pattern: _Pattern
-    unless: tuple[_Pattern, ...]
+    pattern: Pattern
+    unless: tuple[Pattern, ...]
 
 
 COMPILED = tuple(
@@ -330,7 +291,7 @@ def _with_gap(side: str, of: str) -> tuple[dict[str, list[int]], frozenset[str]]
     return by_cue, frozenset(by_cue)
 
 
-def _cue(items: Sequence[_Item]) -> frozenset[str]:
+def _cue(items: Sequence[Item]) -> frozenset[str]:
     """Return the words of one item: the first of which none is frequent in any text."""
     rare = (item.words for item in items if item.words.isdisjoint(FUNCTION_WORDS | SENTENCE_ENDS))
     return next(rare, items[0].words)
@@ -359,7 +320,7 @@ def _first_refusal(
 
 
 def _place(
-    pattern: _Pattern, tokens: Sequence[Token], first: int, last: int, across: bool, own: Collection[str] = ()
+    pattern: Pattern, tokens: Sequence[Token], first: int, last: int, across: bool, own: Collection[str] = ()
 ) -> int | None:
     """Return the token at which a pattern around a stretch ends, or None where it does not stand there."""
     if pattern.side == "within":
@@ -377,7 +338,7 @@ def _place(
 
 
 def _follow(
-    items: Sequence[_Item],
+    items: Sequence[Item],
     tokens: Sequence[Token],
     i: int,
     wall: Callable[[Sequence[Token], int], bool],
@@ -391,6 +352,10 @@ def _follow(
     for _ in range(gap + 1):
         if not 0 <= i < len(tokens) or _is_cut(tokens, i, wall):
             return None
+        if tokens[i].mark == "\n" and items[0].words == _FULL_STOP and items[1:]:
+            end = _follow(items[1:], tokens, i, wall, own)  # the end of a line stands for it
+            if end is not None:
+                return end
         if items[0].takes(tokens[i], own):
             end = i if len(items) == 1 else _follow(items[1:], tokens, i + step, wall, own)
             if end is not None:
@@ -399,6 +364,9 @@ def _follow(
             return None
         i += step
     return None
+
+
+_FULL_STOP = frozenset(".")
 
 
 def _is_cut(tokens: Sequence[Token], i: int, wall: Callable[[Sequence[Token], int], bool]) -> bool:
@@ -437,5 +405,5 @@ def _lifted(row: _Compiled, tokens: Sequence[Token], first: int, last: int, plac
     return False
 
 
-def _stands(items: Sequence[_Item], tokens: Sequence[Token], i: int) -> bool:
+def _stands(items: Sequence[Item], tokens: Sequence[Token], i: int) -> bool:
     return i >= 0 and all(i + k < len(tokens) and item.takes(tokens[i + k]) for k, item in enumerate(items))

@@ -160,10 +160,10 @@ class Segment(NamedTuple):
         return self.offset + start, self.offset + end
 
 
-_REFERS_BACK = "|".join(
-    f"[{word[0].upper()}{word[0]}]{word[1:]}"
-    for word in sorted(LEXICON["REFERRING"].words | LEXICON["CORRECTION"].words)
+_REFERRING = ({"hmm", "yes"}).union(
+    *(LEXICON[name].words for name in ("REFERRING", "CORRECTION", "REVISION"))
 )
+_REFERS_BACK = "|".join(f"[{word[0].upper()}{word[0]}]{word[1:]}" for word in sorted(_REFERRING))
 _SENTENCE_END = re.compile(rf"(?:[.?!](?<![\W\d_]!)\s+(?![=<>+*/×÷]|x\s)|\n\s*)(?!\s|(?:{_REFERS_BACK})\b)")
 """A sentence that speaks of the one before it ("That was a mistake") stays with it; none begins with an operator."""
 

@@ -37,6 +37,14 @@ LEXICON = {
         "6/3 = 2 is clearly wrong.",
     ),
     "CORRECTION": _class("actually sorry wait oops", "There are 3 children. Actually, there are 4."),
+    "REVISION": _class("scratch correction", "x = 4. Scratch that."),
+    "REJECTION": _class(
+        "rejected discarded excluded extraneous inadmissible dismissed eliminated violates",
+        "x = 4 is then rejected.",
+    ),
+    "DISCARDING": _class("exclude discard ignore dismiss eliminate", "We exclude x = 4."),
+    "SUPPOSITION": _class("suppose supposing whether", "Suppose that x = 4."),
+    "LOSS": _class("lost wants needs gives gave sold ate", "Tom has lost 5 apples."),
     "REFERRING": _class("that this wrong incorrect false no", "x = 3. That is wrong."),
     "COMPARISON": _class(
         "anything differs differ exceeds exceed divisible than over above below under nearly almost fewer less more "
