@@ -63,9 +63,13 @@ class Chain(NamedTuple):
 
     @property
     def contradicts_itself(self) -> bool:
-        """Whether sides that are plain numbers differ, rounding aside: "x = 4 = 5", "48 / 2 = 23 = 24"."""
+        """Whether sides that are plain numbers differ, rounding aside: "x = 4 = 5", "48 / 2 = 23 = 24".
+
+        A number before an operation may be a name: "Week 1 = 7 * 2 = 14".
+        """
         numbers = set()
-        for k, side in enumerate(self.sides):
+        named = len(self.sides[0]) == 1 and len(self.sides[1]) > 1
+        for k, side in enumerate(self.sides[named:], start=named):
             is_equal = "=" in (*self.signs[max(0, k - 1) : k], *self.signs[k : k + 1])
             if is_equal and [item.kind for item in side] in (["n"], ["~", "n"]):
                 numbers.add("".join(item.text for item in side))
