@@ -17,12 +17,12 @@ from verl_stepgrpo.judging.reading.words import SPELLINGS
 
 _SOFT = frozenset(("or", "but", "either"))
 _SAYS = re.compile(rf"\b(?:{one_of('COPULA')}|of)\b|[:=]")
-_OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _TAKES_BACK = {
     answer: re.compile(
         rf"(?<!not )\b(?:{other})(?!\w)|\({opposite}\)|\bactually,? (?:it is |it's )?{opposite}\b"
         r"|\b(?:wait|sorry|correction|scratch)\b|^[^\w']*(?:actually|wrong|incorrect|not really)\W*$"
-        r"|^[.!]? (?:(?:that|this) )?is (?:wrong|incorrect|false)|^ (?:idea|doubt|answer|clue|way)\b"
+        r"|^[.!]? (?:(?:that|this) )?(?:is|would be) (?:wrong|incorrect|false)|^ (?:idea|doubt|answer|clue|way)\b"
     )
     for answer, opposite, other in (
         (
@@ -50,7 +50,7 @@ _LINKS = frozenset("will it on in at called named".split())
 _PART_OF = re.compile(r"(?:an?|some|one|any|part|half) (?:\w+ ){1,3}(?:in|on|at)\b")
 """How an answer names something inside of what the reference names: "a ray in the first quadrant"."""
 
-_CLASS_NOUNS = frozenset(
+CLASS_NOUNS = frozenset(
     "bar line color one region segment slice category group shape side object box car ball triangle".split()
 )
 
@@ -72,7 +72,7 @@ def _is_harmless(hedge: re.Match[str], given: Answer, wanted: Answer) -> bool:
         return True
     if word == "or" and (quantity_of(given.core) is not None or _is_set_of_values(elements(wanted.folded))):
         return True  # "1/2 or 0.5"
-    return _first_word(wanted.folded) in _OPPOSITES and word not in ("or", "maybe", "perhaps", "depends")
+    return _first_word(wanted.folded) in OPPOSITES and word not in ("or", "maybe", "perhaps", "depends")
 
 
 def _is_of_the_question(text: str, end: int) -> bool:
@@ -89,12 +89,12 @@ def _is_set_of_values(gold: Elements) -> bool:
 
 def by_yes_no(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     gold = wanted.folded
-    if gold not in _OPPOSITES:
+    if gold not in OPPOSITES:
         return None
     if _CONDITION.search(given.full.casefold()):
         return decided(False, "yes_no", f"{gold} under a condition only")
     first, rest = _first_word(given.full.casefold()), given.full.casefold()[len(gold) :]
-    if first == _OPPOSITES[gold]:
+    if first == OPPOSITES[gold]:
         return decided(False, "yes_no", f"it says {first}, the reference {gold}")
     if first == gold:
         takes_back = re.search(_TAKES_BACK[gold], rest)
@@ -131,7 +131,7 @@ def _states(words: list[str], gold: list[str]) -> bool:
     """Whether ``words`` are a lead-in that ends in a linking word, ``gold``, and at most its class ("bar")."""
     if len(words) > 12 + len(gold) or set(words) & {"and", "but"} - set(gold):
         return False
-    if words[-1:] and words[-1] in _CLASS_NOUNS and len(words) > len(gold):
+    if words[-1:] and words[-1] in CLASS_NOUNS and len(words) > len(gold):
         words = words[:-1]
     before = words[: -len(gold)]
     clear = not DENIALS.search(" ".join(before))

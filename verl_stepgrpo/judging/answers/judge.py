@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from verl_stepgrpo.judging.answers import symbolic
 from verl_stepgrpo.judging.answers.choices import by_choice
+from verl_stepgrpo.judging.answers.details import by_detail
 from verl_stepgrpo.judging.answers.equations import by_symbols, case_matters
 from verl_stepgrpo.judging.answers.forms import by_form
 from verl_stepgrpo.judging.answers.in_words import by_hedge, by_words, by_yes_no
@@ -24,6 +25,7 @@ from verl_stepgrpo.judging.answers.numbers import by_number
 from verl_stepgrpo.judging.answers.options import by_options
 from verl_stepgrpo.judging.answers.statement import statement
 from verl_stepgrpo.judging.answers.symbolic import Equality, VerifierFailedError
+from verl_stepgrpo.judging.answers.times import by_time
 from verl_stepgrpo.judging.answers.verdict import (
     Answer,
     Judge,
@@ -166,6 +168,8 @@ LAYERS: tuple[Callable[[Answer, Answer, Judge], Verdict | None], ...] = (
     by_choice,
     by_hedge,
     by_text_of_statement,
+    by_detail,
+    by_time,
     by_form,
     by_number,
     by_yes_no,

@@ -36,6 +36,7 @@ NAME = re.compile(
 
 _APPROXIMATELY = re.compile(rf"^(?:{one_of('APPROXIMATION')}|approx\.?|\\approx|~) ?")
 _RANGE = re.compile(r"(?:from )?(?P<low>[$€£]?[\d.][^-]{0,30}?)(?: ?- ?| to )(?P<high>[^-]{1,40})")
+_BETWEEN = re.compile(r"between (?P<low>[^-]{1,30}?) and (?P<high>[^-]{1,40})")
 _INTERVAL = re.compile(r"[\[(](?P<low>[^,\[\]()]{1,30}),(?P<high>[^,\[\]()]{1,30})[\])]")
 _RATIO = re.compile(r"\d[\d.]*(?: ?: ?(?!0\d)\d[\d.]*){1,4}")
 _BETWEEN_FACTORS = re.compile(r"(?<=[\w.°}]) ?(?:\*|\bx\b|\bby\b) ?(?=\d)")
@@ -132,7 +133,7 @@ def _by_range(given: Answer, wanted: Answer) -> Verdict | None:
     gold = _ends(_RANGE, wanted.core)
     if gold is None:
         return None
-    ours = _ends(_RANGE, given.core) or _ends(_INTERVAL, given.core)
+    ours = _ends(_RANGE, given.core) or _ends(_INTERVAL, given.core) or _ends(_BETWEEN, given.core)
     if ours is None:
         return decided(False, "number", "the reference is a range, the answer none")
     units = {quantity.unit for quantity in (*ours, *gold) if quantity.unit}

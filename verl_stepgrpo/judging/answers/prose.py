@@ -164,7 +164,7 @@ def _is_noun(number: re.Match[str]) -> bool:
 def _is_year(text: str, number: re.Match[str]) -> bool:
     return bool(
         re.fullmatch(r"(?:1\d|20)\d\d", number.group())
-        and re.search(r"\b(?:in|by|since) $", text[: number.start()])
+        and re.search(r"\b(?:in|by|since) $", text[: number.start()], re.IGNORECASE)
         and not re.search(r"\w", text[number.end() :])
     )
 
