@@ -3,7 +3,7 @@
     python recipes/own_answers/seeds.py
 
 The others are runs of the study without the engine (recipes/ablation_digits/results/loop/dense), and what a run comes
-to, its interval and its differences are as there (analyse.py), but of the last evaluation alone.
+to, its intervals and its differences are as there (analyse.py), but of the last evaluation alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import argparse
 import json
 import sys
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ablation_digits"))
 
@@ -27,11 +25,10 @@ AGREEMENT = RESULTS / "agreement.json"
 LAST = 1
 """Evaluations at the end that are taken together: the runs on mined key steps have no other."""
 ARMS = {"grpo": "none (plain GRPO)", "answer_first_step": "given", "mined": "mined"}
-MEASURES = ("validity", "right_and_valid", "right_by_its_steps", "key_step_match")
 HEAD = (
     "key steps",
     "seeds",
-    "accuracy (95% interval)",
+    "accuracy, % (95% interval)",
     "points against none (paired)",
     "points against given (paired)",
     "valid",
@@ -52,14 +49,13 @@ def load() -> analyse.Runs:
 
 def row(runs: analyse.Runs, arm: str) -> str:
     results = list(runs[arm].values())
-    ended = [one for result in results for one in result["evaluations"][-LAST:]]
-    low, high = analyse.interval([analyse.often(result, "right", LAST) for result in results])
+    accuracy, *others = analyse.MEASURES.values()
     cells = [
         ARMS[arm],
         str(len(results)),
-        f"{np.mean([one['accuracy'] for one in ended]):.1%} ({low:.1%} to {high:.1%})",
-        *(analyse.difference(runs, arm, other, LAST) for other in ("grpo", "answer_first_step")),
-        *(f"{np.mean([one[measure] for one in ended]):.1%}" for measure in MEASURES),
+        analyse.with_interval([analyse.came_to(result, accuracy, LAST) for result in results], ".1f"),
+        *(analyse.difference(runs, arm, other, LAST, accuracy) for other in ("grpo", "answer_first_step")),
+        *(analyse.share(results, measure, LAST) for measure in others),
     ]
     return "| " + " | ".join(cells) + " |"
 
