@@ -187,8 +187,77 @@ class TestResponses:
             writer.write(TRAIN, step, [replace(row, split=TRAIN, step=step, credit=credit) for row in rows])
         writer.write(VAL, 0, answered(0, WRONG))
         item = Item(0, f"Question 0: {QUESTION}", answer="10", id="50")
-        assert [row.response for row in Responses(tmp_path).of(item)] == [*RIGHT, *WRONG]
+        assert [one.text for one in Responses(tmp_path).of(item)] == [*RIGHT, *WRONG]
         assert Responses(tmp_path).of(replace(item, answer="11")) == []
+
+
+class TestSamples:
+    """Responses of one's own, as ``{id, response}``, are judged on the way."""
+
+    def lines(self, folder: Path, rows: list[dict]) -> Path:
+        file = folder / "samples.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return file
+
+    def mined(self, folder: Path, rows: list[dict]) -> str:
+        source = parquet(folder / "train.parquet", [verl_row(i) for i in range(2)])
+        words = ("--from", self.lines(folder, rows), "--out", folder / "with.parquet", "--num-proc", 1)
+        status, said = run("key-steps", source, *words)
+        assert status == 0
+        return said
+
+    @pytest.mark.parametrize("more", [{}, {"ground_truth": 10}, {"prompt": f"Question 0: {QUESTION}"}])
+    def test_they_give_what_the_traces_of_the_same_texts_give(self, tmp_path: Path, more: dict) -> None:
+        rows = [{"id": "50", "response": text} | more for text in (*RIGHT, *WRONG)]
+        assert "1 row with key steps" in self.mined(tmp_path, rows)
+        (first, _) = map(json.loads, (tmp_path / "with.support.jsonl").read_text().splitlines())
+        assert first["key_steps"][1]["wordings"][0] == "12 - 2 = 10"
+        support = [first["key_steps"][1][key] for key in ("right", "of_right", "wrong", "of_wrong")]
+        assert support == [3, 3, 0, 2]
+
+    def test_those_that_are_to_no_row_are_counted_by_why(self, tmp_path: Path) -> None:
+        rows = [{"id": "50", "response": text} for text in RIGHT]
+        rows += [{"id": "51", "response": RIGHT[0], "ground_truth": "19"}] * 2
+        rows += [
+            {"id": "51", "response": RIGHT[0], "prompt": "How many pears?"},
+            {"id": "99", "response": "10"},
+        ]
+        said = self.mined(tmp_path, [*rows, {"id": "50"}, {"response": "10"}])
+        assert "2 responses left out: their reference answer is not that of the row" in said
+        assert "1 response left out: their prompt does not have the question of the row" in said
+        assert "1 response left out: no row has their id, or index" in said
+        assert "2 lines of the responses set aside, the first " in said
+        assert "it has no response that is text" in said
+
+    def test_where_all_are_to_another_answer_the_error_says_that(self, tmp_path: Path) -> None:
+        rows = [{"id": "50", "response": text, "ground_truth": "19"} for text in RIGHT]
+        with pytest.raises(
+            DataError, match=r"\(3 responses: their reference answer is not that of the row\)"
+        ):
+            self.mined(tmp_path, rows)
+
+    @pytest.mark.parametrize(
+        ("row", "cause"),
+        [
+            (
+                {"schema": 2, "response": "10", "id": "50", "step": 0, "uid": "a", "session": 0},
+                "it lacks components",
+            ),
+            ({"id": "50", "text": "10"}, "it has no response that is text"),
+            ({"response": "10"}, "it has neither id nor index"),
+        ],
+    )
+    def test_lines_that_are_no_responses_say_why(self, tmp_path: Path, row: dict, cause: str) -> None:
+        with pytest.raises(
+            DataError, match=rf"no line of .* \(1 in all\) is a response.*samples.jsonl:1: .*{cause}"
+        ):
+            self.mined(tmp_path, [row])
+
+    def test_lint_says_which_lines_are_no_rows(self, traces: Path, tmp_path: Path) -> None:
+        source = parquet(tmp_path / "train.parquet", [verl_row(0)])
+        assert "1 line of" in run("lint", source, "--traces", traces)[1]
+        with pytest.raises(DataError, match="it has no schema"):
+            run("lint", source, "--traces", self.lines(tmp_path, [{"id": "50", "response": "10"}]))
 
 
 class TestCommand:
@@ -200,6 +269,7 @@ class TestCommand:
         assert "1 row with key steps" in said
         assert "1 row without key steps: fewer than 2 right responses" in said
         assert "1 row without key steps: no responses" in said
+        assert f"{len(RIGHT)} responses left out: their prompt does not have the question of the row" in said
         assert "1 line of the responses set aside" in said
         found = pq.read_table(out).to_pylist()
         assert [len(row["extra_info"]["key_steps"]) for row in found] == [2, 0, 0]

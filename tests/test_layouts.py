@@ -564,6 +564,56 @@ def test_answer_and_solution_are_told_apart(answer: str | None, solution: str | 
     assert answer_and_solution(answer, solution) == read
 
 
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("B", "B"),
+        ("It is 18.", "18"),
+        ("Red.", "Red"),
+        ("There are two dogs.", "two dogs"),
+        ("Yes, it is.", "Yes"),
+        ("No, the man is not wearing a hat.", "No"),
+        ("No one", "No one"),
+        ("x = 5", "x = 5"),
+        ("24/4 = 6 bags. 6*3 = 18.", None),
+        ("6/3 = 2", None),
+        ("There are 3. So it is 2.", None),
+        ("So 2", None),
+        ("I don't know", None),
+        ("A man is riding a wave on his board", None),
+        ("Step 1: look", None),
+        ("Two\nThree", None),
+        ("...", None),
+    ],
+)
+def test_a_turn_of_a_few_words_is_the_answer(said: str, answer: str | None) -> None:
+    """As of LLaVA-1.5's visual questions; a way to an answer is a solution."""
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": said}]
+    item = item_of(0, {"conversations": turns, "image": "a.png"})
+    assert (item.answer, item.solution) == ((answer, None) if answer else (None, said))
+    assert item_of(0, {"question": "?", "solution": said, "answer": "7"}).solution == said
+
+
+def test_where_no_row_can_be_used_the_columns_are_named_that_are_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "qa.jsonl"
+    for row in ({"question": "2+2?", "ans": "4"}, {"Q": "2+2?", "answer": "4"}):
+        file.write_text(json.dumps(row) + "\n")
+        with pytest.raises(
+            DataError, match=rf"not read: {'ans' if 'ans' in row else 'Q'}; read: problem, .*answerKey"
+        ):
+            prepare(file, tmp_path / "out", options(tmp_path))
+        assert "; not read: " in (tmp_path / "out" / "dropped.jsonl").read_text()
+
+
+def test_a_table_of_text_is_named_with_what_makes_one_that_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "qa.csv"
+    file.write_text("question,answer\n1+1?,2\n")
+    with pytest.raises(
+        DataError, match=r"qa\.csv is a table of a kind that is not read: .* as parquet or JSONL"
+    ):
+        next(read_items(file))
+
+
 def test_jsonl_may_hold_the_same(tmp_path: Path) -> None:
     """As ``datasets`` writes it, but for the bytes of images."""
     source = tmp_path / "a.jsonl"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import IO
 
@@ -12,9 +13,13 @@ import pytest
 from helpers import lines_in, put_lines, trace_row
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from verl_stepgrpo.cli import app
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import SetAside
+from verl_stepgrpo.replay.replay import replay
+from verl_stepgrpo.replay.variants import variants
 from verl_stepgrpo.settings import RunSettings
 from verl_stepgrpo.traces import files, packed
 from verl_stepgrpo.traces.files import (
@@ -157,6 +162,35 @@ class TestReading:
     def test_a_folder_without_traces_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="has no traces; expected"):
             trace_files(tmp_path)
+
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "traces.md"
+
+
+def test_the_row_of_the_page_is_one_and_read_in_the_format_that_it_names(tmp_path: Path) -> None:
+    """It has what has to be there and no more, and lies without a header."""
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    facts = json.loads(text)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(facts) + "\n")
+    (summary, again) = replay(file, variants({"alpha": [0.1]})).summaries
+    assert summary.components["score"] == again.components["score"] == facts["components"]["score"] == 2
+    said = CliRunner().invoke(app, ["score", "--trace", str(file), "--line", "1"]).output
+    assert "Reward   2.000" in said
+    assert "format=think, which the row says" in said
+    for key in (
+        "components",
+        "key_step_share",
+        "answer",
+        "key_steps",
+        "steps",
+        "step",
+        "uid",
+        "session",
+        "schema",
+    ):
+        with pytest.raises(ValueError, match=key):
+            parse_row(json.dumps({name: one for name, one in facts.items() if name != key}).encode())
 
 
 class TestHeader:

@@ -31,7 +31,8 @@ def key_steps(
     from_: Annotated[
         Path | None,
         typer.Option(
-            "--from", help="Mine them from responses to the rows: an evaluation's folder, or traces."
+            "--from",
+            help="Mine them from responses to the rows: an evaluation's folder, traces, or JSONL with id and response.",
         ),
     ] = None,
     margin: Annotated[
@@ -127,6 +128,12 @@ def _show_key_steps(summary: KeyStepSummary, out: Path) -> None:
     show_other_keys(summary.others)
     for what, n in summary.usage.items():
         typer.echo(f"         {what}: {n}")
+    _show_responses_left_out(summary)
+
+
+def _show_responses_left_out(summary: KeyStepSummary) -> None:
+    for why, n in summary.left_out.items():
+        typer.echo(f"{counted(n, 'response', width=8)} left out: {why}")
     if summary.set_aside:
         lines = counted(len(summary.set_aside), "line", width=8)
         typer.echo(f"{lines} of the responses set aside, the first {summary.set_aside[0]}")

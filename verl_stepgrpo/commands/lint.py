@@ -56,6 +56,9 @@ def lint(
             typer.echo(json.dumps({"file": str(file), **dataclasses.asdict(finding)}, ensure_ascii=False))
         if not as_json:
             _show_findings(file, findings, examples)
+    if responses is not None and responses.set_aside:
+        lines = counted(len(responses.set_aside), "line")
+        typer.echo(f"{lines} of {traces} set aside, the first {responses.set_aside[0]}", err=True)
     raise typer.Exit(int(found))
 
 

@@ -62,7 +62,8 @@ def replay(
 def _show_replay(found: Replay) -> None:
     if not found.has_header:
         typer.echo(
-            "These traces have no header, so that what is not set here has its default, not the run's."
+            "These traces have no header, so that what is not set here has its default, not the run's, but for the "
+            "format, which their rows say."
         )
     parts = keys_with_parts((), (one.components for one in found.summaries))
     rows = [_measures(one, parts) for one in found.summaries]

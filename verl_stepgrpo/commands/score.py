@@ -42,7 +42,7 @@ class Asked:
         settings: Those of the rewards.
         question: What else is known of the question, by the names of a trace.
         choices: The text of each of its choices by its letter.
-        logged: The reward that its trace has, or None.
+        logged: The reward that its trace has, which these settings should give; None where they need not.
         parts: The numbers that its trace has of parts beside StepRAR and StepRVR.
         visual: Visual key steps, of a trace or of data.
         extra_info: What the data has in the column of that name, or of it the trace.
@@ -250,13 +250,17 @@ def _of_trace(row: TraceRow, trace: Path, given: Mapping[str, str]) -> Asked:
     # Needs what `doctor` has to say is broken, and all commands are loaded with it.
     from verl_stepgrpo.traces.header import SettingsByStep, read_header
 
-    steps = SettingsByStep(read_header(trace))
+    steps = SettingsByStep(read_header(trace), row.format)
     if not steps.is_known:
-        typer.echo(f"{trace} has no header: what is not set here has its default, not the run's.", err=True)
+        typer.echo(
+            f"{trace} has no header: what is not set here has its default, not the run's, but for format={row.format}, "
+            "which the row says.",
+            err=True,
+        )
     known = steps.at(row.step).reward
     question = {key: getattr(row, key) for key in ("index", "id", "data_source", "prompt")}
     settings = settings_of(given, known)
-    logged = row.total if settings == known else None
+    logged = row.total if settings == known and steps.is_known else None
     return Asked(
         row.response,
         row.ground_truth,

@@ -26,6 +26,7 @@ from verl_stepgrpo.data.prompts.length import check_prompt_limit, prompt_length_
 from verl_stepgrpo.data.prompts.text import other_format
 from verl_stepgrpo.data.rows.build import NO_WARMUP, REASONS, DroppedError, RowOptions, rl_row, sft_row
 from verl_stepgrpo.data.sources.items import OWN_INFO, Item, RowError, is_verls, read_items
+from verl_stepgrpo.data.sources.names import said_of_others
 from verl_stepgrpo.data.sources.raw_rows import files_of, schema_of
 from verl_stepgrpo.data.split import SHARE, check_split, choose_one, noted_share, split_of
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
@@ -215,7 +216,8 @@ def _nothing_usable(source: Path, out: Path, counts: Counter[str]) -> str:
     named = _counts_of("unread/", counts).items()
     unread = "".join(f"; {counted(n, 'row has', 'rows have')} {name}" for name, n in named)
     return (
-        f"no row of {source} ({counts['read']} in all) can be used ({reasons}){unread}; "
+        f"no row of {source} ({counts['read']} in all) can be used ({reasons}){unread}"
+        f"{said_of_others(_counts_of('others/', counts))}; "
         f"{out / DROPPED} says why"
     )
 

@@ -51,8 +51,11 @@ def data_lines(file: Path, format_: str = "mulberry") -> Iterator[Line]:
     try:
         rows = list(itertools.islice(read_rows(file), SAMPLE))
     except DataError as error:
+        is_empty = str(error).endswith("has no rows")
         remedy = (
-            "verl-stepgrpo prepare writes such files; its --val-share says how many rows are for validation."
+            "prepare's --val-share says how many rows are for validation."
+            if is_empty
+            else "Prepare it first: verl-stepgrpo prepare SOURCE --out FOLDER, and name FOLDER/rl-train.parquet."
         )
         yield line(where, "rows", error, "can be read", False, remedy)
         return

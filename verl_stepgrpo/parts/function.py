@@ -69,8 +69,8 @@ class Function:
         try:
             returned = await _called(self.call, arguments, loop)
         except Exception as error:  # whatever a user's own function raises
-            said = f"it failed in {_place(error)}: {type(error).__name__}: {one_line(error)}"
-            raise RuntimeError(f"{self._said(row)}: {said}") from error
+            where, kind = self._said(row), type(error).__name__
+            raise RuntimeError(f"{where}: it failed in {_place(error)}: {kind}: {one_line(error)}") from error
         try:
             return checked(returned, self.weights)
         except ConfigError as error:

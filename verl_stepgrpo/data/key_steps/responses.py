@@ -1,13 +1,15 @@
 """What a model's responses say of the key steps of a dataset: which to add, and which of those it has teach nothing.
 
-Responses are rows of traces, as ``eval --samples 16`` and training leave them. Where they stand is kept, and their
-texts are read question by question. Writes no file but a temporary one.
+Responses are rows of traces, as ``eval --samples 16`` and training leave them, or samples of one's own, which are
+judged here. Where they stand is kept, and their texts are read question by question. Writes no file but a temporary
+one.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +27,13 @@ from verl_stepgrpo.data.key_steps.mining import (
 from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 from verl_stepgrpo.data.rows.solutions import sections_of_solution
 from verl_stepgrpo.data.sources.items import Item
-from verl_stepgrpo.files import SetAside, read_lines
+from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import SetAside, json_line, read_lines
+from verl_stepgrpo.judging.answers.verdict import require_judged
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
-from verl_stepgrpo.rewards import sections_of
+from verl_stepgrpo.rewards import score_response, sections_of
 from verl_stepgrpo.settings import RewardSettings
-from verl_stepgrpo.traces.files import trace_files
+from verl_stepgrpo.traces.files import no_rows, trace_files
 from verl_stepgrpo.traces.rows import Judgement, TraceRow, parse_row
 
 MIN_RESPONSES = 8
@@ -40,56 +44,146 @@ NO_RESPONSES = "no responses"
 """Why a question has no mined key steps to which nothing was answered."""
 
 
+ANOTHER_ANSWER = "their reference answer is not that of the row"
+ANOTHER_QUESTION = "their prompt does not have the question of the row"
+"""Why responses are left out that go by the name of a row."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A response as it lies in a file; can be sent to another process.
+
+    Attributes:
+        name: The ``id`` of its row, or else its index, as text.
+        text: What the model wrote.
+        format: How it was read; None where nobody read it.
+        is_right: Whether its answer is right; None where nobody judged it.
+        ground_truth: The reference answer that it was judged by.
+        prompt: What was asked.
+    """
+
+    name: str
+    text: str
+    format: str | None = None
+    is_right: bool | None = None
+    ground_truth: str | None = None
+    prompt: str | None = None
+
+
 class Responses:
     """The responses to the questions of a dataset, of which only the places are in memory.
 
     Args:
-        source: Traces, as ``trace_files`` takes them; of a ``trace_dir`` those of training.
-        set_aside: Called with each line that is no row with its texts.
+        source: Traces, as ``trace_files`` takes them, of a ``trace_dir`` those of training; or JSONL of objects with
+            ``id`` (or ``index``) and ``response``, and maybe ``ground_truth`` and ``prompt``, which nobody has judged.
+
+    Attributes:
+        n: How many there are.
+        set_aside: Lines that are no response.
+        rejected: Those that go by the name of a row and are to another question, by why.
 
     Raises:
-        DataError: There are no traces.
+        DataError: There are none.
     """
 
-    def __init__(self, source: Path, set_aside: Callable[[SetAside], None] = lambda line: None) -> None:
+    def __init__(self, source: Path) -> None:
         # Traces are compressed, and cannot be read from a place in them.
         self._lines = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed with this object)
         self._places: dict[str, list[int]] = {}
+        self.n = 0
+        self.set_aside: list[SetAside] = []
+        self.rejected: Counter[str] = Counter()
         for path in _files_of(source):
-            for row, line in read_lines(path, _with_line, set_aside=set_aside):
-                self._places.setdefault(_name_of(row), []).append(self._lines.tell())
+            for one, line in read_lines(path, _with_line, set_aside=self.set_aside.append):
+                self._places.setdefault(one.name, []).append(self._lines.tell())
                 self._lines.write(line.rstrip(b"\n") + b"\n")
+                self.n += 1
+        if not self.n:
+            raise no_responses(source, self.set_aside)
 
-    def of(self, item: Item) -> list[TraceRow]:
+    def of(self, item: Item) -> list[Sampled]:
         """Return the responses to a row of the dataset; those to another question of the same name are left out."""
         name = str(item.number) if item.id is None else item.id
-        rows = map(self._at, self._places.get(name, ()))
-        return [row for row in rows if _is_to(item, row)]
+        found = []
+        for one in map(self._at, self._places.get(name, ())):
+            why = _why_not_to(item, one)
+            if why is None:
+                found.append(one)
+            else:
+                self.rejected[why] += 1
+        return found
 
-    def _at(self, place: int) -> TraceRow:
+    def _at(self, place: int) -> Sampled:
         self._lines.seek(place)
-        return parse_row(self._lines.readline())
+        return _read(self._lines.readline())
+
+
+def no_responses(source: Path, set_aside: Sequence[SetAside]) -> DataError:
+    """Return the error for a ``source`` that has no response, with the reason of its first line."""
+    reason = f"; {set_aside[0]}" if set_aside else ""
+    return DataError(
+        f"no line of {source} ({len(set_aside)} in all) is a response: a row of a trace, or an object with id and "
+        f"response{reason}"
+    )
 
 
 def _files_of(source: Path) -> list[Path]:
     return trace_files(source / "train" if (source / "train").is_dir() else source)
 
 
-def _with_line(line: bytes) -> tuple[TraceRow, bytes]:
+def _with_line(line: bytes) -> tuple[Sampled, bytes]:
+    return _read(line), line
+
+
+def _read(line: bytes) -> Sampled:
+    """Return the response that a line holds.
+
+    Raises:
+        ValueError: It holds none.
+    """
+    facts = json_line(line)
+    if isinstance(facts, dict) and "schema" in facts:
+        row = _row(line)
+        return Sampled(
+            _name_of(row), row.response or "", row.format, _is_right(row), row.ground_truth, row.prompt
+        )
+    if not isinstance(facts, dict) or not isinstance(facts.get("response"), str):
+        raise ValueError(
+            "neither a row of a trace (it has no schema) nor a sample: it has no response that is text"
+        )
+    name = facts.get("id", facts.get("index"))
+    if not isinstance(name, (str, int)):
+        raise ValueError("it has neither id nor index, by which its row is told")
+    truth, prompt = facts.get("ground_truth"), facts.get("prompt")
+    return Sampled(
+        str(name),
+        facts["response"],
+        ground_truth=None if truth is None else str(truth),
+        prompt=prompt if isinstance(prompt, str) else None,
+    )
+
+
+def _row(line: bytes) -> TraceRow:
     row = parse_row(line)
     if row.response is None or row.ground_truth is None:
         raise ValueError("it has no response, or no reference answer")
-    return row, line
+    return row
 
 
 def _name_of(row: Judgement) -> str:
     return row.id if row.id is not None else str(row.index)
 
 
-def _is_to(item: Item, row: TraceRow) -> bool:
-    """Return whether a response is to this question: names of rows are unique in their file alone."""
-    is_answer = item.answer is None or item.answer.strip() == (row.ground_truth or "").strip()
-    return is_answer and (row.prompt is None or _plain(item.question) in _plain(row.prompt))
+def _why_not_to(item: Item, one: Sampled) -> str | None:
+    """Return why a response is not to this question, None where it is: names of rows are unique in their file alone."""
+    if (
+        None not in (item.answer, one.ground_truth)
+        and str(item.answer).strip() != str(one.ground_truth).strip()
+    ):
+        return ANOTHER_ANSWER
+    if one.prompt is not None and _plain(item.question) not in _plain(one.prompt):
+        return ANOTHER_QUESTION
+    return None
 
 
 def _plain(text: str) -> str:
@@ -104,13 +198,17 @@ class Task:
         question: Its text.
         key_steps: Those that it has.
         rows: The responses to it.
+        ground_truth: Its reference answer.
+        choices: The text of each of its choices by its letter.
         margin: As ``mine`` takes it.
         prunes: Whether key steps that it has are to be left out where ``fault_of`` finds one.
     """
 
     question: str
     key_steps: Sequence[KeyStep]
-    rows: Sequence[TraceRow]
+    rows: Sequence[Sampled]
+    ground_truth: str
+    choices: Mapping[str, str] = field(default_factory=dict)
     margin: float = MARGIN
     prunes: bool = False
 
@@ -132,7 +230,7 @@ class Found:
 
 def find(task: Task) -> Found:
     """Return the key steps that a question has, those left out that teach nothing, or else those that are mined."""
-    responses = sampled([_response(row) for row in task.rows])
+    responses = sampled([_response(row, task) for row in task.rows])
     supports = support_of(task.key_steps, responses)
     known = [Mined(*pair) for pair in zip(task.key_steps, supports, strict=True)]
     faults = [fault_of(one.support, task.margin) if task.prunes else None for one in known]
@@ -140,8 +238,7 @@ def find(task: Task) -> Found:
     pruned = [(one, fault) for one, fault in zip(known, faults, strict=True) if fault is not None]
     if kept:
         return Found(kept, pruned)
-    truth = task.rows[0].ground_truth if task.rows else None
-    mined = mine(task.question, truth or "", responses, margin=task.margin)
+    mined = mine(task.question, task.ground_truth, responses, margin=task.margin)
     return Found(mined, pruned, "" if mined else _why_none(responses))
 
 
@@ -154,10 +251,14 @@ def _why_none(responses: Sequence[Response]) -> str:
     return "nothing that right responses share tells them from wrong ones"
 
 
-def _response(row: TraceRow) -> Response:
-    text = row.response or ""
-    paid = sections_of(text, RewardSettings(format=row.format))
-    return Response(text, sections_of_solution(text, paid), _is_right(row))
+def _response(row: Sampled, task: Task) -> Response:
+    settings = RewardSettings(format=row.format or RewardSettings.format)
+    sections = sections_of_solution(row.text, sections_of(row.text, settings))
+    is_right = row.is_right
+    if is_right is None:
+        judged = score_response(row.text, task.ground_truth, settings=settings, choices=task.choices)
+        is_right = require_judged(judged.last_answer).correct
+    return Response(row.text, sections, is_right)
 
 
 def _is_right(row: TraceRow) -> bool:
@@ -190,17 +291,23 @@ class Shown:
     """How often the key steps of each question were found in its responses, as the traces say it.
 
     Args:
-        source: As of ``Responses``.
+        source: Traces, as ``trace_files`` takes them; of a ``trace_dir`` those of training.
+
+    Attributes:
+        set_aside: Lines that are no row of a trace.
 
     Raises:
-        DataError: There are no traces.
+        DataError: There is no row.
     """
 
     def __init__(self, source: Path) -> None:
         self._counts: dict[tuple[str, str], _Counts] = {}
+        self.set_aside: list[SetAside] = []
         for path in _files_of(source):
-            for row, _ in read_lines(path, _with_line, set_aside=lambda line: None):
+            for row in read_lines(path, _row, set_aside=self.set_aside.append):
                 self._add(self._counts.setdefault((_name_of(row), str(row.ground_truth)), _Counts()), row)
+        if not self._counts:
+            raise no_rows(source, self.set_aside)
 
     @staticmethod
     def _add(counts: _Counts, row: TraceRow) -> None:

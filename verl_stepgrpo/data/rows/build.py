@@ -24,7 +24,7 @@ from verl_stepgrpo.data.rows.solutions import (
 )
 from verl_stepgrpo.data.sources.items import Item
 from verl_stepgrpo.data.sources.layouts import bare_answer
-from verl_stepgrpo.data.sources.names import said_of
+from verl_stepgrpo.data.sources.names import said_of, said_of_others
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
@@ -173,7 +173,8 @@ def reference_answer(item: Item, reward: RewardSettings) -> str:
         paid = sections_of(item.solution, reward)
         answer = final_answer(paid) or final_answer(sections_of_solution(item.solution, paid))
     if answer is None or not bare_answer(answer):
-        raise DroppedError("answer", f"no answer, and no final answer in the solution{said_of(item.unread)}")
+        said = said_of(item.unread) + said_of_others(item.others)
+        raise DroppedError("answer", f"no answer, and no final answer in the solution{said}")
     return bare_answer(answer)
 
 

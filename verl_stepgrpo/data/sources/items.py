@@ -22,7 +22,14 @@ from typing import Any
 from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 from verl_stepgrpo.data.sources.choices import Choices, answer_among, choices_of_row, listing
 from verl_stepgrpo.data.sources.images import images_of_row, in_place
-from verl_stepgrpo.data.sources.layouts import TURNS, Turns, answer_and_solution, is_verl_row, turns_of
+from verl_stepgrpo.data.sources.layouts import (
+    TURNS,
+    Turns,
+    answer_and_solution,
+    is_verl_row,
+    said_shortly,
+    turns_of,
+)
 from verl_stepgrpo.data.sources.names import (
     ANSWERS,
     CONTEXT,
@@ -33,6 +40,7 @@ from verl_stepgrpo.data.sources.names import (
     named,
     read_beside_questions,
     said_of,
+    said_of_others,
     text_of,
 )
 from verl_stepgrpo.data.sources.raw_rows import columns_of, files_of, raw_rows
@@ -199,11 +207,11 @@ def item_of(number: int, row: Any) -> Item:
     row_id, unread, others = named(row)
     turns = _turns(row)
     if not turns.question:
-        raise DataError(f"it has no question: none of {', '.join(QUESTIONS)}{said_of(unread)}")
+        raise DataError(
+            f"it has no question: none of {', '.join(QUESTIONS)}{said_of(unread)}{said_of_others(others)}"
+        )
     choices = choices_of_row(row)
-    given = first_of(row, ANSWERS)
-    given = _optional({"answer": given if of_verl else answer_among(given, choices, row)}, "answer")
-    answer, solution = answer_and_solution(given, turns.solution)
+    answer, solution = _answer_and_solution(row, turns, choices, of_verl=of_verl)
     question, texts, images = _with_marks(
         _in_context(turns.question, row, choices), choices.texts, images_of_row(row)
     )
@@ -279,6 +287,19 @@ def _turns(row: Mapping[str, Any]) -> Turns:
     return Turns(
         turns.question, solution if turns.solution is None else turns.solution, turns.system or system
     )
+
+
+def _answer_and_solution(
+    row: Mapping[str, Any], turns: Turns, choices: Choices, *, of_verl: bool
+) -> tuple[str | None, str | None]:
+    """Return the answer and the solution of a row; an assistant's turn may be either."""
+    given = first_of(row, ANSWERS)
+    given = _optional({"answer": given if of_verl else answer_among(given, choices, row)}, "answer")
+    answer, solution = answer_and_solution(given, turns.solution)
+    if answer is None and solution is not None and any(row.get(key) is not None for key in TURNS):
+        answer = said_shortly(solution)
+        solution = solution if answer is None else None
+    return answer, solution
 
 
 def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -14,12 +14,25 @@ from typing import Any
 
 from verl_stepgrpo.data.prompts.text import IMAGE_MARK
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.judging.answers.normalise import normalise
+from verl_stepgrpo.judging.answers.statement import statement
 from verl_stepgrpo.judging.marks import boxes, hashes, tags
+from verl_stepgrpo.judging.sections import says_something
 
 TURNS = ("messages", "conversations")
 """The keys that hold turns, in the order they are looked for."""
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _DOLLARS = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\((.+)\\\)|\\\[(.+)\\\]", re.DOTALL)
+MAX_SHORT = 8
+"""Words of an answer that is no solution; of longer ones the exact text alone would be right."""
+_STEPS = re.compile(
+    r"[\r\n]|\d[^=]*=|[^\W\d_]{2}[.!?;]\s+\S|^(?:#|\*\*|<think)|^step\b"
+    r"|\b(?:so|hence|thus|therefore|because|since)\b|\bI(?:'m| am| can| do)|\bsorry\b",
+    re.IGNORECASE,
+)
+"""What says of a short text that it is a way to an answer, or none: lines, sentences, a calculation, a header, a
+conclusion, an excuse."""
+_TRUTH = re.compile(r"(yes|no)\b[,.:;!]?(?!\s+(?:one|body|answer)\b)", re.IGNORECASE)
 _CALCULATED = re.compile(r"<<[^<>\n]*>>")
 """What GSM8K's calculator was told, within its solutions."""
 
@@ -88,6 +101,18 @@ def answer_and_solution(answer: str | None, solution: str | None) -> tuple[str |
         elif tagged := list(tags(solution, 0)):
             answer = tagged[-1].text
     return None if answer is None else bare_answer(answer), solution
+
+
+def said_shortly(text: str) -> str | None:
+    """Return the answer that an assistant's turn of one sentence and a few words is; None for any other.
+
+    Visual questions are answered so: "B", "Red.", "It is 18.", which says 18. What calculates is a step of a solution.
+    """
+    text = text.strip()
+    if len(text.split()) > MAX_SHORT or _STEPS.search(text) or not says_something(text):
+        return None
+    truth = _TRUTH.match(text)
+    return truth[1] if truth else statement(normalise(text)) or text
 
 
 def _content(content: Any, key: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from verl_stepgrpo.data.sources.choices import CHOICES, UNREADABLE, choices_at, lettered_keys
@@ -97,6 +97,12 @@ def named(row: Mapping[str, Any]) -> tuple[str | None, tuple[tuple[str, str], ..
 def said_of(unread: tuple[tuple[str, str], ...]) -> str:
     """Return what a message on a row that lacks something says of what it has and is not read."""
     return "".join(f"; it has {name}: {hint}" for name, hint in unread)
+
+
+def said_of_others(others: Iterable[str]) -> str:
+    """Return what a message on rows that lack something says of their keys that nothing is known of."""
+    names = ", ".join(others)
+    return f"; not read: {names}; read: {', '.join(QUESTIONS)}, {read_beside_questions()}" if names else ""
 
 
 def _unknown(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

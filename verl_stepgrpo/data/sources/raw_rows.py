@@ -32,6 +32,7 @@ _OTHER_FILES = {
     codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
 }
 """What a file is that begins so."""
+_TABLES = frozenset({".csv", ".tsv"})
 _PARQUET = b"PAR1"
 _ARROW = ".arrow"
 """How the files end that ``datasets`` keeps of what it loads: streams of Arrow's record batches."""
@@ -235,6 +236,11 @@ def _check_layout(path: Path, file: BinaryIO) -> None:
     for begin, what in _OTHER_FILES.items():
         if head.startswith(begin):
             raise DataError(f"{path} is {what}, a list of objects or one object a line.")
+    if path.suffix.lower() in _TABLES:
+        raise DataError(
+            f"{path} is a table of a kind that is not read: write it as parquet or JSONL first, as pandas does: "
+            f'python -c "import pandas; pandas.read_csv({str(path)!r}).to_parquet({f"{path.stem}.parquet"!r})".'
+        )
     start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
     file.seek(start)
     first = next((line.strip() for line in iter(lambda: file.readline(1 << 16), b"") if line.strip()), b"")
