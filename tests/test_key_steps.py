@@ -14,6 +14,9 @@ from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
 from verl_stepgrpo.judging.sections import parse_sections
 
 FOUND = [
+    ("6 of the apples", "6 apples"),
+    ("6 very red apples", "6 apples"),
+    ("6 sports cars", "6 cars"),
     ("AB = 5 cm", "AB = 5"),
     (r"so \pi = 3", "π = 3"),
     ("It is not easy. But 6/3 = 2", "6/3 = 2"),
@@ -33,6 +36,13 @@ FOUND = [
     ("a = 4", "a = 4"),
 ]
 NOT_FOUND = [
+    ("6 baskets of apples", "6 apples"),
+    ("6 kg of apples", "6 apples"),
+    ("6 people ate apples", "6 apples"),
+    ("6 children with apples", "6 apples"),
+    ("6 men picked apples", "6 apples"),
+    ("6 women picked apples", "6 apples"),
+    ("The dog is chased by the cat", "dog chases the cat"),
     ("2x = 3", "x = 3"),
     ("x = 3y", "x = 3"),
     ("x = 3y + 2", "x = 3"),

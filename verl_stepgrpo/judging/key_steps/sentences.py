@@ -20,15 +20,12 @@ from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.relations import chains
 from verl_stepgrpo.judging.lazy import lazy
 from verl_stepgrpo.judging.lines import settled
-from verl_stepgrpo.judging.memo import Memo
 from verl_stepgrpo.judging.reading.lexicon import LEXICON
 from verl_stepgrpo.judging.reading.numbers import (
     NUMBER_WORDS,
     ORDINALS,
     PARTS,
-    SMALL_NUMBERS,
-    TENS,
-    THIN_SPACES,
+    SPELLED,
 )
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.spellings import visible
@@ -43,7 +40,6 @@ MAX_STEP_CHARS = 20_000
 _WORD = re.compile(r"[^\W\d_]+")
 _DIGITS = re.compile(r"\d+")
 _ODD_DIGITS = re.compile(r"(?![0-9])\d|[²³¹⁰⁴-⁹ⁿ₀-₉¼-¾⅐-⅞]|\\[dtc]?frac ?\d")
-_SEPARATORS = (",", "{,}", *THIN_SPACES, *[f",{space}" for space in THIN_SPACES])
 _NO_LETTERS = str.maketrans({chr(i): " " for i in range(128) if not chr(i).isalpha()})
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _JOINER = r"[\s\-‑*_]"
@@ -61,13 +57,19 @@ _SIGNS_OF_RELATIONS = (
     "must be",
     "er t",
     "ss t",
+    *("get ", "obtain", "comes to", "results in", "evaluates", "add up", "sum to", "make ", "total "),
 )
 """One of them is in whatever may be read as a relation."""
 _WITHOUT_ANCHOR = (
     UNITS | set(TEMPERATURES) | set(ORDINALS.values()) | set(SPELLINGS) | set(SPELLINGS.values())
 )
 """Words that a text may have in quite another spelling ("km" as "kilometers", "third" as "3rd")."""
-_NUMBER_WORDS = NUMBER_WORDS | set(PARTS) | {f"{part}s" for part in PARTS} | {"squared", "cubed", "cube"}
+_NUMBER_WORDS = (
+    NUMBER_WORDS
+    | set(PARTS)
+    | {f"{part}s" for part in PARTS}
+    | {*"squared cubed cube half twice double triple".split()}
+)
 
 
 @dataclass(frozen=True)
@@ -346,7 +348,7 @@ class SentenceIndex:
         """Return False only where a number that does not stand in the text as it is stands in no other spelling."""
         if self._has_odd_digits:
             return True
-        others, words = _SPELLED[number]
+        others, words = SPELLED[number]
         for text in others:
             if text in self.text:
                 return True
@@ -356,7 +358,7 @@ class SentenceIndex:
         found = self._with_digits.get(number, 0)
         if self._has_odd_digits:
             found |= self._odd
-        others, words = _SPELLED[number]
+        others, words = SPELLED[number]
         for text in others:
             if text in self.text:
                 found |= self._sentences_with(text)
@@ -411,39 +413,7 @@ def _finds(text: str, part: str) -> Iterator[int]:
         start = text.find(part, start + 1)
 
 
-def _other_spellings(number: str) -> tuple[str, ...]:
-    """Return texts of which one is in every spelling of a number in digits, but as a run of them."""
-    if "." in number:
-        return (number[number.index(".") :], "%", "percent", "Percent", "per cent", "Per cent")
-    if not number.isdecimal():
-        return (number,)
-    if len(number) <= 3:
-        return ()
-    groups = f"{int(number[:24]):,}"
-    return tuple([groups.replace(",", separator) for separator in _SEPARATORS])
-
-
 @functools.lru_cache(maxsize=4096)
 def _in_pieces(word: str) -> re.Pattern[str]:
     """Return the pattern of a word that is written in two: "tri angle"."""
     return re.compile(rf"{_JOINER}*".join(map(re.escape, word)))
-
-
-def _in_words(number: str) -> tuple[str, ...]:
-    """Return words of which one is in every English spelling of a number."""
-    if not number.isdecimal():
-        return ()
-    value = int(number[:12])
-    if value >= 100:
-        return ("hundred", "thousand", "million", "billion", "trillion")
-    tens = value // 10 * 10 if value > 20 else value
-    words = [word for word, small in (SMALL_NUMBERS | TENS).items() if small in (value, tens)]
-    for word, part in PARTS.items():
-        words += [word, word + "s"] if part == value else []
-    return (*words, *{2: ("squared",), 3: ("cubed", "cube")}.get(value, ()))
-
-
-_SPELLED: Memo[str, tuple[tuple[str, ...], tuple[str, ...]]] = Memo(
-    lambda number: (_other_spellings(number), _in_words(number)), 4096
-)
-"""The spellings of a number that are no run of digits: with signs, and in words."""

@@ -18,7 +18,7 @@ from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.sentences import Segment, Sentence
 from verl_stepgrpo.judging.key_steps.wordings import Wording
 from verl_stepgrpo.judging.reading.lexicon import COPULAS, FUNCTION_WORDS
-from verl_stepgrpo.judging.reading.tokens import Token
+from verl_stepgrpo.judging.reading.tokens import UNITS, Token
 from verl_stepgrpo.judging.reading.words import similarity_of
 
 MAX_EXTRA_WORDS = 2
@@ -98,6 +98,9 @@ def fault_of_words(
     joined = _joins(wording, tokens, first, last)
     if joined is not None:
         return Fault("joined with another", stretch, range(joined, joined + 1))
+    counted = _counts_another(wording, tokens, places, words)
+    if counted is not None:
+        return Fault("describes another noun", stretch, range(counted, counted + 1))
     return _fault(
         stretch,
         rules.ends_later(tokens, last, rules.WORDS)
@@ -356,3 +359,27 @@ def _modifies(wording: Wording, tokens: list[Token], words: dict[int, int]) -> b
     found, behind = tokens[place], tokens[place + 1]
     singular = wording.tokens[last].text in (found.text + "s", found.text + "es")
     return singular and not behind.exact and not behind.mark and behind.text not in FUNCTION_WORDS
+
+
+_IRREGULAR_PLURALS = frozenset("people children men women".split())
+
+
+def _counts_another(
+    wording: Wording, tokens: list[Token], exact: tuple[int, ...], words: dict[int, int]
+) -> int | None:
+    """Return where another noun stands that a number counts in the text: "6 baskets of apples" for "6 apples"."""
+    places = iter(exact)
+    for k, token in enumerate(wording.tokens):
+        if not token.exact:
+            continue
+        place = next(places)
+        noun, behind = words.get(k + 1), place + 1
+        if not token.number or noun is None or noun < place + 3 or behind in words.values():
+            continue
+        if _is_plural(tokens[behind].text) or tokens[behind].text in UNITS:
+            return behind
+    return None
+
+
+def _is_plural(text: str) -> bool:
+    return text in _IRREGULAR_PLURALS or (len(text) > 3 and text.endswith("s") and text[-2] not in "sui")

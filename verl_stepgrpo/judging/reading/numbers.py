@@ -13,6 +13,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 
+from verl_stepgrpo.judging.memo import Memo
+
 THIN_SPACES = ("\\,", "\\!", "\\;", "\\:", "\u2009", "\u202f", "\u00a0")
 """Spaces of TeX and of typesetters that separate thousands; one of TeX's may stand behind a comma."""
 THIN_SPACE = r"(?:,?\\[,!;:]|[\u2009\u202f\u00a0])"
@@ -179,3 +181,41 @@ def _cardinal(words: list[str]) -> int | None:
             return None
         previous = word
     return total + current
+
+
+_BETWEEN_THOUSANDS = (",", "{,}", *THIN_SPACES, *[f",{space}" for space in THIN_SPACES])
+
+
+def _other_spellings(number: str) -> tuple[str, ...]:
+    """Return texts of which one is in every spelling of a number in digits, but as a run of them."""
+    if "." in number:
+        return (number[number.index(".") :], "%", "percent", "Percent", "per cent", "Per cent")
+    if not number.isdecimal():
+        return (number,)
+    if len(number) <= 3:
+        return ()
+    groups = f"{int(number[:24]):,}"
+    return tuple([groups.replace(",", separator) for separator in _BETWEEN_THOUSANDS])
+
+
+def _in_words(number: str) -> tuple[str, ...]:
+    """Return words of which one is in every English spelling of a number."""
+    if not number.isdecimal():
+        return ()
+    value = int(number[:12])
+    if value >= 100:
+        return ("hundred", "thousand", "million", "billion", "trillion")
+    tens = value // 10 * 10 if value > 20 else value
+    words = [word for word, small in (SMALL_NUMBERS | TENS).items() if small in (value, tens)]
+    for word, part in PARTS.items():
+        words += [word, word + "s"] if part == value else []
+    return (
+        *words,
+        *{2: ("squared", "half", "twice", "double"), 3: ("cubed", "cube", "triple")}.get(value, ()),
+    )
+
+
+SPELLED: Memo[str, tuple[tuple[str, ...], tuple[str, ...]]] = Memo(
+    lambda number: (_other_spellings(number), _in_words(number)), 4096
+)
+"""What is in the spellings of a number that are no run of digits: those with signs, and those in words."""

@@ -27,7 +27,9 @@ _BETWEEN_OPERANDS = {
     ("is", "parallel", "to"): "∥", ("parallel", "to"): "∥", ("is", "perpendicular", "to"): "⊥",
     ("perpendicular", "to"): "⊥", ("is", "similar", "to"): "∼", ("is", "congruent", "to"): "≅",
     ("must", "be"): "=", ("is",): "=", ("gives", "us"): "=",
-    ("gives",): "=", ("makes",): "=", ("yields",): "=", ("over",): "/", ("x",): "*",
+    ("gives",): "=", ("makes",): "=", ("yields",): "=", ("comes", "to"): "=", ("results", "in"): "=",
+    ("evaluates", "to"): "=", ("over",): "/", ("x",): "*", ("added", "to"): "+", ("increased", "by"): "+",
+    ("decreased", "by"): "-", ("reduced", "by"): "-",
 }  # fmt: skip
 BETWEEN_BY_FIRST: dict[str, list[tuple[tuple[str, ...], str]]] = {}
 for _between, _symbol in _BETWEEN_OPERANDS.items():
@@ -37,7 +39,23 @@ SAID_AS_ACTION = {
     ("add", "and"): "+", ("adding", "and"): "+", ("add", "to"): "+", ("adding", "to"): "+",
     ("subtract", "from"): "-", ("subtracting", "from"): "-",
 }  # fmt: skip
-SAID_AS_RESULT = {"sum": "+", "product": "*", "difference": "-", "quotient": "/"}
+SAID_AS_RESULT = {"sum": "+", "total": "+", "product": "*", "difference": "-", "quotient": "/"}
+_SAID_BEHIND = frozenset({("to", "get"), ("to", "obtain"), ("we", "get"), ("we", "obtain")})
+"""How the result of what is done is said: "We add 3 and 5 to get 8"."""
+_SAID_OF_BOTH = {("add", "up", "to"), ("sum", "to"), ("make",), ("total",)}
+"""How a sum is said behind its terms: "3 and 5 add up to 8"."""
+SAID_AS_SHARE = {
+    ("half", "of"): ("/", "2"),
+    ("twice",): ("*", "2"),
+    ("double",): ("*", "2"),
+    ("triple",): ("*", "3"),
+}
+"""How a part or a multiple of a number is said before it, where its value follows: "Half of 24 is 12"."""
+SAYS_ACTION = frozenset(SAID_AS_RESULT).union(
+    *({words[0]} for words in (*SAID_AS_ACTION, *_SAID_OF_BOTH, *SAID_AS_SHARE))
+)
+"""Words with which what ``actions`` reads begins."""
+_SAYS_VALUE = frozenset("is equals = gives makes".split())
 _ARTICLES = frozenset(("the", "an", "a", "A"))
 _OPENS_NUMBER = NUMBER_WORDS | {"negative"}
 _NOT_A_NUMBER_BEHIND = frozenset("this that which each any every second first another other last".split())
@@ -201,20 +219,61 @@ def actions(tokens: list[Token]) -> list[Token]:
     out: list[Token] = []
     i = 0
     while i < len(tokens):
-        texts = [token.text for token in tokens[i : i + 5]]
-        symbol, a, b, length = None, i + 1, i + 3, 4
-        if len(texts) > 3:
-            symbol = SAID_AS_ACTION.get((texts[0], texts[2]))
-        if symbol is None and len(texts) == 5 and texts[1] in ("of", "between") and texts[3] == "and":
-            symbol, a, b, length = SAID_AS_RESULT.get(texts[0]), i + 2, i + 4, 5
-        if symbol and tokens[a].operand and tokens[b].operand:
-            first, second = (tokens[b], tokens[a]) if "from" in texts[:4] else (tokens[a], tokens[b])
-            out += [first, tokens[i]._replace(text=symbol), second]
-            i += length
-        else:
+        done = _action_at(tokens, i) or _share_at(tokens, i) or _sum_before(tokens, i, out)
+        if done is None:
             out.append(tokens[i])
             i += 1
+        else:
+            said, i = done
+            out += said
     return out
+
+
+Said = tuple[list[Token], int]
+"""The tokens that stand for what is said, and the index behind it."""
+
+
+def _action_at(tokens: list[Token], i: int) -> Said | None:
+    """Read "dividing 6 by 3", "the sum of 3 and 5", and "we get 8" behind it."""
+    texts = [token.text for token in tokens[i : i + 5]]
+    symbol, a, b, behind = None, i + 1, i + 3, i + 4
+    if len(texts) > 3:
+        symbol = SAID_AS_ACTION.get((texts[0], texts[2]))
+    if symbol is None and len(texts) == 5 and texts[1] in ("of", "between") and texts[3] == "and":
+        symbol, a, b, behind = SAID_AS_RESULT.get(texts[0]), i + 2, i + 4, i + 5
+    if not symbol or not (tokens[a].operand and tokens[b].operand):
+        return None
+    first, second = (tokens[b], tokens[a]) if "from" in texts[:4] else (tokens[a], tokens[b])
+    said = [first, tokens[i]._replace(text=symbol), second]
+    is_said = tuple(token.text for token in tokens[behind : behind + 2]) in _SAID_BEHIND
+    if is_said and behind + 2 < len(tokens) and tokens[behind + 2].operand:
+        said.append(tokens[behind]._replace(text="=", end=tokens[behind + 1].end, mark=""))
+        behind += 2
+    return said, behind
+
+
+def _share_at(tokens: list[Token], i: int) -> Said | None:
+    """Read "half of 24" and "twice 6" before "is 12"."""
+    for words, (sign, number) in SAID_AS_SHARE.items():
+        at = i + len(words)
+        is_said = tuple(token.text for token in tokens[i:at]) == words and at + 2 < len(tokens)
+        if is_said and tokens[at].number and tokens[at + 1].text in _SAYS_VALUE and tokens[at + 2].number:
+            said = tokens[i]._replace(end=tokens[at - 1].end)
+            return [tokens[at], said._replace(text=sign), said._replace(text=number)], at + 1
+    return None
+
+
+def _sum_before(tokens: list[Token], i: int, out: list[Token]) -> Said | None:
+    """Read "add up to" behind "3 and 5", of which the "and" becomes a plus; behind a list it says something else."""
+    words = next((w for w in _SAID_OF_BOTH if tuple(t.text for t in tokens[i : i + len(w)]) == w), None)
+    if words is None or [token.text for token in out[-2:-1]] != ["and"] or len(out) < 3:
+        return None
+    behind = i + len(words)
+    in_list = out[-3].mark or (len(out) > 3 and (out[-4].exact or out[-4].text == "and"))
+    if in_list or not (out[-3].number and out[-1].number and behind < len(tokens) and tokens[behind].number):
+        return None
+    out[-2] = out[-2]._replace(text="+")
+    return [tokens[i]._replace(text="=", end=tokens[behind - 1].end)], behind
 
 
 def equality_behind_words(tokens: list[Token]) -> list[Token]:

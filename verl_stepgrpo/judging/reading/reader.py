@@ -186,7 +186,7 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (formulas.AXES | {"angle", "triangle"}, formulas.names),
     (frozenset({"°", "/", _ANY_NUMBER}), formulas.units),
     (
-        frozenset({first for first, _ in phrases.SAID_AS_ACTION} | set(phrases.SAID_AS_RESULT)),
+        phrases.SAYS_ACTION,
         phrases.actions,
     ),
     (frozenset(phrases.BETWEEN_BY_FIRST), phrases.between_operands),
