@@ -114,7 +114,13 @@ def two_hosts(folder: Path) -> Iterator[tuple[Host, Host]]:
         cable = f"ip link add eth0 netns {first.pid} type veth peer eth0 netns {second.pid}"
         subprocess.run(cable.split(), check=True)
         for one, other in ((first, second), (second, first)):
-            for command in ("link set lo up", "link set eth0 up", f"addr add {one.address}/24 dev eth0"):
+            # On its loopback as well: when the other host ends, the cable goes, and the address on it.
+            for command in (
+                "link set lo up",
+                f"addr add {one.address}/32 dev lo",
+                "link set eth0 up",
+                f"addr add {one.address}/24 dev eth0",
+            ):
                 one.run(["ip", *command.split()])
             one.run(["ip", "route", "add", "default", "via", other.address])
         yield first, second

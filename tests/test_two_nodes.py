@@ -34,11 +34,14 @@ FACTS: dict[str, Any] = {
             "TaskRunnerV1": ["10.77.0.2"],
             **dict.fromkeys(("WorkerDict", "vLLMHttpServer", "AgentLoopWorkerTQ", "RewardLoopWorker"), BOTH),
         },
-        "traces": ["first/traces", "one/traces"],
+        "traces": ["first/traces"],
         "doctor": ["worker on first (10.77.0.1)", "worker on second (10.77.0.2)"],
         "checkpoint": ["0", "1"],
     },
-    "lost": {"seconds": 40.0, "said": "a training worker died: process 7 on node 10.77.0.2"},
+    "lost": {
+        "seconds": 40.0,
+        "said": "WorkerDiedError: a training worker died:\nprocess 7 on node 10.77.0.2",
+    },
     "named": {
         "no package": "node second (10.77.0.2) has no verl-stepgrpo: a worker there",
         "another version": "node second (10.77.0.2) has verl-stepgrpo 0.1.0+a, the driver 0.1.0+b: it",
