@@ -181,6 +181,7 @@ def check_curves(log: str, out: Path) -> None:
             assert drawn.Scalars(f"stepgrpo/{name}/mean")[step - 1].value == pytest.approx(mean, abs=1e-6)
     for name in (
         "groups_without_variance",
+        "groups_all_wrong",
         "groups_all_wrong_moving",
         "advantage_from_all_wrong",
         "decoy_match",

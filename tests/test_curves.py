@@ -26,6 +26,7 @@ OUTCOMES = [
 def test_groups_are_told_apart() -> None:
     metrics = curves(OUTCOMES)
     assert metrics["stepgrpo/groups_without_variance/mean"] == pytest.approx(1 / 3)
+    assert metrics["stepgrpo/groups_all_wrong/mean"] == pytest.approx(2 / 3)
     assert metrics["stepgrpo/groups_all_wrong_moving/mean"] == pytest.approx(1 / 3)
     assert metrics["stepgrpo/advantage_from_all_wrong/mean"] == pytest.approx(0.5)
     assert metrics["stepgrpo/acc/mean"] == pytest.approx(1 / 6)

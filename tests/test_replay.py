@@ -248,7 +248,7 @@ def test_a_validation_has_means_but_no_advantages_to_flip(tmp_path: Path) -> Non
     TraceWriter(tmp_path).write("val", 0, [trace_row(text, credit=None) for text in ALL])
     logged, replayed = one(tmp_path, alpha=0.5)
     assert replayed.flipped is None
-    assert set(logged.groups) == set(replayed.groups) == {"groups_without_variance"}
+    assert set(logged.groups) == set(replayed.groups) == {"groups_without_variance", "groups_all_wrong"}
     assert replayed.responses == len(ALL)
 
 

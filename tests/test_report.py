@@ -155,7 +155,8 @@ class TestPage:
         opened.draw_all()
         charts = json.loads(opened.page.locator("#chart-data").text_content() or "")
         assert {chart["id"] for chart in charts} >= {
-            *SCORE_KEYS[1:], "paid", "rewards", "advantages", "groups_without_variance", "groups_all_wrong_moving",
+            *SCORE_KEYS[1:], "paid", "rewards", "advantages", "groups_without_variance", "groups_all_wrong",
+            "groups_all_wrong_moving",
             "advantage_shares", "advantage_from_all_wrong", "decoy_match", "missing_sessions", "kl", "entropy", "lr",
             "seconds",
         }  # fmt: skip

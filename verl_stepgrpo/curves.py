@@ -16,7 +16,12 @@ from verl_stepgrpo.parts import keys_with_parts
 from verl_stepgrpo.rewards import SCORE_KEYS, sections_of
 from verl_stepgrpo.settings import RewardSettings
 
-GROUP_CURVES = ("groups_without_variance", "groups_all_wrong_moving", "advantage_from_all_wrong")
+GROUP_CURVES = (
+    "groups_without_variance",
+    "groups_all_wrong",
+    "groups_all_wrong_moving",
+    "advantage_from_all_wrong",
+)
 """What ``curves`` says of groups."""
 
 SHARE_CURVES = {component: f"{component}_share" for component in COMPONENTS}
@@ -65,6 +70,7 @@ def curves(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
     - ``with_key_steps``: share of responses that those are;
     - ``groups_without_variance``: share of groups whose total rewards are equal, which train nothing;
+    - ``groups_all_wrong``: share of groups without a right answer, which train nothing with ``outcome_gate=0``;
     - ``groups_all_wrong_moving``: share of groups without a right answer whose advantages are not 0;
     - ``advantage_from_all_wrong``: their share of the absolute advantage of all responses, in [0, 1].
     """
@@ -139,6 +145,7 @@ def _group_curves(outcomes: Iterable[Outcome]) -> dict[str, float]:
     from_wrong = sum(state.weight for state in states if state.is_all_wrong)
     return {
         "groups_without_variance": statistics.fmean(state.is_equal for state in states),
+        "groups_all_wrong": statistics.fmean(state.is_all_wrong for state in states),
         "groups_all_wrong_moving": statistics.fmean(state.is_moving_all_wrong for state in states),
         "advantage_from_all_wrong": from_wrong / total if total else 0.0,
     }

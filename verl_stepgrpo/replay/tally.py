@@ -33,9 +33,9 @@ class Summary:
         components: Mean of each of ``SCORE_KEYS``, and of each part, over the responses that have it.
         with_key_steps: Responses whose prompt has key steps, over which ``key_step_match`` is a mean.
         shares: What each component makes of the advantages, by name of its curve; means over training steps.
-        groups: ``groups_without_variance``, ``groups_all_wrong_moving`` and ``advantage_from_all_wrong``, means over
-            training steps, as the run's curves are; the last two only where there are advantages, and none where each
-            response is alone in its group.
+        groups: ``groups_without_variance``, ``groups_all_wrong``, ``groups_all_wrong_moving`` and
+            ``advantage_from_all_wrong``, means over training steps, as the run's curves are; the last two only where
+            there are advantages, and none where each response is alone in its group.
         rank_correlation: Spearman's, of the totals with the logged ones, in [-1, 1]; None where either is constant.
         flipped: Responses of which this setting lowers a part (a step, or what follows the steps) that the run raised,
             or raises one that it lowered; None where the run computed no advantages.
@@ -201,7 +201,7 @@ def _group_curves(step: Sequence[Credited]) -> dict[str, float]:
     if len({one.group for one in step}) == len(step):
         return {}
     outcomes = [Outcome(one.group, one.score.known, _weight(one)) for one in step]
-    names = ["groups_without_variance"]
+    names = ["groups_without_variance", "groups_all_wrong"]
     if all(one.row.advantages for one in step):
         names += ["groups_all_wrong_moving", "advantage_from_all_wrong"]
     drawn = curves(outcomes)

@@ -181,6 +181,12 @@ def _groups(run: Run) -> list[Chart]:
         ),
         _one(
             run,
+            "groups_all_wrong",
+            "All-wrong groups",
+            "Share of groups without a right answer. With outcome_gate=0 they train nothing.",
+        ),
+        _one(
+            run,
             "groups_all_wrong_moving",
             "All-wrong groups that move",
             "Share of groups without a right answer that train nevertheless, on form and key words.",

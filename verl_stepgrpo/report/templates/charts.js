@@ -119,6 +119,7 @@
   // Of curves about some groups alone, those groups.
   const OUTCOMES = {
     advantage_from_all_wrong: "moving",
+    groups_all_wrong: "wrong",
     groups_all_wrong_moving: "moving",
     groups_without_variance: "equal",
   };
