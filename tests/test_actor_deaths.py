@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from verl_stepgrpo.bridge.cluster import liveness
-from verl_stepgrpo.bridge.cluster.actor_deaths import NEEDED, Deaths, WorkerDiedError
+from verl_stepgrpo.bridge.cluster.actor_deaths import NEEDED, Deaths, WorkerDiedError, where_to_look
 
 
 def actor_class(name: str) -> type:
@@ -156,3 +156,14 @@ def test_the_names_are_those_of_verl_and_transfer_queue() -> None:
         GlobalRequestLoadBalancer,
     ):
         assert name(cls).rsplit(".", 1)[-1] in NEEDED, cls
+
+
+@pytest.mark.parametrize(
+    ("said", "looked_at"),
+    [
+        ("The actor died because its node has died. Node Id: 1fe4", "that machine"),
+        ("The actor died unexpectedly before finishing this task.", "out of memory"),
+    ],
+)
+def test_a_lost_node_is_looked_at_itself_and_a_lost_process_in_its_log(said: str, looked_at: str) -> None:
+    assert looked_at in where_to_look(said)

@@ -63,8 +63,7 @@ class Deaths:
                 logger.warning("%s The job goes on.", said)
                 continue
             raise WorkerDiedError(
-                f"{said} Look for its error above; out of memory (the kernel's log says so) is the usual cause. The "
-                "same command goes on from the last checkpoint."
+                f"{said} {where_to_look(said)} The same command goes on from the last checkpoint."
             )
 
 
@@ -85,6 +84,13 @@ def death(facts: Mapping[str, Any]) -> str | None:
     what = NEEDED.get(_class_of(facts), f"the actor {_class_of(facts)}")
     where = f"process {facts['Pid']} on node {facts['Address']['IPAddress']}"
     return f"{what} died ({_class_of(facts)}, {where}): {' '.join(reason.split())[:600]}"
+
+
+def where_to_look(said: str) -> str:
+    """Return what to look at after a death, given Ray's words about it: a lost node has left no error of its own."""
+    if "node has died" in said or "node was terminated" in said:
+        return "The node itself is gone, or cannot be reached: look at that machine and its network."
+    return "Look for its error above; out of memory (the kernel's log says so) is the usual cause."
 
 
 def _class_of(facts: Mapping[str, Any]) -> str:

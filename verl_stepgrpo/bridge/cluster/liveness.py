@@ -28,7 +28,7 @@ import ray
 from omegaconf import OmegaConf
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from verl_stepgrpo.bridge.cluster.actor_deaths import Deaths, WorkerDiedError
+from verl_stepgrpo.bridge.cluster.actor_deaths import Deaths, WorkerDiedError, where_to_look
 
 PING_INTERVAL = 10.0
 """Seconds between two rounds of pings, so that a death ends the job well within a minute."""
@@ -150,7 +150,7 @@ class Watch:
             except RayActorError as error:
                 raise WorkerDiedError(
                     f"{names[ping]} died, and the groups it was working on will never finish: {error} "
-                    "Look for its error above; out of memory (the kernel's log says so) is the usual cause."
+                    f"{where_to_look(str(error))}"
                 ) from error
 
     def _ask_servers(self) -> None:
