@@ -44,6 +44,7 @@ _TAKEN_BACK = re.compile(
     rf"^是?(?:错|不)|{_NOT}(?: be)?(?: the)?(?: (?:it|fit|work|{one_of('TRUTH')}"
     r"|answer))?\W*$|^(?:is|was) (?:wrong|incorrect|false|rejected)\b"
     r"|^\W{0,2}(?:(?:probably |clearly )?(?:wrong|incorrect|rejected|eliminated|excluded))\W*$|^\.\."
+    r"|^(?:\w+ ){1,3}(?:unlikely|ruled out)\W*$"
     r"|^(?:[,;/&-]|and|or|to|maybe)(?: ?(?:also|maybe|perhaps|possibly))? ?\(?[a-j](?:[\s.,:;)/]|$)"
     r"|(?:^|[.,;!?-] ?)(?:oh |no,? )?(?:wait|actually|sorry|correction|scratch that|i mean|or rather"
     r"|hmm)\b(?! times?)"

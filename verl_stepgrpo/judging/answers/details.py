@@ -13,11 +13,17 @@ from dataclasses import replace
 
 from verl_stepgrpo.judging.answers.in_words import CLASS_NOUNS, OPPOSITES
 from verl_stepgrpo.judging.answers.numbers import compare_quantities
-from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided
+from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
 from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.numbers import NUMERAL, SMALL_NUMBERS, joined
 from verl_stepgrpo.judging.reading.quantities import parse_quantity
 
+NOTHING = frozenset(("0", "none", "zero"))
+"""References that say that there are none of something."""
+_NONE_OF_IT = re.compile(
+    r"0|zero|none|no (?!(?:answer|idea|clue|way|one|solution)s?\b)[a-z]{2,}(?: [a-z]+){0,2}"
+)
+_OUT_OF = re.compile(r"(\d{1,12}) out of (\d{1,12})")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '-][^\W\d_]+)*")
 _BEHIND_WORDS = re.compile(
     r" \([-+$€£]?[\d.,]+ ?(?:%|[^\W\d_]+)?\)|, with [^,;]*\d[^,;]*"
@@ -34,15 +40,19 @@ _PART = re.compile(rf"{NUMERAL}|\b(?:{'|'.join(SMALL_NUMBERS)})\b", re.IGNORECAS
 
 def by_detail(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     """A reference in words, or a quantity, is met by an answer with a detail behind it; None where there is none."""
-    if _WORDS.fullmatch(wanted.core):
+    if _WORDS.fullmatch(wanted.core) and wanted.folded not in NOTHING:
         is_met = wanted.folded not in OPPOSITES and _is_met_in_words(given.full.casefold(), wanted.folded)
         return decided(True, "text", "it states it, with a detail") if is_met else None
-    value = _value_with_detail(given.full) or _value_with_detail(given.core)
+    if wanted.folded in NOTHING and _NONE_OF_IT.fullmatch(given.folded):
+        return decided(True, "number", f"{shown(given.core)} is {shown(wanted.core)}")
+    out_of = _OUT_OF.fullmatch(given.core) if re.search(r"/|\\frac", wanted.core) else None
+    value = "/".join(out_of.groups()) if out_of else None
+    value = value or _value_with_detail(given.full) or _value_with_detail(given.core)
     quantity, gold = (parse_quantity(value) if value else None), parse_quantity(wanted.core)
     if value is None or quantity is None or gold is None:
         return None
     verdict = compare_quantities(quantity, gold, value, wanted.core, judge.tolerance)
-    return replace(verdict, reason=f"{verdict.reason}, and a detail")
+    return verdict if out_of else replace(verdict, reason=f"{verdict.reason}, and a detail")
 
 
 def _is_met_in_words(text: str, gold: str) -> bool:

@@ -25,9 +25,9 @@ DENIALS = re.compile(
         "RETRACTION",
         "NEARLY",
         also="none between opposite except least most unlike non far fail failed near outside few scarcely guess "
-        "could exceed exceeds ignore exclude excludes rejects doubts",
+        "could exceed exceeds ignore exclude excludes rejects doubts eliminate discard unclear",
     )
-    + r")\b|n't",
+    + r"|rule out)\b|n't",
     re.IGNORECASE,
 )
 """What in front of a value says that the answer is another one, or that nobody stands for it."""

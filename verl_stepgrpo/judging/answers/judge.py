@@ -20,7 +20,7 @@ from verl_stepgrpo.judging.answers.equations import by_symbols, case_matters
 from verl_stepgrpo.judging.answers.forms import by_form
 from verl_stepgrpo.judging.answers.in_words import by_hedge, by_words, by_yes_no
 from verl_stepgrpo.judging.answers.lists import by_list
-from verl_stepgrpo.judging.answers.normalise import compact, normalise
+from verl_stepgrpo.judging.answers.normalise import MAX_CHARS, compact, normalise
 from verl_stepgrpo.judging.answers.numbers import by_number
 from verl_stepgrpo.judging.answers.options import by_options
 from verl_stepgrpo.judging.answers.statement import statement
@@ -113,7 +113,8 @@ class _Judge:
             return Verdict(False, True, "none", "the reference answer is empty", given)
         if not given:
             return Verdict(False, False, "none", "the final answer holds nothing but marks")
-        if len(given) > MAX_ANSWER_CHARS and given != wanted:
+        is_cut = max(len(answer), len(gold)) > MAX_CHARS and answer.strip() != gold.strip()
+        if len(given) > MAX_ANSWER_CHARS and (given != wanted or is_cut):
             return Verdict(
                 False,
                 True,

@@ -27,6 +27,11 @@ MAX_ELEMENTS = 64
 """Longest list that is compared element by element."""
 
 
+_VECTOR = re.compile(r"\\begin\{pmatrix\}(?P<rows>.*?)\\end\{pmatrix\}", re.DOTALL)
+_NOT_BOTH = re.compile(r",|;|\d\.\d|%")
+"""Where a sign of plus or minus joins no two solutions: in a list, and before the error of a measurement."""
+
+
 @dataclass(frozen=True)
 class Elements:
     """A list: its brackets, "" where there are none, its elements as text, and whether "and" joins them."""
@@ -43,7 +48,10 @@ class Elements:
 
 def by_list(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     r"""Tuples and intervals agree element by element in order, sets and bare lists of numbers in any order."""
-    gold, ours = elements(wanted.folded), elements(given.folded)
+    gold, ours = (
+        elements(_as_tuple(wanted.folded, given.folded)),
+        elements(_as_tuple(given.folded, wanted.folded)),
+    )
     if max(len(gold.items), len(ours.items)) < 2 and not (gold.is_set or ours.is_set):
         return None
     if (
@@ -63,6 +71,15 @@ def by_list(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
         return decided(False, "list", "lists in lists in lists: not compared")
     difference = _difference(ours, gold, judge)
     return decided(not difference, "list", difference or f"the elements agree, {len(gold.items)} of them")
+
+
+def _as_tuple(text: str, other: str) -> str:
+    """Return a column as a tuple, where the other side is no matrix."""
+    vector = None if "matrix" in other else _VECTOR.fullmatch(text.strip())
+    if vector is None or "&" in vector["rows"]:
+        return text
+    rows = vector["rows"].strip().removesuffix("\\\\")
+    return f"({', '.join(row.strip() for row in rows.split(chr(92) * 2))})"
 
 
 def _depths(text: str) -> list[int]:
@@ -158,6 +175,8 @@ def elements(text: str) -> Elements:
     plus_minus = re.fullmatch(r"(?:[a-z] ?= ?)?\\pm ?(.+)", text)
     if plus_minus:
         return Elements("{", (plus_minus[1], f"-{plus_minus[1]}"), "}")
+    if text.count("\\pm") == 1 and not _NOT_BOTH.search(text):
+        return Elements("{", (text.replace("\\pm", "+"), text.replace("\\pm", "-")), "}")
     opening, closing = "", ""
     if text[:1] in ("(", "[", "{") and text[-1:] in (")", "]", "}") and _closes_at_end(text):
         opening, closing, text = text[0], text[-1], text[1:-1].strip()

@@ -54,7 +54,7 @@ def equal(given: str, wanted: str, *, plain: bool = False) -> bool | None:
         orders = [(gold, target), (target, gold)] if _is_region(gold[0]) else [(gold, target)]
         return any(
             math_verify.verify(a, b, float_rounding=FLOAT_DIGITS, timeout_seconds=None) for a, b in orders
-        )
+        ) or _are_one_complex_number(gold[0], target[0])
     except Exception:  # sympy raises anything on odd input, RecursionError and MemoryError included
         return None
 
@@ -65,6 +65,17 @@ def _parse(text: str) -> list[Any]:
 
     configs = [math_verify.LatexExtractionConfig(), math_verify.ExprExtractionConfig()]
     return math_verify.parse(text, configs, parsing_timeout=None)
+
+
+def _are_one_complex_number(one: Any, other: Any) -> bool:
+    """Whether two expressions are equal where ``i``, which math-verify takes for a variable, is the imaginary unit."""
+    import sympy
+
+    if not all(isinstance(side, sympy.Expr) for side in (one, other)):
+        return False
+    # There may be several, of which math-verify assumes different things.
+    units = {symbol: sympy.I for symbol in (one - other).free_symbols if symbol.name == "i"}
+    return bool(units) and bool(sympy.simplify(sympy.expand((one - other).subs(units))) == 0)
 
 
 def _is_equation(expression: Any) -> bool:

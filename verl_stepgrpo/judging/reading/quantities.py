@@ -45,6 +45,8 @@ _QUANTITY = re.compile(
     r" ?(?P<percent>\\?%|(?:percent|per cent|pct|percentage)\b)?(?P<unit>.*)",
     re.DOTALL,
 )
+_DECADE = re.compile(r"(?:1[5-9]|20)\d0s")
+"""The years from 1990 on; 1990 seconds are written with a blank."""
 _LOOKS_LIKE_A_VARIABLE = re.compile(r"[A-Za-z]")
 
 
@@ -131,8 +133,9 @@ def _is_variable(match: re.Match[str]) -> bool:
         return False
     if match.string[match.start("unit") - 1] == " ":
         return len(letters) == 1 and letters not in SYMBOLS and letters != "°"
-    return bool(letters) and (
-        (len(letters) == 1 and letters not in "mgslhNJWVKLC°")
+    return bool(letters) and bool(
+        (len(letters) == 1 and letters not in "mgslhNJWVKLC°" and letters.isascii())
+        or _DECADE.fullmatch(match.string)
         or (
             len(letters) > 1
             and _LOOKS_LIKE_A_VARIABLE.match(letters) is not None

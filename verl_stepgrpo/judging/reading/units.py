@@ -41,10 +41,10 @@ def _row(symbol: str, names: str = "", others: str = "") -> Unit:
 
 
 UNITS = (
-    _row("m", "meter metre"),
-    _row("cm", "centimeter centimetre"),
-    _row("mm", "millimeter millimetre"),
-    _row("km", "kilometer kilometre", "kms"),
+    _row("m", "meter metre 米"),
+    _row("cm", "centimeter centimetre 厘米"),
+    _row("mm", "millimeter millimetre 毫米"),
+    _row("km", "kilometer kilometre 千米 公里", "kms"),
     _row("nm", "nanometer nanometre"),
     _row("um", "micrometer micrometre", "μm"),
     _row("dm"),
@@ -52,15 +52,15 @@ UNITS = (
     _row("ft", "foot feet"),
     _row("yd", "yard"),
     _row("in", "inch inche"),
-    _row("g", "gram"),
-    _row("kg", "kilogram kilo", "kgs"),
+    _row("g", "gram 克"),
+    _row("kg", "kilogram kilo 千克 公斤", "kgs"),
     _row("mg", "milligram"),
     _row("lb", "", "lbs"),
     _row("oz", "ounce"),
-    _row("s", "second", "sec secs"),
+    _row("s", "second 秒", "sec secs"),
     _row("ms", "millisecond"),
-    _row("min", "minute", "mins"),
-    _row("h", "hour", "hr hrs"),
+    _row("min", "minute 分钟", "mins"),
+    _row("h", "hour 小时", "hr hrs"),
     _row("l", "liter litre", "L"),
     _row("ml", "milliliter millilitre", "mL"),
     _row("N", "newton"),
@@ -92,7 +92,7 @@ UNITS = (
     _row("kcal"),
     _row("kWh"),
     _row("dB", "decibel"),
-    _row("°", "degree", "deg"),
+    _row("°", "degree 度", "deg"),
     _row("°C", "celsius", "℃"),
     _row("°F", "fahrenheit"),
     _row("rad", "radian"),
@@ -115,8 +115,8 @@ NAMES = {name: unit.symbol for unit in UNITS for name in unit.names}
 """The unit of each name."""
 TEMPERATURES = {name: symbol[1:] for name, symbol in NAMES.items() if symbol in ("°C", "°F")}
 """The letter of a degree by its name."""
-COMPOUNDS = {"mph": "mi/h", "miph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h"}
-"""Units that are written in one word, as their quotients."""
+COMPOUNDS = {"mph": "mi/h", "miph": "mi/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "Nm": "N m"}
+"""Units that are written in one word, as their quotients and products."""
 _DEGREES = {f"°{name}": f"°{letter}" for name, letter in TEMPERATURES.items()} | {
     f"°{letter.casefold()}": f"°{letter}" for letter in TEMPERATURES.values()
 }
@@ -158,6 +158,7 @@ def parse_unit(text: str) -> str | None:
     text = re.sub(r"\bms ?\^ ?\{?(-\d)\}?", r"m s^\1", text)
     text = re.sub(r"(square|sq\.?|cubic) ([^\W\d_]+)", _spoken_power, text.strip())
     text = re.sub(r"([^\W\d_]+) (squared|cubed)", _spoken_power_behind, text)
+    text = re.sub(r"(平方|立方)([^\W\d_]+)", lambda m: f"{m[2]}^{2 if m[1] == '平方' else 3}", text)
     text = re.sub(r"(?<=\w) of \D*$", "", text.rstrip(". "))
     numerator, *denominators = re.split(r" ?/ ?| per ", text)
     factors = _factors(numerator, 1)
