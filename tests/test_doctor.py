@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import tiny_models
 from helpers import parquet, rows
@@ -120,6 +121,18 @@ class TestInputs:
     def test_bad_data_is_found(self, tmp_path: Path, changes: dict, what: str) -> None:
         file = Path(parquet(tmp_path / "train.parquet", rows(1, **changes)))
         assert [found.what for found in data_lines(file) if found.verdict != "ok"] == [what]
+
+    def test_a_raw_file_is_to_be_prepared_first_and_an_empty_one_has_no_rows(self, tmp_path: Path) -> None:
+        raw = Path(parquet(tmp_path / "raw.parquet", [{"question": "1 + 1?", "answer": "2"}]))
+        (line,) = data_lines(raw)
+        assert "has no columns prompt, reward_model" in line.found
+        assert line.remedy.startswith("Prepare it first: verl-stepgrpo prepare")
+        pq.write_table(
+            pq.read_table(parquet(tmp_path / "val.parquet", rows(1))).slice(0, 0), tmp_path / "val.parquet"
+        )
+        (line,) = data_lines(tmp_path / "val.parquet")
+        assert line.found.endswith("has no rows")
+        assert "--val-share" in line.remedy
 
     def test_a_model_folder_without_its_processor_is_found(self, tmp_path: Path) -> None:
         tiny_models.build("Qwen2VL", tmp_path)

@@ -69,7 +69,9 @@ class TestWhatIsShown:
         [
             ("", "StepRAR 0.000 0 without an answer; there are no key steps"),
             ("", "StepRVR 0.000 not complete (no image description, no rationales, no step, no final answer), "
-             "not in order (no step, no final answer)"),
+             "and so not in order"),
+            ("### Step 2:\n6/3 = 2", "StepRVR 0.000 not complete (no image description, no rationales, no final "
+             "answer), not in order (steps numbered 2)"),
             ("", "Sections: none; no line opens with ### and a header"),
             ("", "Answer: none (none): no final answer was given"),
             ("<think>\n3 + 5\n\nmakes 8.\n</think>\n\\boxed{8}", "it is complete as think: --set format=think"),

@@ -54,10 +54,7 @@ def _rewards(asked: Asked, result: ScoredResponse) -> Iterator[Text]:
     yield Text.assemble((f"Reward   {result.total:.3f}", "bold"), (f"  with {known}", QUIET))
     yield Text(f"StepRAR  {result.step_rar:.3f}  {_why_rar(asked.settings, result)}")
     missing, disorder = faults_of_form(result, asked.settings)
-    form = [
-        _fault("complete", result.complete, missing),
-        _fault("in order", result.ordered, disorder),
-    ]
+    form = [_fault("complete", result.complete, missing), _order(result.ordered, missing, disorder)]
     yield Text.assemble(f"StepRVR  {result.step_rvr:.3f}  ", *_joined(form, ", "))
     if result.parts:
         paid = [f"{name} {weights.get(name, 0):g} x {value:g}" for name, value in result.parts.items()]
@@ -86,6 +83,13 @@ def _why_rar(settings: RewardSettings, result: ScoredResponse) -> str:
 def _fault(what: str, is_well: bool, reasons: Sequence[str]) -> tuple[str, str]:
     said = f" ({', '.join(reasons)})" if reasons else ""
     return (what, GOOD) if is_well else (f"not {what}{said}", BAD)
+
+
+def _order(is_well: bool, missing: Sequence[str], disorder: Sequence[str]) -> tuple[str, str]:
+    """Return what is said of the order; what is missing and so not in order is said once."""
+    others = [one for one in disorder if one not in missing]
+    follows = not is_well and bool(disorder) and not others
+    return ("and so not in order", BAD) if follows else _fault("in order", is_well, others)
 
 
 def _joined(parts: Sequence[tuple[str, str]], between: str) -> list[tuple[str, str] | str]:

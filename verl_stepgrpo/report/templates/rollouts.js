@@ -220,9 +220,11 @@
   }
 
   function faultsNode({ faults }) {
-    const said = Object.entries({ complete: "Not complete", ordered: "Not in order" })
-      .filter(([name]) => faults[name]?.length)
-      .map(([name, what]) => `${what}: ${faults[name].join(", ")}.`);
+    // What is missing is not in order either, and said once.
+    const others = faults.ordered?.filter((one) => !faults.complete?.includes(one));
+    const said = [["Not complete", faults.complete], ["Not in order", others]]
+      .filter(([, reasons]) => reasons?.length)
+      .map(([what, reasons]) => `${what}: ${reasons.join(", ")}.`);
     return said.length ? element("p", { class: "faults" }, said.join(" ")) : null;
   }
 
