@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from real_key_steps import MODELS, equations, response_of, shares, stripped
 
-from verl_stepgrpo.data.key_steps.mining import Mined, Response, as_step, mine
+from verl_stepgrpo.data.key_steps.mining import Mined, Response, mine
+from verl_stepgrpo.data.key_steps.rules import as_step
 from verl_stepgrpo.judging.formats import FORMATS
 from verl_stepgrpo.judging.key_steps.match import shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep

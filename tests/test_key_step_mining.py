@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -77,6 +78,26 @@ class TestMine:
         texts = tuple(f"{lead} see that {said}. \\boxed{{10}}" for lead in ("I", "They", "We"))
         assert mine(QUESTION, "10", responses(texts)) == []
 
+    @pytest.mark.parametrize(
+        "said", ["\\sqrt{100} = 10", "√100 = 10", "5!/(3!*2!) = 10", "2^3 + 2 = 10", "|-10| = 10"]
+    )
+    def test_a_way_to_the_answer_is_one(self, said: str) -> None:
+        texts = tuple(f"{lead} see that {said}. \\boxed{{10}}" for lead in ("I", "They", "We"))
+        assert [one.wordings[0] for one in mine(QUESTION, "10", responses(texts))] == [said]
+
+    @pytest.mark.parametrize(
+        ("said", "truth"), [("x = -10", "-10"), ("P = 3/28", "3/28"), ("x = 50%", "0.5")]
+    )
+    def test_an_answer_with_a_sign_of_its_own_is_no_way(self, said: str, truth: str) -> None:
+        texts = tuple(f"{lead} see that {said}. \\boxed{{{truth}}}" for lead in ("I", "They", "We"))
+        assert mine(QUESTION, truth, responses(texts)) == []
+
+    def test_a_calculation_with_and_without_its_next_link_is_one(self) -> None:
+        texts = ("Now P = 3/8 * 2/7 = 6/56 = 3/28.", "P = 2/7 * 3/8 = 3/28", "So 3/8 * 2/7 = 3/28 it is.")
+        (found,) = mine(QUESTION, "3/28", responses(tuple(f"{text} \\boxed{{3/28}}" for text in texts)))
+        assert found.support == Support(3, 3, 0, 2)
+        assert {"3/8 * 2/7 = 6/56", "3/8 * 2/7 = 3/28"} <= set(found.wordings)
+
     def test_of_what_is_counted_only_what_no_equation_has_is_kept(self) -> None:
         more = tuple(f"There are 6 pears, and 12 apples are many. {text}" for text in RIGHT)
         texts = [one.wordings[0] for one in mine(QUESTION, "10", responses(more))]
@@ -119,9 +140,25 @@ class TestSupport:
         found = fault_of(support)
         assert (found is None) if fault is None else (fault in (found or ""))
 
+    @pytest.mark.parametrize(
+        ("support", "margin"),
+        [
+            (Support(2, 3, 1, 2), 0.1),
+            (Support(5, 8, 3, 8), 0.2),
+            (Support(6, 8, 3, 8), 0.3),
+        ],
+    )
+    def test_a_margin_that_is_just_met_is_met(self, support: Support, margin: float) -> None:
+        """3/5 - 2/4 is a tenth, and 0.09999999999999998 in floating point."""
+        assert support.exceeds(margin)
+        assert not support.exceeds(margin + 0.001)
+        other = Support(support.wrong, support.of_wrong, support.right, support.of_right)
+        if margin and min(support.of_right, support.of_wrong) > 2:
+            assert fault_of(other, margin) is not None
+
     def test_few_responses_say_little(self) -> None:
         assert Support(2, 2, 0, 0).difference == 0.25
-        assert Support(16, 16, 0, 16).difference == pytest.approx(16 / 18)
+        assert Support(16, 16, 0, 16).difference == Fraction(16, 18)
 
 
 def verl_row(number: int, key_steps: object = None, **extra: object) -> dict:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verl_stepgrpo import score_response
-from verl_stepgrpo.data.key_steps.rules import MAX_EQUATION_CHARS, MAX_KEY_STEPS, MAX_WORDS, rule_key_steps
+from verl_stepgrpo.data.key_steps.equations import MAX_EQUATION_CHARS
+from verl_stepgrpo.data.key_steps.rules import MAX_KEY_STEPS, MAX_WORDS, rule_key_steps
 
 
 def steps(*bodies: str) -> str:
@@ -55,10 +57,112 @@ def steps(*bodies: str) -> str:
         ("The mean is 3 + x.", []),
         ("The left blue bar is 3.", []),
         ("The mean is 3 and 1/2.", []),
+        ("The gcd(12, 18) = 6.", ["gcd(12, 18) = 6"]),
+        (
+            "P(first red) = 3/8. P(second red | first red) = 2/7.",
+            ["P(first red) = 3/8", "P(second red | first red) = 2/7"],
+        ),
+        ("So gcd of 12 and 18 is 6.", []),
+        ("Thus the modulus of a + bi is √(a² + b²).", []),
+        (
+            "This is Newton's second law. We see Tom's book is in Ann's.",
+            ["Newton's second law", "Tom's book", "Ann"],
+        ),
+        (
+            "Adding them we find $\\mathrm{AB} = 9$ and $\\overline{BC} = 10$.",
+            ["\\mathrm{AB} = 9", "\\overline{BC} = 10"],
+        ),
+        ("We pay $20\\%$ of $45$ = $9$.", ["$20\\%$ of $45$ = $9$"]),
+        ("再减10元：160-10=150元。所以200×0.8=160元。", ["160-10=150元", "200×0.8=160元"]),
+        ("宽是12÷2=6（厘米）。周长是(12+6)×2=36（厘米）。", ["12÷2=6", "(12+6)×2=36"]),
+        ("The angles sum to 180°, so 180° - 50° = 130°.", ["180° - 50° = 130°"]),
+        ("So 5! = 120, and 5!/(3!*2!) = 10.", ["5! = 120", "5!/(3!*2!) = 10"]),
+        ("Hence 0 < x < 4.", ["0 < x < 4"]),
+        ("With y = mx + c, the slope is 3.", ["y = mx + c", "slope is 3"]),
     ],
 )
 def test_what_is_taken_from_a_step(body: str, found: list[str]) -> None:
     assert [wordings[0] for wordings in rule_key_steps(steps(body))] == found
+
+
+@pytest.mark.parametrize(
+    ("body", "found", "written"),
+    [
+        ("So P = 3/8 * 2/7 = 6/56 = 3/28.", ["3/8 * 2/7 = 6/56"], "P(both red) = 2/7 * 3/8 = 3/28"),
+        ("F = 2 * 3 = 6 N", ["2 * 3 = 6"], "The force is 3 × 2 = 6 newtons."),
+        ("F = ma = 2 kg * 3 m/s^2 = 6 N", ["F = ma", "2 kg * 3 m/s^2 = 6"], "F = m*a. Then 2 * 3 = 6."),
+        ("so 2∠Q = 180° - 50° = 130°.", ["180° - 50° = 130°"], "180 - 50 = 130"),
+        ("f(2) = 3*4 - 4 = 8", ["3*4 - 4 = 8"], "4 * 3 - 4 = 8"),
+        ("n(A ∪ B) = 12 + 8 - 5 = 15", ["12 + 8 - 5 = 15"], "There are 8 + 12 - 5 = 15."),
+        (r"a = \frac{6}{2} = 3", [r"\frac{6}{2} = 3"], "6/2 = 3"),
+        ("5!/(3!*2!) = 120/12 = 10", ["5!/(3!*2!) = 120/12"], r"C(5,3) = \frac{5!}{3! \cdot 2!} = 10"),
+        ("C(5,3) = 5!/(3!*2!) = 120/12 = 10", ["5!/(3!*2!) = 120/12"], "5!/(3!*2!) = 10"),
+        (
+            "P(A) = 1 - P(B) = 1 - 0.3 = 0.7",
+            ["P(A) = 1 - P(B)", "1 - 0.3 = 0.7"],
+            "P(A) = 1 - P(B). 1 - .3 = 0.7",
+        ),
+        ("AB = CD = 5", ["CD = 5"], "5 = CD"),
+        ("再减10元：160-10=150元。", ["160-10=150元"], "160 - 10 = 150"),
+        ("2 + 3 = 5 ≈ 5.1", ["2 + 3 = 5"], "3 + 2 = 5"),
+    ],
+)
+def test_of_a_chain_those_links_are_taken_that_a_response_in_other_words_earns(
+    body: str, found: list[str], written: str
+) -> None:
+    key_steps = rule_key_steps(steps(body))
+    assert [wordings[0] for wordings in key_steps] == found
+    for text in (body, written):
+        assert score_response(steps(text), "1", key_steps).key_step_match == 1.0
+
+
+NAMES = ["P(first red)", "P(A|B)", "C(5,3)", "gcd(12, 18)", "f(2)", "F", "2∠Q", r"\angle B", r"\frac{a}{b}", "x",
+         "n(A ∪ B)", "周长是", "|x|"]  # fmt: skip
+SIDES = ["3/8 * 2/7", "12 + 8 - 5", r"\frac{6}{2}", "200×0.8", "5!/(3!*2!)", "2 kg * 3 m/s^2", "180° - 50°", "(12+6)×2",
+         r"\sqrt{100}", "$4 + $5", "x^{2} + 1"]  # fmt: skip
+RESULTS = [
+    "3/28",
+    "15",
+    "3",
+    "160元",
+    "10",
+    "6 N",
+    "130°",
+    "36（厘米）",
+    "18) apples",
+    "[0, 5)",
+    "50%",
+    r"\text{cm}",
+]
+BETWEEN = [". ", ", ", "。", "；", ": ", "：", " and ", " of ", " (", ") ", "$", "\n", " so that ",
+           "By Newton's second law, ", "**", "} ", "3 red apples", "the slope is 3", 'a sign "No, (x"',
+           "by Tom's"]  # fmt: skip
+TEXTS = st.lists(
+    st.one_of(
+        st.builds(
+            " = ".join, st.tuples(st.sampled_from(NAMES), st.sampled_from(SIDES), st.sampled_from(RESULTS))
+        ),
+        st.builds("=".join, st.tuples(st.sampled_from(SIDES), st.sampled_from(RESULTS))),
+        st.builds(" is ".join, st.tuples(st.sampled_from(NAMES), st.sampled_from(RESULTS))),
+        st.sampled_from([*BETWEEN, *BETWEEN, *NAMES, *RESULTS]),
+    ),
+    max_size=9,
+).map("".join)
+
+
+@settings(deadline=None)
+@given(TEXTS)
+def test_no_key_step_is_cut_out_of_its_text(body: str) -> None:
+    solution = steps(body)
+    for key_step in rule_key_steps(solution):
+        text = key_step[0]
+        assert text.strip() == text
+        assert all(text.count(opening) == text.count(closing) for opening, closing in ("{}", "（）")), text
+        assert len(re.findall(r"[(\[]", text)) == len(re.findall(r"[)\]]", text)), text
+        assert not re.match(r"[,;:.!?，；：。、)=*/]", text), text
+        assert not re.search(r"[,;:.?，；：。、(=*/+-]$|['’]s$", text), text
+        for place in (solution, steps(text)):
+            assert score_response(place, "1", [key_step]).key_step_match == 1.0, text
 
 
 def test_equations_come_first_and_nothing_comes_twice() -> None:

@@ -266,7 +266,7 @@ def test_a_solution_that_the_rules_fail_on_is_set_aside_alone(
     def rules(solution: str) -> list[tuple[str, ...]]:
         if "There are 3" in solution:
             raise RecursionError("too deep")
-        return [("2 children",)]
+        return [("5 pears",)]
 
     monkeypatch.setattr(key_step_files, "rule_key_steps", rules)
     source, out = tmp_path / "raw.jsonl", tmp_path / "with.jsonl"
@@ -275,6 +275,38 @@ def test_a_solution_that_the_rules_fail_on_is_set_aside_alone(
     assert (summary.written, summary.failed) == (2, 1)
     (failed,) = [json.loads(line) for line in key_step_files.failed_file(out).open()]
     assert failed == {"row": 1, "error": "RecursionError: too deep"}
+
+
+def test_by_rules_what_the_question_or_the_answer_says_alone_is_left_out(tmp_path: Path) -> None:
+    known = [
+        {
+            "question": "In triangle PQR, angle P is 50° and PQ = PR. Find angle Q.",
+            "solution": "Since PQ = PR, 2∠Q = 180° - 50° = 130°. Therefore ∠Q = 65°.",
+            "answer": "65",
+        },
+        {
+            "question": "Find x, if 3x + 10 = 70.",
+            "solution": "### Step 1:\nAs 3x + 10 = 70, 3x = 60 and x = 20.\n### The final answer is: 20",
+        },
+        {
+            "question": "Which is closer to the Sun?",
+            "solution": "Venus is nearer the Sun.",
+            "answer": "Venus",
+        },
+    ]
+    source, out = tmp_path / "raw.jsonl", tmp_path / "with.jsonl"
+    source.write_text("".join(json.dumps(one) + "\n" for one in known))
+    summary = key_step_files.by_rules(source, out, progress=lambda n: None)
+    found = [
+        [wordings[0] for wordings in parse_key_steps(json.loads(one)["key_steps"])] for one in out.open()
+    ]
+    assert found == [["180° - 50° = 130°"], ["3x = 60"]]
+    assert summary.failed == 1
+    (failed,) = [json.loads(line) for line in key_step_files.failed_file(out).open()]
+    assert (
+        failed["error"]
+        == "the rules find none in its solution but what the question or the answer says itself"
+    )
 
 
 @pytest.mark.parametrize(
@@ -351,7 +383,7 @@ class TestCommand:
         done = self.run(*arguments, "--rules")
         assert "1 row with key steps" in done.stdout
         rows = [json.loads(line) for line in (tmp_path / "out.jsonl").open()]
-        assert rows[0]["key_steps"] == [["4/2 = 2"], ["2 children"]]
+        assert rows[0]["key_steps"] == [["4/2 = 2"]]  # "2 children" is the answer
 
     def test_the_source_is_never_written_over(self, tmp_path: Path) -> None:
         source = tmp_path / "raw.jsonl"

@@ -48,6 +48,36 @@ def test_a_key_step_that_its_own_solution_lacks_is_found(tmp_path: Path) -> None
     assert checks(tmp_path, [row(0, ["0 + 1 = 1"], ["7 pears"], solution=solution)]) == [(0, "never_matched")]
 
 
+@pytest.mark.parametrize(
+    ("wording", "said"),
+    [
+        (") = 3/8", "its brackets do not close"),
+        ("18) = 6", "its brackets do not close"),
+        ("12÷2=6（", "its brackets do not close"),
+        (r"\frac{6}{2 = 3", "its brackets do not close"),
+        ("200×0.8=160元。", "it ends with 。"),
+        ("= 3/8", "it begins with ="),
+        ("3 * 4 =", "it ends with ="),
+        (": 3 children", "it begins with :"),
+        ("3 children,", "it ends with ,"),
+    ],
+)
+def test_a_key_step_that_was_cut_out_of_its_text_is_found(tmp_path: Path, wording: str, said: str) -> None:
+    path = parquet(tmp_path / "data.parquet", [row(0, ["0 + 1 = 1", wording])])
+    found = [finding.detail for finding in lint(Path(path)) if finding.check == "cut_key_step"]
+    assert found == [f"{wording} ({said})"]
+
+
+@pytest.mark.parametrize(
+    "wording",
+    ["There are 3 children.", "x in [0, 5)", "x in ]0, 5]", "**3 children**", "$x = 3$", "-3 = x", "5! = 120",
+     "f(x) = 2", r"\left\{ 1, 2 \right.", r"\{1, 2\}", '"New York"', "a^+", "\\( x = 3 \\)", "McDonald's", "...",
+     ".5 m"],
+)  # fmt: skip
+def test_a_whole_key_step_is_not_taken_for_one_that_was_cut(tmp_path: Path, wording: str) -> None:
+    assert "cut_key_step" not in dict(map(reversed, checks(tmp_path, [row(0, [wording])])))
+
+
 WHOLE = "### Rationales:\nx\n### Step 1:\n0 + 1 = 1\n### The final answer is: 8"
 
 

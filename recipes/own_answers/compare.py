@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from verl_stepgrpo import parse_key_steps
-from verl_stepgrpo.data.key_steps.mining import as_step
+from verl_stepgrpo.data.key_steps.rules import as_step
 from verl_stepgrpo.evaluation.summary import changes
 from verl_stepgrpo.judging.key_steps.match import shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from verl_stepgrpo.data.key_steps.cut import cut_of
 from verl_stepgrpo.data.key_steps.responses import Shown
 from verl_stepgrpo.data.prompts.images import is_url, mended, name_of, opened
 from verl_stepgrpo.data.prompts.length import PromptLength
@@ -47,6 +48,7 @@ CHECKS = {
     "index": "extra_info.index is missing, no trace can hold it, or an earlier row has it: training refuses the file",
     "no_key_steps": "the row has no key steps: its StepRAR is its answer alone",
     "empty_key_step": "a key step is blank",
+    "cut_key_step": "a key step was cut out of its text: its brackets do not close, or a mark stands at its edge",
     "solution": "its own solution would not be paid in full, for its answer or its form",
     "never_matched": "a key step is not found in its own solution, or, without one, in its own words",
     "matches_anything": f"a key step stands in more than {MAX_DECOY_RATE:.0%} of other rows' solutions",
@@ -251,6 +253,9 @@ def _of_key_steps(
 ) -> Iterator[Finding]:
     if _has_blank(raw):
         yield Finding(number, "empty_key_step", json.dumps(raw, default=str, ensure_ascii=False)[:200])
+    for wording in _wordings(key_steps):
+        if (cut := cut_of(wording)) is not None:
+            yield Finding(number, "cut_key_step", f"{wording} ({cut})")
     threshold = RewardSettings.match_threshold
     matches = match_key_steps(sections, key_steps, threshold=threshold)
     for match, miss in zip(matches, explain_missed(sections, matches, threshold=threshold), strict=True):

@@ -16,6 +16,7 @@ from verl_stepgrpo.counts import counted
 from verl_stepgrpo.data.key_steps.columns import write_key_steps
 from verl_stepgrpo.data.key_steps.responses import Found, Responses, Task, find
 from verl_stepgrpo.data.key_steps.rules import rule_key_steps
+from verl_stepgrpo.data.key_steps.telling import telling
 from verl_stepgrpo.data.rows.build import DroppedError, reference_answer
 from verl_stepgrpo.data.sources.items import Item, is_verls, read_items
 from verl_stepgrpo.data.sources.raw_rows import files_of
@@ -84,14 +85,23 @@ def by_rules(source: Path, out: Path, *, progress: Callable[[int], None]) -> Sum
     """
     with _Files(source, out) as files:
         for item in files.items():
-            wanting = "it has no solution" if item.solution is None else "the rules find none in its solution"
             try:
-                key_steps = item.key_steps or rule_key_steps(item.solution or "")
+                key_steps, wanting = (item.key_steps, "") if item.key_steps else _by_rules(item)
             except Exception as error:  # no solution, however odd, may keep the others' key steps
                 key_steps, wanting = [], f"{type(error).__name__}: {error}"
             files.add(item, key_steps, wanting)
             progress(1)
         return files.summary
+
+
+def _by_rules(item: Item) -> tuple[list[KeyStep], str]:
+    """Return the key steps that the rules find in the solution of an item, and why there are none."""
+    if item.solution is None:
+        return [], "it has no solution"
+    found = rule_key_steps(item.solution)
+    kept = telling(found, question=item.asked, answer=_reference_answer(item))
+    said = "the rules find none in its solution"
+    return kept, f"{said} but what the question or the answer says itself" if found else said
 
 
 def by_model(

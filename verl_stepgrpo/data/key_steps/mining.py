@@ -9,16 +9,18 @@ Not covered: whether a right response is right for the right reasons. Pure: no I
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
-from verl_stepgrpo.data.key_steps.rules import RELATIONS, key_steps_of
-from verl_stepgrpo.judging.answers.judge import judge_answer
+from verl_stepgrpo.data.key_steps.equations import RELATIONS
+from verl_stepgrpo.data.key_steps.rules import as_step, key_steps_of
+from verl_stepgrpo.data.key_steps.telling import THRESHOLD, telling
 from verl_stepgrpo.judging.key_steps.match import shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.reader import tokenize
-from verl_stepgrpo.judging.sections import Section, parse_sections
-from verl_stepgrpo.settings import RewardSettings
+from verl_stepgrpo.judging.sections import Section
 
 MARGIN = 0.1
 """How much more likely a key step has to be in a right response than in a wrong one."""
@@ -31,9 +33,6 @@ MAX_WORDINGS = 4
 
 MIN_SUPPORT = 2
 """Right responses that have to show a key step."""
-
-THRESHOLD = RewardSettings().match_threshold
-"""The default ``match_threshold``."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,17 @@ class Support:
     of_wrong: int
 
     @property
-    def difference(self) -> float:
-        """P(found | right) - P(found | wrong), in (-1, 1).
+    def difference(self) -> Fraction:
+        """P(found | right) - P(found | wrong), in (-1, 1), exactly: a margin that it has is not lost to rounding.
 
         Each share is estimated with one response more that has it and one that has not (Laplace's rule): of few
         responses little is concluded, and of none that a half has it.
         """
-        return (self.right + 1) / (self.of_right + 2) - (self.wrong + 1) / (self.of_wrong + 2)
+        return Fraction(self.right + 1, self.of_right + 2) - Fraction(self.wrong + 1, self.of_wrong + 2)
+
+    def exceeds(self, margin: float) -> bool:
+        """Return whether the difference is at least ``margin``, as that is written: 0.1 is a tenth."""
+        return self.difference >= as_written(margin)
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,9 @@ def mine(
     right = [one for one in known if one.is_right]
     if len(right) < MIN_SUPPORT:
         return []
-    candidates = _merged(_candidates(right))
-    told = shown(as_step(question), candidates, threshold=THRESHOLD)
-    candidates = [
-        one
-        for one, is_told in zip(candidates, told, strict=True)
-        if not is_told and not _is_answer(one, ground_truth)
-    ]
+    candidates = telling(_merged(_candidates(right)), question=question, answer=ground_truth)
     mined = [Mined(*pair) for pair in zip(candidates, support_of(candidates, known), strict=True)]
-    kept = [one for one in mined if one.support.right >= MIN_SUPPORT and one.support.difference >= margin]
+    kept = [one for one in mined if one.support.right >= MIN_SUPPORT and one.support.exceeds(margin)]
     # Equations first, and of all else what none of them says.
     order = sorted(kept, key=lambda one: (not _is_equation(one.wordings[0]), -one.support.difference))
     best: list[Mined] = []
@@ -135,37 +132,45 @@ def support_of(key_steps: Sequence[KeyStep], responses: Sequence[Response]) -> l
     return supports
 
 
-def _candidates(right: Sequence[Response]) -> list[tuple[str, int]]:
+def _candidates(right: Sequence[Response]) -> list[tuple[KeyStep, int]]:
     """Return what the rules take from right responses, each with in how many, in the order of the texts."""
-    texts: dict[tuple[str, ...], str] = {}
-    counts: dict[tuple[str, ...], int] = {}
+    wordings: dict[tuple[str, ...], KeyStep] = {}
+    counts: Counter[tuple[str, ...]] = Counter()
     for response in right:
-        for (text,) in key_steps_of(response.sections):
-            tokens = tuple(token.text for token in tokenize(text))
-            texts.setdefault(tokens, text)
-            counts[tokens] = counts.get(tokens, 0) + 1
-    return [(text, counts[tokens]) for tokens, text in texts.items()]
+        for key_step in key_steps_of(response.sections):
+            tokens = tuple(token.text for token in tokenize(key_step[0]))
+            wordings[tokens] = tuple(dict.fromkeys((*wordings.get(tokens, ()), *key_step)))
+            counts[tokens] += 1
+    return [(key_step, counts[tokens]) for tokens, key_step in wordings.items()]
 
 
-def _merged(candidates: Sequence[tuple[str, int]]) -> list[KeyStep]:
+def _merged(candidates: Sequence[tuple[KeyStep, int]]) -> list[KeyStep]:
     """Return candidates that say the same as one, the commonest wording first."""
-    groups: list[list[tuple[str, int]]] = []
+    groups: list[list[tuple[KeyStep, int]]] = []
     for candidate in candidates:
-        text = candidate[0]
-        alike = shown(as_step(text), [(group[0][0],) for group in groups], threshold=THRESHOLD)
-        same = (
-            group
-            for group, is_in in zip(groups, alike, strict=True)
-            if is_in and shown(as_step(group[0][0]), [(text,)], threshold=THRESHOLD)[0]
-        )
+        same = (group for group in groups if _say_the_same(candidate[0], group[0][0]))
         group = next(same, None)
         if group is None:
             groups.append([candidate])
         else:
             group.append(candidate)
-    return [
-        tuple(text for text, _ in sorted(group, key=lambda one: -one[1])[:MAX_WORDINGS]) for group in groups
-    ]
+    return [_wordings(group) for group in groups]
+
+
+def _say_the_same(one: KeyStep, other: KeyStep) -> bool:
+    """Return whether a wording of each states the other."""
+    return _states(one, other) and _states(other, one)
+
+
+def _states(one: KeyStep, other: KeyStep) -> bool:
+    return any(shown(as_step(wording), [other], threshold=THRESHOLD)[0] for wording in one)
+
+
+def _wordings(group: Sequence[tuple[KeyStep, int]]) -> KeyStep:
+    """Return the wordings of key steps that say the same: of each its own first, and then what else they may be."""
+    common = [key_step for key_step, _ in sorted(group, key=lambda one: -one[1])]
+    others = [wording for key_step in common for wording in key_step[1:]]
+    return tuple(dict.fromkeys([*(key_step[0] for key_step in common), *others]))[:MAX_WORDINGS]
 
 
 def _is_equation(text: str) -> bool:
@@ -190,13 +195,6 @@ def _numbers(text: str) -> set[str]:
     return {token.text for token in tokenize(text) if token.number} or {text}
 
 
-def as_step(text: str) -> tuple[Section, ...]:
-    # A line that opens with ### would begin another section.
-    return parse_sections("### Step 1:\n" + text.replace("###", " "))
-
-
-def _is_answer(wordings: KeyStep, ground_truth: str) -> bool:
-    """Return whether a candidate says the answer and no way to it: "18 dollars", "x = 18"."""
-    if any(token.text in "+-*/^" for token in tokenize(wordings[0])):
-        return False
-    return judge_answer(wordings[0], ground_truth).correct
+def as_written(margin: float) -> Fraction:
+    """Return a margin as it is written: ``Fraction(0.1)`` is more than a tenth."""
+    return Fraction(str(margin))

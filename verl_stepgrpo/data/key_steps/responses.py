@@ -20,6 +20,7 @@ from verl_stepgrpo.data.key_steps.mining import (
     Mined,
     Response,
     Support,
+    as_written,
     mine,
     sampled,
     support_of,
@@ -271,7 +272,7 @@ def fault_of(support: Support, margin: float = MARGIN) -> str | None:
     found, n = support.right + support.wrong, support.of_right + support.of_wrong
     if n >= MIN_RESPONSES and found in (0, n):
         return f"{'all' if found else 'none'} of {counted(n, 'response')} show it: it tells none from another"
-    if min(support.of_right, support.of_wrong) >= MIN_SUPPORT and support.difference <= -margin:
+    if min(support.of_right, support.of_wrong) >= MIN_SUPPORT and support.difference <= -as_written(margin):
         return (
             f"{support.wrong} of {support.of_wrong} wrong responses show it, and {support.right} of "
             f"{support.of_right} right ones"

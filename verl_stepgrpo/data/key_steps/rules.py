@@ -2,22 +2,25 @@
 
 Follows the wording rules of R1-VL's own prompt for their extraction (GitHub jingyi0000/R1-VL,
 prompts/extract_key_steps.py): as the text has them, phrases of at most three words, none twice. Not covered: what a
-model would add, namely which of them matter, and relationships that are said in longer phrases. One wording each:
-the matcher reads the other spellings of an expression itself. Pure: no I/O.
+model would add, namely which of them matter, and relationships that are said in longer phrases. Mostly one wording
+each: the matcher reads the other spellings of an expression itself. Pure: no I/O.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from verl_stepgrpo.data.key_steps.cut import cut_of, without_edges
+from verl_stepgrpo.data.key_steps.equations import BLANK, equations, text_of
 from verl_stepgrpo.data.rows.solutions import sections_of_solution
-from verl_stepgrpo.judging.key_steps.match import match_key_steps
+from verl_stepgrpo.judging.key_steps.match import match_key_steps, shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token
-from verl_stepgrpo.judging.sections import Kind, Section
+from verl_stepgrpo.judging.sections import Kind, Section, parse_sections
 
 MAX_WORDS = 3
 """Longest phrase, in words."""
@@ -26,20 +29,11 @@ MAX_KEY_STEPS = 8
 """Most key steps of one solution; equations come first."""
 
 MIN_NOUN_CHARS = 3
-MAX_EQUATION_CHARS = 80
 
 _NO_NOUNS = frozenset(
     "while after before behind between when where because since than means gives give".split()
 )
 """Words that follow a number without being counted by it, and that are not function words to the matcher."""
-RELATIONS = frozenset("=<>≤≥≠≈∥⊥≅")
-_OPERATORS = frozenset("+-*/^±×÷−")
-_BINARY = _OPERATORS - frozenset("+-±−")
-_NUMBERED = frozenset(
-    "angle angles step line side point circle triangle figure equation case row column option question part group "
-    "quantity number train car person day week month year bag box".split()
-)
-"""Words behind which a number names one of several."""
 _OPENERS = frozenset("see find get know note show shows implies conclude says say here now again".split())
 """Words behind which a clause begins, beside function words and ``_NO_NOUNS``: "we see slope is 2"."""
 _SAYS_NOTHING = frozenset("answer result solution value option choice number total".split())
@@ -55,11 +49,12 @@ _IS = frozenset({"is", "equals", "="})
 """What stands between a name and its number, and is none of the words of a phrase."""
 _BEGINS_MATHS = re.compile(r"(?:\s|\\\(|[$*])*")
 """What may stand before a number: blanks, and marks of TeX and Markdown that open."""
-_BLANK = re.compile(r"(?:\s|\\[a-zA-Z]+|\\[,;: ]|[{}~*])*")
-"""Blanks, and the marks of TeX and Markdown."""
-_SENTENCE = re.compile(r"[^.!?\n]+(?:\.(?=\d)[^.!?\n]+)*")
-_NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'-]+(?: [A-Z][\w'-]+){0,2}|(?<=[\"“])[^\"“”]{2,40}(?=[\"”])")
+_SENTENCE = re.compile(r"(?:[^.!?。！？\n]|\.(?=\d)|!(?= ?[-+*/^)=×÷·\\!,]))+")
+"""Up to its mark; behind a factorial it goes on."""
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'’-]+(?: [A-Z][\w'’-]+){0,2}|(?<=[\"“])[^\"“”]{2,40}(?=[\"”])")
 """Words in capitals within a sentence, and what is quoted."""
+_OWNER = re.compile(r"['’]s?$")
+_BELONGINGS = re.compile(rf"(?: [a-z]+){{1,{MAX_WORDS}}}")
 
 
 def rule_key_steps(solution: str) -> list[KeyStep]:
@@ -75,32 +70,49 @@ def key_steps_of(sections: Sequence[Section]) -> list[KeyStep]:
     """Return the key steps of a response that was read already, as ``rule_key_steps`` those of a solution."""
     bodies = [section.body for section in sections if section.kind is Kind.STEP]
     sentences = [sentence.group().strip() for body in bodies for sentence in _SENTENCE.finditer(body)]
-    found: dict[tuple[str, ...], str] = {}
+    candidates = [one for sentence in sentences for one in equations(sentence)]
     stated = {sentence: list(_stated(sentence)) for sentence in sentences}
-    for rule in (_equations, stated.__getitem__, _counted, _names):
+    numbers = {token.text for one in candidates for token in tokenize(one[0]) if token.number}
+    for rule in (stated.__getitem__, _counted, _names):
         for sentence in sentences:
             for text in rule(sentence):
-                if rule is _counted and any(text in statement for statement in stated[sentence]):
-                    continue  # "radius is 5 cm" says its "5 cm"
-                found.setdefault(tuple(token.text for token in tokenize(text)), text)
-    key_steps = [(text,) for text in found.values()]
+                if rule is _counted and (
+                    any(text in one for one in stated[sentence]) or _is_value(text, numbers)
+                ):
+                    continue  # "radius is 5 cm" says its "5 cm", and "180° - 50° = 130°" its "180°"
+                candidates.append((text,))
+    key_steps = _whole(_once(candidates))
     matches = match_key_steps(sections, key_steps, threshold=1.0)
     return [match.wordings for match in matches if match.matched][:MAX_KEY_STEPS]
 
 
-def _equations(sentence: str) -> Iterator[str]:
-    """Yield the runs of numbers, variables and operators that have a relation: "6 divided by 3 equals 2"."""
-    tokens = tokenize(sentence)
-    for run in map(_without_bullet, _runs(tokens)):
-        text = _text(sentence, run)
-        sides = [token.text in RELATIONS for token in run]
-        if sum(sides) != 1 or sides[0] or sides[-1] or len(text) > MAX_EQUATION_CHARS:
-            continue
-        # Cut off by a word: "90° - angle 1" is another value than 90°.
-        if run[-1].text in _OPERATORS or (run[0].text in _BINARY and not run[0].opens_line):
-            continue
-        if not _is_label(sentence, tokens, run, sides):
-            yield text
+def as_step(text: str) -> tuple[Section, ...]:
+    """Return the sections of a response whose one step is ``text``."""
+    # A line that opens with ### would begin another section.
+    return parse_sections("### Step 1:\n" + text.replace("###", " "))
+
+
+def _once(key_steps: Iterable[KeyStep]) -> Iterable[KeyStep]:
+    """Return key steps, of those whose first wording reads the same the first."""
+    found: dict[tuple[str, ...], KeyStep] = {}
+    for one in key_steps:
+        found.setdefault(tuple(token.text for token in tokenize(one[0])), one)
+    return found.values()
+
+
+def _whole(candidates: Iterable[KeyStep]) -> list[KeyStep]:
+    """Return those that are not cut out of their text, and are found where nothing else stands."""
+    return [
+        one
+        for one in candidates
+        if cut_of(one[0]) is None and shown(as_step(one[0]), [one], threshold=1.0)[0]
+    ]
+
+
+def _is_value(text: str, numbers: Collection[str]) -> bool:
+    """Return whether a phrase is one of ``numbers`` with nothing but a sign: "180°", "40%"."""
+    number, *others = tokenize(text)
+    return number.text in numbers and all(token.text in "°%" for token in others)
 
 
 def _stated(sentence: str) -> Iterator[str]:
@@ -168,7 +180,7 @@ def _value_behind(sentence: str, tokens: list[Token], place: int) -> list[Token]
 
 def _adjoins(sentence: str, one: Token, other: Token) -> bool:
     """Return whether no word that the tokens leave out, as an article, and no mark stands between two tokens."""
-    return not other.mark and _BLANK.fullmatch(sentence[one.end : other.start]) is not None
+    return not other.mark and BLANK.fullmatch(sentence[one.end : other.start]) is not None
 
 
 def _closed(sentence: str, start: int, end: int) -> str | None:
@@ -186,34 +198,6 @@ def _closed(sentence: str, start: int, end: int) -> str | None:
     return text
 
 
-def _without_bullet(run: list[Token]) -> list[Token]:
-    """Return a run without the hyphen of a list that it begins with."""
-    is_bullet = len(run) > 1 and run[0].text == "-" and run[0].opens_line and not run[1].attached
-    return run[1:] if is_bullet else run
-
-
-def _is_label(sentence: str, tokens: list[Token], run: list[Token], sides: list[bool]) -> bool:
-    """Return whether the left side is a number that names something: "angle 1 = 32°"."""
-    place = tokens.index(run[0])
-    if not sides[1] or not run[0].number or not place:
-        return False
-    before = tokens[place - 1]
-    return before.text in _NUMBERED and _BLANK.fullmatch(sentence[before.end : run[0].start]) is not None
-
-
-def _runs(tokens: list[Token]) -> Iterator[list[Token]]:
-    run: list[Token] = []
-    for token in tokens:
-        if token.exact and not (run and token.mark):
-            run.append(token)
-        else:
-            if run:
-                yield run
-            run = [token] if token.exact else []
-    if run:
-        yield run
-
-
 def _counted(sentence: str) -> Iterator[str]:
     """Yield numbers with the words that they count: "3 children", "12 red apples"."""
     tokens = tokenize(sentence)
@@ -223,7 +207,7 @@ def _counted(sentence: str) -> Iterator[str]:
         counted = [token]
         for behind in tokens[i + 1 : i + MAX_WORDS]:
             # Words that the tokens leave out, or a comma, end the phrase.
-            adjoins = _BLANK.fullmatch(sentence[counted[-1].end : behind.start])
+            adjoins = BLANK.fullmatch(sentence[counted[-1].end : behind.start])
             if not adjoins or behind.mark or not (behind.text in UNITS or _is_noun(behind)):
                 break
             if behind.text == "in" and len(counted) > 1:
@@ -232,26 +216,31 @@ def _counted(sentence: str) -> Iterator[str]:
             if behind.text in UNITS:
                 break
         if len(counted) > 1:
-            yield _text(sentence, counted)
+            yield text_of(sentence, counted)
 
 
 def _is_noun(token: Token) -> bool:
-    is_word = not token.exact and len(token.text) >= MIN_NOUN_CHARS
-    return is_word and token.text not in FUNCTION_WORDS and token.text not in _NO_NOUNS
+    return not token.exact and _may_be_noun(token.text)
 
 
 def _names(sentence: str) -> Iterator[str]:
     for match in _NAME.finditer(sentence):
-        if len(match.group().split()) <= MAX_WORDS:
-            yield match.group()
+        name = without_edges(match.group())
+        if _OWNER.search(name):
+            name = _owned(sentence, match.start(), name)
+        if len(name.split()) <= MAX_WORDS:
+            yield name
 
 
-def _text(sentence: str, tokens: list[Token]) -> str:
-    start, end = min(t.start for t in tokens), max(t.end for t in tokens)
-    while (
-        end < len(sentence)
-        and sentence[end] == "}"
-        and sentence[start:end].count("{") > sentence[start:end].count("}")
-    ):
-        end += 1
-    return sentence[start:end].strip(" $")
+def _owned(sentence: str, start: int, name: str) -> str:
+    """Return a name with the nouns that belong to it, "Newton's second law"; where none do, without its "'s"."""
+    behind = _BELONGINGS.match(sentence, start + len(name))
+    words = behind[0].split() if behind else []
+    nouns = list(itertools.takewhile(_may_be_noun, words))
+    if not nouns or len(name.split()) + len(nouns) > MAX_WORDS:
+        return _OWNER.sub("", name)
+    return " ".join((name, *nouns))
+
+
+def _may_be_noun(word: str) -> bool:
+    return len(word) >= MIN_NOUN_CHARS and word not in FUNCTION_WORDS and word not in _NO_NOUNS
