@@ -88,7 +88,6 @@ SAME = [
     ("3 + 5 = 8", "3 and 5 add up to 8."),
     ("3 + 5 = 8", "3 and 5 sum to 8."),
     ("3 + 5 = 8", "3 and 5 make 8."),
-    ("3 + 5 = 8", "3 and 5 total 8."),
     ("3 + 5 = 8", "The total of 3 and 5 is 8."),
     ("3 + 5 = 8", "3 added to 5 is 8."),
     ("3 + 5 = 8", "3 increased by 5 is 8."),

@@ -9,6 +9,7 @@ Pure: no I/O. Nothing here raises on text.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from verl_stepgrpo.judging.reading.lexicon import ANSWERS, FUNCTION_WORDS
@@ -47,6 +48,7 @@ _FOLLOWS = re.compile(
 )
 """How a line begins that goes on: an operator, a relation, a closing bracket, an aside in words."""
 _OPERATOR = re.compile(r"[-+*>−]")
+_STOPS = frozenset(".?!。")
 _BULLET = re.compile(r"[-*+•◦▪–—>|#]|\(?(?:\d{1,2}|[a-z])[.)]\s")
 _LABEL = re.compile(r"[a-z][\w'’ -]{0,40}(?:\([^()\n]*\)\s?)?(?:\s?[=:^\\]|\s[-+*/<>]\s)")
 _WORD = re.compile(r"(?:a\s+)?([a-zß-ÿ]{2,})(?![\w(^_])")
@@ -69,12 +71,13 @@ _COLUMN = re.compile(
 """Where a row of TeX goes on with a column of its own: "x + 1 & x > 0", but not "3x &= 15"."""
 
 
+@functools.lru_cache(maxsize=256)  # key steps and equations are looked for in the same text
 def settled(text: str) -> str:
     """Return ``text`` with a line feed where a line ends what it says, and blanks for all other ends of lines.
 
     Every offset is kept.
     """
-    if "\n" not in text and "\\\\" not in text and "\r" not in text and "\\item" not in text:
+    if "\n" not in text and "\r" not in text and ("\\" not in text or not _ENDS.search(text)):
         return text
     whole = [m.span() for m in _MATRIX.finditer(text)] if "\\begin" in text else []
 
@@ -100,12 +103,14 @@ def _written(gap: str, *, ends: bool) -> str:
 
 def _ends(text: str, end: re.Match[str]) -> bool:
     """Whether the line before ``end`` ends what it says."""
-    line = text[max(0, end.start() - _REACH) : end.start()]
-    before = _CLOSES.sub("", line)
-    behind = text[end.end() : end.end() + _REACH]
+    start, stop = end.span()
+    if text[start - 1 : start] in _STOPS and start:
+        return stop < len(text)
+    before = _CLOSES.sub("", text[max(0, start - _REACH) : start])
+    behind = text[stop : stop + _REACH]
     if not before.strip() or not behind:
         return False
-    if before[-1] in ".?!。":
+    if before[-1] in _STOPS:
         return True
     if _AWAITS.search(before):
         return False

@@ -57,7 +57,7 @@ _SIGNS_OF_RELATIONS = (
     "must be",
     "er t",
     "ss t",
-    *("get ", "obtain", "comes to", "results in", "evaluates", "add up", "sum to", "make ", "total "),
+    *("o get ", "e get ", "obtain", "comes to", "results in", "evaluates", "add up", "sum to", "make "),
 )
 """One of them is in whatever may be read as a relation."""
 _WITHOUT_ANCHOR = (

@@ -42,7 +42,7 @@ SAID_AS_ACTION = {
 SAID_AS_RESULT = {"sum": "+", "total": "+", "product": "*", "difference": "-", "quotient": "/"}
 _SAID_BEHIND = frozenset({("to", "get"), ("to", "obtain"), ("we", "get"), ("we", "obtain")})
 """How the result of what is done is said: "We add 3 and 5 to get 8"."""
-_SAID_OF_BOTH = {("add", "up", "to"), ("sum", "to"), ("make",), ("total",)}
+_SAID_OF_BOTH = {("add", "up", "to"), ("sum", "to"), ("make",)}
 """How a sum is said behind its terms: "3 and 5 add up to 8"."""
 SAID_AS_SHARE = {
     ("half", "of"): ("/", "2"),
@@ -219,7 +219,9 @@ def actions(tokens: list[Token]) -> list[Token]:
     out: list[Token] = []
     i = 0
     while i < len(tokens):
-        done = _action_at(tokens, i) or _share_at(tokens, i) or _sum_before(tokens, i, out)
+        done = None
+        if tokens[i].text in SAYS_ACTION:
+            done = _action_at(tokens, i) or _share_at(tokens, i) or _sum_before(tokens, i, out)
         if done is None:
             out.append(tokens[i])
             i += 1
