@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verl_stepgrpo import RunSettings, advantage
+from verl_stepgrpo import RunSettings, advantage, score_response
 from verl_stepgrpo.advantage import as_tensors
 from verl_stepgrpo.advantage.credit import outcome_to_go
 from verl_stepgrpo.earned import Earned
@@ -39,8 +39,9 @@ def to_go(batch: list, value_lambda: float = 1.0) -> torch.Tensor:
     return outcome_to_go(scores.correct_B, groups_B, steps, value_lambda)
 
 
-def state(found: list[int | None], done: int) -> tuple[int, set[int]]:
-    return done, {k for k, step in enumerate(found) if step is not None and step < done}
+def state(found: list[int | None], done: int) -> set[int]:
+    """What was found by then: of a response that has ended before, all that it found."""
+    return {k for k, step in enumerate(found) if step is not None and step < done}
 
 
 def slow(batch: list, i: int) -> list[float]:
@@ -51,8 +52,8 @@ def slow(batch: list, i: int) -> list[float]:
     for done in range(1, n_steps + 1):
         passing = [
             float(theirs)
-            for j, (theirs, n, their_found) in ((j, batch[j][1]) for j in own if j != i)
-            if n >= done and state(their_found, done) == state(found, done)
+            for theirs, _, their_found in (batch[j][1] for j in own if j != i)
+            if state(their_found, done) == state(found, done)
         ]
         ahead = (len(own) - 1) / len(own) * (float(right) - statistics.fmean(passing)) if passing else out[-1]
         out.append(ahead)
@@ -68,26 +69,78 @@ def test_it_equals_the_definition_one_response_at_a_time(batch: list) -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=24),
-    st.integers(0, 3),
+    st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, MAX_STEPS)), min_size=1, max_size=24),
     st.floats(0, 1),
 )
-def test_without_key_steps_found_all_of_it_is_the_trajectorys(
-    answers: list, n: int, value_lambda: float
+def test_without_key_steps_found_all_of_it_is_the_trajectorys_however_many_steps_each_has(
+    answers: list, value_lambda: float
 ) -> None:
-    """Where all have as many steps; how many there are is a state by itself."""
-    batch = [(group, (right, n, [None] * KEY_STEPS)) for group, right in answers]
+    batch = [(group, (right, n, [None] * KEY_STEPS)) for group, right, n in answers]
     whole = [
-        float(right) - statistics.fmean(float(other) for g, other in answers if g == group)
-        for group, right in answers
+        float(right) - statistics.fmean(float(other) for g, other, _ in answers if g == group)
+        for group, right, _ in answers
     ]
     got, decayed = to_go(batch), to_go(batch, value_lambda)
-    for i, advantage_of_whole in enumerate(whole):
-        assert got[i].tolist() == pytest.approx([advantage_of_whole] * got.shape[1])
+    for i, (advantage_of_whole, (_, _, n)) in enumerate(zip(whole, answers, strict=True)):
+        assert got[i].tolist() == pytest.approx([advantage_of_whole] * got.shape[1], abs=1e-12)
         # The other form has it in the answer's tokens alone, and less of it the more steps lie before them.
         expected = [value_lambda ** (n - s) * advantage_of_whole for s in range(n)]
         assert decayed[i, :n].tolist() == pytest.approx(expected, abs=1e-9)
         assert float(decayed[i, -1]) == pytest.approx(advantage_of_whole)
+
+
+def test_wrong_answers_with_a_step_more_are_no_less_wrong() -> None:
+    """What was 0 for the wrong ones' last tokens: no right one has a third step, so none was in their last state."""
+    head = "### Image Description:\nx\n### Rationales:\ny\n### Let's think step by step.\n"
+    texts = [
+        head
+        + "".join(f"### Step {i + 1}:\nSo it goes on.\n" for i in range(n))
+        + f"### The final answer is: {a}"
+        for n, a in ((2, 2), (2, 2), (3, 5), (3, 5))
+    ]
+    scored = [score_response(text, "2", ["7 apples"]) for text in texts]
+    scores, steps = as_tensors([Earned.by(one) for one in scored])
+    rewards_B = torch.tensor([one.total for one in scored], dtype=torch.float64)
+    settings = RunSettings.from_mapping({"credit": "value"})
+    groups_B = torch.zeros(4, dtype=torch.int64)
+    found = advantage.advantages(rewards_B, groups_B, settings, scores=scores, steps=steps)
+    assert found.values[:2].flatten().tolist() == pytest.approx([0.8660] * 8, abs=1e-4)
+    assert found.values[2:].flatten().tolist() == pytest.approx([-0.8660] * 8, abs=1e-4)
+
+
+def test_a_response_that_has_ended_stays_in_its_last_state() -> None:
+    """By hand: three found the key step in the first step, of whom the right one is done behind it."""
+    batch = [(0, (True, 1, [0])), (0, (False, 2, [0])), (0, (False, 2, [0])), (0, (True, 2, [None]))]
+    got = to_go(batch)
+    # Of the two others in the second's state one is right, behind its first step and behind its second.
+    assert got[1].tolist() == pytest.approx([-1 / 2, -3 / 4 / 2, -3 / 4 / 2])
+    # The first's answer is held against its own last state, (1, found), as the third column says.
+    assert got[0].tolist() == pytest.approx([1 / 2, 3 / 4, 3 / 4])
+    # In the fourth's state is no other: it keeps the group's mean.
+    assert got[3].tolist() == pytest.approx([1 / 2] * 3)
+
+
+def test_a_later_list_takes_back_what_an_earlier_step_found_as_the_page_says() -> None:
+    def found(last: str) -> list[int | None]:
+        text = f"### Step 1:\nx = 2\n### Step 2:\nSo it is.\n### Step 3:\n{last}\n### The final answer is: 2"
+        return list(Earned.by(score_response(text, "2", ["x = 2"])).found)
+
+    assert found("Done.") == [0]
+    assert found(", ".join(f"x = {i}" for i in range(1, 7))) == [None]
+
+
+@given(BATCH, st.lists(st.integers(0, 2), min_size=1, max_size=6))
+def test_what_others_find_behind_a_responses_end_does_not_change_its_credit(batch: list, more: list) -> None:
+    """One group: the first has ended behind one step; what the others do from the second on is no matter of its own."""
+    batch = [(0, (True, 1, [0, None, None]))] + [(0, one) for _, one in batch]
+    later = [
+        (0, (right, n + 2, [(n + 1 if k in more and f is None else f) for k, f in enumerate(found)]))
+        if n >= 1
+        else (0, (right, n, found))
+        for _, (right, n, found) in batch[1:]
+    ]
+    assert to_go(batch)[0, :2].tolist() == pytest.approx(to_go([batch[0], *later])[0, :2].tolist(), abs=1e-12)
+    assert float(to_go(batch)[0, -1]) == pytest.approx(float(to_go([batch[0], *later])[0, -1]), abs=1e-12)
 
 
 @given(BATCH)

@@ -116,15 +116,16 @@ def outcome_to_go(
 ) -> torch.Tensor:
     """Return how much better the answer came out than was to be expected before each step, (B, S + 1) of float64.
 
-    The state behind s steps is s and the set of key steps found in them. It is worth what the answers of the *other*
-    responses of the group that pass through it come to in the mean, V. A state that no other passes keeps what the one
-    before it was worth; all begin in the same, which is worth the mean of the group.
+    The state behind s steps is s and the set of key steps found in them. A response that has fewer steps stays in its
+    last state: it counts for later s, too, with all that it found. A state is worth what the answers of the *other*
+    responses of the group that are in it come to in the mean, V. One that no other is in keeps what the one before it
+    was worth; all begin in the same, which is worth the mean of the group.
 
     This is the estimate of generalised advantages (Schulman et al., arXiv 1506.02438) with that V and no discount:
     ``value_lambda`` 1 gives a - V(before step s), and 0 gives V(after) - V(before), with a - V behind the last step.
     Everything is times (n - 1) / n for a group of n, by which leaving oneself out widens a difference from the mean: so
-    where no key step is found, 1 gives a - mean(a), the trajectory's. Not published elsewhere in this form; states that
-    recur in a group are GiGPO's idea (arXiv 2505.10978).
+    where no response finds a key step, 1 gives a - mean(a), the trajectory's, however many steps each has. Not
+    published elsewhere in this form; states that recur in a group are GiGPO's idea (arXiv 2505.10978).
 
     Args:
         correct_B: Which responses are right, (B,) of bool; a is 1 or 0.
@@ -132,44 +133,38 @@ def outcome_to_go(
         steps: What the steps show; ``shares_BS`` says how many there may be.
         value_lambda: In [0, 1].
     """
-    done_S = torch.arange(steps.shares_BS.shape[1] + 1, device=groups_B.device)
-    is_state_BS = done_S <= steps.count_B.unsqueeze(1)
-    others_BS, right_BS = _others(groups_B, correct_B, steps.found_BK, is_state_BS)
+    others_BS, right_BS = _others(groups_B, correct_B, steps)
     answer_B, size_B = correct_B.double(), torch.bincount(groups_B)[groups_B].double()
     ahead_BS = answer_B.unsqueeze(1) - right_BS / others_BS.clamp(min=1)
     ahead_BS *= ((size_B - 1) / size_B).unsqueeze(1)
     ahead_BS[:, 0] = centred(answer_B, groups_B)
-    is_known_BS = (others_BS > 0).index_fill_(1, done_S[:1], True)
+    done_S = torch.arange(others_BS.shape[1], device=groups_B.device)
+    # What the others do once a response has ended is no matter of its own: its answer keeps its last step's state.
+    is_known_BS = (others_BS > 0) & (done_S <= steps.count_B.unsqueeze(1)) | (done_S == 0)
     ahead_BS = ahead_BS.gather(1, (is_known_BS * done_S).cummax(dim=1).values)
     return ahead_BS if value_lambda == 1 else _decayed(ahead_BS, steps.count_B, value_lambda)
 
 
 def _others(
-    groups_B: torch.Tensor, correct_B: torch.Tensor, found_BK: torch.Tensor, is_state_BS: torch.Tensor
+    groups_B: torch.Tensor, correct_B: torch.Tensor, steps: Steps
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return how many other responses pass through each state, and how many of them are right; (B, S + 1) each.
+    """Return how many other responses are in each state of a response, and how many of them are right; (B, S + 1) each.
 
-    0 where ``is_state_BS`` says that the response has no such step.
+    Behind its last step a response is in the state that it ended in; see ``outcome_to_go``.
     """
-    n_responses, columns = is_state_BS.shape
-    steps_done = torch.arange(columns, device=groups_B.device).expand_as(is_state_BS)
-    state = (groups_B.unsqueeze(1) * columns + steps_done)[is_state_BS]
-    for first in range(0, found_BK.shape[1], _WORD):
-        found_BW = found_BK[:, first : first + _WORD]
+    n_responses, columns = len(groups_B), steps.shares_BS.shape[1] + 1
+    state_BS = groups_B.unsqueeze(1) * columns + torch.arange(columns, device=groups_B.device)
+    for first in range(0, steps.found_BK.shape[1], _WORD):
+        found_BW = steps.found_BK[:, first : first + _WORD]
         # A key step counts from the state behind its step on; the column behind the last takes what was not found.
         counts_from_BW = torch.where(found_BW < 0, columns, found_BW + 1).clamp(max=columns)
         bits_BW = (2 ** torch.arange(found_BW.shape[1], device=groups_B.device)).expand_as(found_BW)
         word_BS = groups_B.new_zeros(n_responses, columns + 1).scatter_add_(1, counts_from_BW, bits_BW)
-        word = word_BS[:, :-1].cumsum(1)[is_state_BS]
-        state = torch.unique(state * 2**_WORD + word, return_inverse=True)[1]
-    answers = correct_B.double().unsqueeze(1).expand_as(is_state_BS)[is_state_BS]
-    count, right = torch.bincount(state).double(), torch.bincount(state, weights=answers)
-    others_BS, right_BS = (
-        torch.zeros(is_state_BS.shape, dtype=torch.float64, device=groups_B.device) for _ in range(2)
-    )
-    others_BS[is_state_BS] = count[state] - 1
-    right_BS[is_state_BS] = right[state] - answers
-    return others_BS, right_BS
+        state_BS = torch.unique(state_BS * 2**_WORD + word_BS[:, :-1].cumsum(1), return_inverse=True)[1]
+    answer_BS = correct_B.double().unsqueeze(1).expand_as(state_BS)
+    count = torch.bincount(state_BS.flatten()).double()
+    right = torch.bincount(state_BS.flatten(), weights=answer_BS.flatten())
+    return count[state_BS] - 1, right[state_BS] - answer_BS
 
 
 def _decayed(ahead_BS: torch.Tensor, count_B: torch.Tensor, value_lambda: float) -> torch.Tensor:
