@@ -625,6 +625,51 @@ class TestAdvantages:
         by_hand = z(answer) + 3 * z(raw[:, 0]) - 0.5 * z(raw[:, 1])
         assert found.tolist() == pytest.approx(z(by_hand).tolist(), abs=1e-6)
 
+    @pytest.mark.parametrize("weight", [0.1, 3.0])
+    @pytest.mark.parametrize("by_std", [True, False])
+    @pytest.mark.parametrize("node", [{}, {"std_floor": 0.4}, {"mode": "reference"}])
+    def test_with_component_it_weighs_as_key_steps_and_validity_do_at_its_weight(
+        self, weight: float, by_std: bool, node: dict
+    ) -> None:
+        """One unit, found by some of the responses, is paid as key steps, as validity and as a part of either sign."""
+        right, unit = [True, True, False, False], [1.0, 0.0, 0.25, 0.0]
+        paid = [weight * x for x in unit]
+
+        def made(weights: dict, earned: list[Earned]) -> list[float]:
+            settings = RunSettings.from_mapping({"combine": "component", **weights, **node})
+            scores, _ = as_tensors(earned)
+            totals = [e.correct + e.key_step_share + e.validity + sum(e.parts) for e in earned]
+            rewards = torch.tensor(totals, dtype=torch.float64)
+            return (
+                advantages(rewards, group_ids("aaaa"), settings, by_std=by_std, scores=scores)
+                .values[:, 0]
+                .tolist()
+            )
+
+        def of_part(sign: int) -> list[float]:
+            weights = {"alpha": 0, "rvr_weight": 0, "extra_weights": {"brief": sign * weight}}
+            return made(
+                weights, [Earned(a, 0, 0, (), (), parts=(p,)) for a, p in zip(right, paid, strict=True)]
+            )
+
+        key_steps = [Earned(a, p, 0.0, (p,), (None,)) for a, p in zip(right, paid, strict=True)]
+        expected = made({"alpha": weight, "rvr_weight": 0}, key_steps)
+        validity = [Earned(a, 0.0, p, (), ()) for a, p in zip(right, paid, strict=True)]
+        assert made({"alpha": 0, "rvr_weight": weight}, validity) == pytest.approx(expected, abs=1e-9)
+        assert of_part(1) == pytest.approx(expected, abs=1e-9)
+        # A weight below 0 pays a number below 0 the same.
+        assert of_part(-1) == pytest.approx(expected, abs=1e-9)
+
+    def test_with_component_and_without_the_std_a_tenth_of_a_unit_is_a_tenth_of_the_answer(self) -> None:
+        earned = [
+            Earned(a, 0.0, 0.0, (), (), parts=(p,)) for a, p in ((True, 0.1), (True, 0.0), (False, 0.0))
+        ]
+        scores, _ = as_tensors(earned)
+        settings = RunSettings.from_mapping({"combine": "component", "extra_weights": {"brief": 0.1}})
+        rewards = torch.tensor([1.1, 1.0, 0.0], dtype=torch.float64)
+        found = advantages(rewards, group_ids("aaa"), settings, by_std=False, scores=scores).values[:, 0]
+        assert float((found[0] - found[1]) / (found[1] - found[2])) == pytest.approx(0.1)
+
 
 def test_checked_takes_numbers_of_numpy() -> None:
     import numpy as np

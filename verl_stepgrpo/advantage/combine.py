@@ -120,31 +120,35 @@ def _sum(rewards_B: torch.Tensor, groups_B: torch.Tensor, scale: Scale, scores: 
 def _by_component(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, scores: Scores) -> Combined:
     """GDPO's: each component held against the group's own, weighted and summed (arXiv 2601.05242, equations 4 and 5).
 
-    A weight is applied behind the division, which would undo it before.
+    A weight is applied behind the division, which would undo it before: what is divided is one unit of each, the share
+    of key steps found, 1 for validity, the number that a part of one's own has. So a weight means the same for all of
+    them, by the std or without it, and so does what ``scale`` adds to a std or asks of it.
     """
-    alpha, rvr_weight = settings.reward.alpha, settings.reward.rvr_weight
+    reward = settings.reward
     answer_B, per_answer_B = _relative(scores.correct_B, groups_B, scale)
-    key_steps_B, per_key_step_B = _relative(scores.key_steps_B / (alpha or 1.0), groups_B, scale)
-    validity_B, _ = _relative(scores.validity_B / (rvr_weight or 1.0), groups_B, scale)
-    rest_B = rvr_weight * validity_B + _other_parts(groups_B, settings, scale, scores)
-    parts = _named((answer_B, alpha * key_steps_B, rest_B))
-    # One unit of what key steps are *paid* is 1 / alpha of their share, which alpha then weighs.
+    key_steps_B, per_key_step_B = _weighed(scores.key_steps_B, reward.alpha, groups_B, scale)
+    rest_B, _ = _weighed(scores.validity_B, reward.rvr_weight, groups_B, scale)
+    if scores.parts_BE is not None:
+        for e, weight in enumerate(reward.extra_weights.values()):
+            rest_B = rest_B + _weighed(scores.parts_BE[:, e], weight, groups_B, scale)[0]
+    parts = _named((answer_B, key_steps_B, rest_B))
     return Combined(_total(parts), parts, per_answer_B, per_key_step_B, groups_B)
+
+
+def _weighed(
+    paid_B: torch.Tensor, weight: float, groups_B: torch.Tensor, scale: Scale
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``_relative`` of what is paid at ``weight``, taken of one unit of it and then times ``weight``.
+
+    So one unit of what is *paid* makes what one unit of it does by itself: the two weights cancel.
+    """
+    relative_B, per_unit_B = _relative(paid_B / (weight or 1.0), groups_B, scale)
+    return weight * relative_B, per_unit_B
 
 
 def _rest(scores: Scores) -> torch.Tensor:
     """Return what validity and the other parts were paid, (B,)."""
     return scores.validity_B if scores.parts_BE is None else scores.validity_B + scores.parts_BE.sum(dim=1)
-
-
-def _other_parts(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, scores: Scores) -> torch.Tensor:
-    """Return what parts beside these make, each held against the group's own and weighed, (B,)."""
-    found_B = torch.zeros_like(scores.validity_B)
-    for e, weight in enumerate(settings.reward.extra_weights.values()):
-        if scores.parts_BE is not None:
-            # What is paid has the weight's sign already; its size goes with the division.
-            found_B = found_B + abs(weight) * _relative(scores.parts_BE[:, e], groups_B, scale)[0]
-    return found_B
 
 
 def _answer_first(
