@@ -193,6 +193,28 @@ def test_a_list_of_relations_states_none_of_them_in_any_order() -> None:
     assert found("3 + 5 = 8", "; ".join(f"5 + {i} = {i + 5}" for i in range(10)))
 
 
+def test_all_operations_with_the_numbers_of_a_question_state_none_of_them() -> None:
+    numbers = (48, 5, 3, 2)
+    pairs = [(a, b) for a in numbers for b in numbers if a > b]
+    said = [f"{a} + {b} = {a + b}, {a} - {b} = {a - b}, {a} * {b} = {a * b}" for a, b in pairs]
+    assert not found("48 + 2 = 50", ", ".join(said))
+    assert not found("48 + 2 = 50", "\n".join(said))
+    assert found("48 + 2 = 50", ", ".join(said[:3]))
+    assert found("x = 5", f"{', '.join(said)}, x = 5")
+
+
+def test_operations_of_which_the_results_are_used_are_no_list() -> None:
+    said = [
+        f"{n} + 3 = {n + 3}, {n + 3} * 2 = {2 * n + 6}, {2 * n + 6} - 1 = {2 * n + 5}"
+        for n in (4, 13, 31, 67)
+    ]
+    longer = [
+        *said,
+        *(f"{n} - {n - 1} = 1, {n} + {n + 1} = {2 * n + 1}, {2 * n + 1} / 1 = 5" for n in range(200, 210)),
+    ]
+    assert found("4 + 3 = 7", ", ".join(longer))
+
+
 NUMBERS = st.integers(1, 9).map(str)
 EXPRESSIONS = st.recursive(
     NUMBERS,

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 
 from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
+from verl_stepgrpo.judging.key_steps.rules import COMPUTATION
 from verl_stepgrpo.judging.key_steps.sentences import Anchors, SentenceIndex
 from verl_stepgrpo.judging.key_steps.stretches import Stretch, relations_of, stretches_of
 from verl_stepgrpo.judging.key_steps.wordings import Wording, forms_of
+from verl_stepgrpo.judging.lazy import lazy
 from verl_stepgrpo.judging.sections import Section
 
 MAX_VALUES = 5
@@ -31,6 +33,10 @@ more it lists values instead of stating one, and the key step does not count."""
 
 MAX_SAME_SHAPE = 20
 """Different numbers, all places together, with which a response may have a key step's words and operators."""
+
+MAX_UNUSED = 12
+"""Results of operations that a response may state and use in no other one; with more it lists what can be done with a
+question's numbers ("48 + 2 = 50, 48 - 2 = 46, ..."). None of 2,600 solutions of models to GSM8K has more than 6."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,18 @@ class Reasoning:
             for found in stretches_of(wording, segment, self.threshold, any_number=False)
         ]
 
+    @lazy
+    def unused_results(self) -> set[str]:
+        """The results of operations with numbers that are operands of no other operation."""
+        results: set[str] = set()
+        operands: set[str] = set()
+        chains = (chain for segment in self.index.segments() for chain in segment.sentence.chains)
+        for link in (link for chain in chains for link in chain.links() if link.kind == COMPUTATION):
+            for side in link.sides:
+                numbers = {item.text for item in side if item.kind == "n"}
+                (results if len(side) == 1 else operands).update(numbers)
+        return results - operands
+
     def lists_values(self, forms: Sequence[Wording]) -> bool:
         """Whether the response has the wording with so many other numbers that it lists instead of stating one."""
         wanted = forms[0].numbers
@@ -117,6 +135,8 @@ class Reasoning:
             return False
         bits = index.everywhere
         most = index.relations_in(bits, own)
+        if most > MAX_UNUSED and wanted.kind == COMPUTATION and len(self.unused_results) > MAX_UNUSED:
+            return True
         if most <= MAX_SAME_SHAPE:
             # Too few for a list of any shape: only such with one other number are counted.
             bits = index.may_hold_all_but_one(numbers)
