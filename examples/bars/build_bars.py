@@ -1,10 +1,10 @@
-"""Build the bars task: drawn bar charts and questions in words, "How many more does red show than blue?"
+"""Build the bars task: drawn bar charts and questions in words, "How much higher is the highest bar than the lowest?"
 
-A chart has four bars of four colours in any order, one to nine high; a question names two of the colours and asks for
-their sum, their difference, or which of them is higher. So a response has to read the bars, find those that the
-question means, and do what it asks for. Every chart is drawn with other widths, shades and noise; what a chart shows
-(the four heights and the order of the colours) is in one of the three files alone, so that RL and the evaluation show
-charts that the warm-up never did.
+A chart has four bars of four colours in any order, one to nine high; a question asks for the sum of the first and the
+last bar, or of the two in the middle, or for the difference of the highest and the lowest. So a response has to read
+the bars, find those that the question means, and calculate. Every chart is drawn with other widths, shades and noise;
+what a chart shows (the four heights and the order of the colours) is in one of the three files alone, so that RL and
+the evaluation show charts that the warm-up never did.
 Writes the three parquet files of the digits task (examples/digits/build_data.py), in the same format, and with
 ``--model`` the model of that task with a tokenizer for these texts.
 """
@@ -39,54 +39,58 @@ CHARTS = (len(ORDERS), *(HIGHEST,) * len(COLOURS))
 
 UNIT = 3
 """Pixels of one unit: the highest bar fills a tile of 28."""
-QUESTIONS = {
-    "sum": "How many do {a} and {b} show together?",
-    "difference": "How many more does {a} show than {b}?",
-    "higher": "Which is higher, {a} or {b}?",
+
+
+class Kind(NamedTuple):
+    """What is asked: the question, the two bars that it means, and the sign between them."""
+
+    question: str
+    bars: tuple[str, str]
+    sign: str
+
+
+KINDS = {
+    "ends": Kind("How many do the first and the last bar show together?", ("first", "last"), "+"),
+    "middle": Kind("How many do the two bars in the middle show together?", ("second", "third"), "+"),
+    "range": Kind("How much higher is the highest bar than the lowest?", ("highest", "lowest"), "-"),
 }
 PARTS = {"sft": 0.5, "train": 0.25, "heldout": 0.25}
 """Share of the charts that each file has."""
 
 
 class Item(NamedTuple):
-    """A question about a chart: what is asked of which two colours, and how high all bars are, from left to right."""
+    """A question about a chart: what is asked, and how high the bars are by colour, from left to right."""
 
     kind: str
-    a: str
-    b: str
     heights: dict[str, int]
 
     @property
-    def question(self) -> str:
-        return QUESTIONS[self.kind].format(a=self.a, b=self.b)
-
-    @property
-    def working(self) -> str:
-        x, y = self.heights[self.a], self.heights[self.b]
-        if self.kind == "higher":
-            return f"{max(x, y)} is more than {min(x, y)}"
-        return f"{x} + {y} = {x + y}" if self.kind == "sum" else f"{x} - {y} = {x - y}"
+    def shown(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """The two bars that are asked for, each with its height."""
+        first, second, third, last = heights = [*self.heights.values()]
+        by_name = {"first": first, "second": second, "third": third, "last": last}
+        by_name |= {"highest": max(heights), "lowest": min(heights)}
+        a, b = KINDS[self.kind].bars
+        return (a, by_name[a]), (b, by_name[b])
 
     @property
     def answer(self) -> str:
-        x, y = self.heights[self.a], self.heights[self.b]
-        if self.kind == "higher":
-            return self.a if x > y else self.b
-        return str(x + y if self.kind == "sum" else x - y)
+        (_, x), (_, y) = self.shown
+        return str(x + y if KINDS[self.kind].sign == "+" else x - y)
+
+    @property
+    def working(self) -> str:
+        (_, x), (_, y) = self.shown
+        return f"{x} {KINDS[self.kind].sign} {y} = {self.answer}"
 
 
 def solution(item: Item, *, rationales: bool = True, numbered: bool = True) -> str:
     """Return the reference response in the StepGRPO format; the flaws are those of the digits task."""
-    # In the words of the description, since a tiny model learns first to go on as it did where a word stood before.
-    bodies = [
-        f"The first is {item.a} {item.heights[item.a]}.",
-        f"The second is {item.b} {item.heights[item.b]}.",
-        item.working,
-    ]
+    bodies = [f"The {name} bar shows {height}." for name, height in item.shown] + [item.working]
     numbers = [1, 2 if numbered else 1, 3]
     return (
         f"### Image Description:\nFrom left to right: {_listed(item)}.\n"
-        + ("### Rationales:\nRead both bars, then compare them.\n" if rationales else "")
+        + ("### Rationales:\nRead the bars, then calculate.\n" if rationales else "")
         + "### Let's think step by step.\n"
         + "".join(f"### Step {i}:\n{body}\n" for i, body in zip(numbers, bodies, strict=True))
         + f"### The final answer is: {item.answer}"
@@ -99,31 +103,18 @@ def _listed(item: Item) -> str:
 
 def key_steps(item: Item) -> list[list[str]]:
     """Return the key steps (both bars, and what follows), each with equivalent wordings."""
-    seen = [
-        [
-            f"{name} {item.heights[name]}",
-            f"{name} bar shows {item.heights[name]}",
-            f"{name} is {item.heights[name]}",
-        ]
-        for name in (item.a, item.b)
-    ]
+    seen = [[f"{name} bar shows {height}", f"{name} bar is {height}"] for name, height in item.shown]
     return [*seen, [item.working]]
 
 
 def corpus() -> list[str]:
     """Return texts that have all of the task's words and numbers, for its tokenizer."""
-    pairs = itertools.permutations(COLOURS, 2)
     heights = range(1, HIGHEST + 1)
-    items = [
-        Item(kind, a, b, {a: x, b: y})
-        for kind, (a, b), x, y in itertools.product(QUESTIONS, pairs, heights, heights)
-        if _is_asked(kind, x, y)
+    charts = [
+        dict(zip(colours, (x, y, x, y), strict=True)) for colours in ORDERS for x in heights for y in heights
     ]
-    return [text for item in items for text in (item.question, solution(item))]
-
-
-def _is_asked(kind: str, x: int, y: int) -> bool:
-    return kind == "sum" or (x > y if kind == "difference" else x != y)
+    items = [Item(kind, chart) for kind in KINDS for chart in charts]
+    return [text for item in items for text in (KINDS[item.kind].question, solution(item))]
 
 
 def charts_by_part() -> dict[str, np.ndarray]:
@@ -141,12 +132,7 @@ def heights_of(number: int) -> dict[str, int]:
 
 
 def draw_item(rng: np.random.Generator, charts: np.ndarray) -> Item:
-    while True:
-        heights = heights_of(int(rng.choice(charts)))
-        kind = str(rng.choice(list(QUESTIONS)))
-        a, b = (str(name) for name in rng.choice(list(heights), size=2, replace=False))
-        if _is_asked(kind, heights[a], heights[b]):
-            return Item(kind, a, b, heights)
+    return Item(str(rng.choice(list(KINDS))), heights_of(int(rng.choice(charts))))
 
 
 def chart(item: Item, rng: np.random.Generator) -> bytes:
@@ -171,7 +157,7 @@ def images(item: Item, rng: np.random.Generator) -> list[dict[str, Any]]:
 def rl_row(index: int, item: Item, rng: np.random.Generator) -> dict[str, Any]:
     return {
         "data_source": DATA_SOURCE,
-        "prompt": [{"role": "user", "content": f"<image>{item.question}"}],
+        "prompt": [{"role": "user", "content": f"<image>{KINDS[item.kind].question}"}],
         "images": images(item, rng),
         "reward_model": {"style": "rule", "ground_truth": item.answer},
         "extra_info": {"index": index, "key_steps": key_steps(item)},
@@ -183,7 +169,7 @@ def sft_row(item: Item, rng: np.random.Generator, flawed: float) -> dict[str, An
     response = solution(item, rationales=not no_rationales, numbered=not misnumbered)
     return {
         "messages": [
-            {"role": "user", "content": f"<image>{item.question}"},
+            {"role": "user", "content": f"<image>{KINDS[item.kind].question}"},
             {"role": "assistant", "content": response},
         ],
         "images": images(item, rng),
