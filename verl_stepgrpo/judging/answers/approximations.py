@@ -34,8 +34,10 @@ def by_approximation(given: Answer, wanted: Answer, judge: Judge) -> Verdict | N
     """An exact value with a rounded one behind it is met by either, and meets either; None without such a sign."""
     if APPROXIMATELY in wanted.core:
         return _by_approximated_reference(given, wanted, judge)
+    if APPROXIMATELY not in given.core:
+        return None
     parts = [part.strip() for part in given.core.split(APPROXIMATELY)]
-    if len(parts) < 2 or not parts[0]:
+    if not parts[0]:
         return None
     if _describes(parts[0]):
         parts = parts[1:]

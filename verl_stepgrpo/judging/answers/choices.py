@@ -54,9 +54,7 @@ _TAKEN_BACK = re.compile(
 """How the text behind a marked letter takes the choice back, case folded."""
 
 _CONFESSED = re.compile(r"\b(?:because|since) (?:the answer is|\(?[a-j]\)? is (?:right|correct))")
-_REASON = re.compile(
-    r",? \(?(?:because|since|as|due to|given that)\b|(?:,| \() ?(?:not|rather than) \(?[A-Ja-j]\b"
-)
+_REASON = re.compile(r",? \(?(?:because|since|as|due to|given that)\b")
 """How a reason opens behind a letter without a mark; what it says of other letters leaves nothing open."""
 
 REASON_BEHIND = re.compile(rf"(?:^|(?<=[\w)\]}}%°])[,;:]? )\(?(?:{one_of('REASON')})\b[^.;\n]*")

@@ -23,6 +23,8 @@ NOTHING = frozenset(("0", "none", "zero"))
 _NONE_OF_IT = re.compile(
     r"0|zero|none|no (?!(?:answer|idea|clue|way|one|solution)s?\b)[a-z]{2,}(?: [a-z]+){0,2}"
 )
+_SIGNS = (" in ", "(", ":", " of ")
+"""One of them stands in every quantity with a detail; to look for them is cheap."""
 _OUT_OF = re.compile(r"(\d{1,12}) out of (\d{1,12})")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '-][^\W\d_]+)*")
 _BEHIND_WORDS = re.compile(
@@ -40,16 +42,20 @@ _PART = re.compile(rf"{NUMERAL}|\b(?:{'|'.join(SMALL_NUMBERS)})\b", re.IGNORECAS
 
 def by_detail(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     """A reference in words, or a quantity, is met by an answer with a detail behind it; None where there is none."""
+    if len(given.full) <= len(wanted.core) and wanted.folded not in NOTHING:
+        return None
     if _WORDS.fullmatch(wanted.core) and wanted.folded not in NOTHING:
         is_met = wanted.folded not in OPPOSITES and _is_met_in_words(given.full.casefold(), wanted.folded)
         return decided(True, "text", "it states it, with a detail") if is_met else None
     if wanted.folded in NOTHING and _NONE_OF_IT.fullmatch(given.folded):
         return decided(True, "number", f"{shown(given.core)} is {shown(wanted.core)}")
+    if not any(sign in given.full for sign in _SIGNS) or (gold := parse_quantity(wanted.core)) is None:
+        return None
     out_of = _OUT_OF.fullmatch(given.core) if re.search(r"/|\\frac", wanted.core) else None
     value = "/".join(out_of.groups()) if out_of else None
     value = value or _value_with_detail(given.full) or _value_with_detail(given.core)
-    quantity, gold = (parse_quantity(value) if value else None), parse_quantity(wanted.core)
-    if value is None or quantity is None or gold is None:
+    quantity = parse_quantity(value) if value else None
+    if value is None or quantity is None:
         return None
     verdict = compare_quantities(quantity, gold, value, wanted.core, judge.tolerance)
     return verdict if out_of else replace(verdict, reason=f"{verdict.reason}, and a detail")
@@ -58,7 +64,7 @@ def by_detail(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
 def _is_met_in_words(text: str, gold: str) -> bool:
     text, gold = text.removeprefix("the "), gold.removeprefix("the ")
     rest = text[len(gold) :] if text.startswith(gold) else ""
-    detail = _BEHIND_WORDS.fullmatch(rest)
+    detail = _BEHIND_WORDS.fullmatch(rest) if rest else None
     if detail is None or _TAKES_AWAY.search(rest):
         return False
     return detail["noun"] is None or detail["noun"].strip() in CLASS_NOUNS

@@ -75,6 +75,8 @@ def by_list(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
 
 def _as_tuple(text: str, other: str) -> str:
     """Return a column as a tuple, where the other side is no matrix."""
+    if "matrix" not in text:
+        return text
     vector = None if "matrix" in other else _VECTOR.fullmatch(text.strip())
     if vector is None or "&" in vector["rows"]:
         return text

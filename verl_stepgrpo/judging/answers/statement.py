@@ -31,7 +31,7 @@ _PREMISE = re.compile(
 _SENTENCE_END = re.compile(r"(?<![\s(][^\W\d_])(?<!^[^\W\d_])[.!]\s+(?=[A-Z\\$(\d])|\n+")
 _HARMFUL = re.compile(
     r"\d|[=<>^]|\\[a-z]|(?:^|\s)(?:[A-HJ]|\([A-J]\))(?:[.,\s]|$)"
-    rf"|\b(?:{one_of('CORRECTION', 'HEDGE')}|or|no|not|but|however|instead|wrong|incorrect|otherwise"
+    rf"|\b(?:{one_of('CORRECTION', 'HEDGE')}|no|not|but|however|instead|wrong|incorrect|otherwise"
     r"|rather)\b|n't",
     re.IGNORECASE,
 )

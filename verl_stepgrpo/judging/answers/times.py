@@ -8,6 +8,7 @@ Pure: no I/O. Not covered: time zones, and dates in digits alone but for 1776-07
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 
@@ -51,18 +52,24 @@ _ONE = re.compile(_ONE_OF_SEVERAL)
 
 def by_time(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
     """A time, a date or a quantity in several units is met by the same one; None where either side is none."""
-    if not wanted.core[:1].isalnum() or not re.search(r"\d", wanted.core):
+    reference = _read(wanted.folded)
+    if reference is None:
         return None
+    read, gold = reference
+    ours = read(given.folded) or _in_a_sentence(given.full.casefold(), read)
+    if ours is None:
+        return None
+    same = ours == gold
+    return decided(same, "number", f"{shown(given.core)} {'is' if same else 'is not'} {shown(wanted.core)}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(text: str) -> tuple[Callable[[str], Read | None], Read] | None:
+    """Return what a reference says, with its reader."""
     for read in (_time, _date, _in_several_units):
-        gold = read(wanted.folded)
-        if gold is None:
-            continue
-        ours = read(given.folded) or _in_a_sentence(given.full.casefold(), read)
-        if ours is None:
-            return None
-        same = ours == gold
-        reason = f"{shown(given.core)} {'is' if same else 'is not'} {shown(wanted.core)}"
-        return decided(same, "number", reason)
+        said = read(text)
+        if said is not None:
+            return read, said
     return None
 
 
