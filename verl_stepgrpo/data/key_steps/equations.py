@@ -154,7 +154,7 @@ def _of_run(sentence: str, tokens: list[Token], run: list[Token]) -> str | None:
         or not states
         or cut_of(text)
         or _PAUSE.search(text)
-        or _is_label(sentence, tokens, run)
+        or _is_label(sentence, tokens, tokens.index(run[0]))
     ):
         return None
     return text
@@ -166,13 +166,14 @@ def _without_bullet(run: list[Token]) -> list[Token]:
     return run[1:] if is_bullet else run
 
 
-def _is_label(sentence: str, tokens: list[Token], run: Sequence[Token]) -> bool:
-    """Return whether the left side is a number that names something: "angle 1 = 32°"."""
-    place = tokens.index(run[0])
-    if run[1].text not in RELATIONS or not run[0].number or not place:
+def _is_label(sentence: str, tokens: list[Token], place: int) -> bool:
+    """Return whether the left side, which begins at ``place``, is a number that names something: "angle 1 = 32°"."""
+    if not place or not tokens[place].number or tokens[place + 1].text not in RELATIONS:
         return False
     before = tokens[place - 1]
-    return before.text in _NUMBERED and BLANK.fullmatch(sentence[before.end : run[0].start]) is not None
+    return (
+        before.text in _NUMBERED and BLANK.fullmatch(sentence[before.end : tokens[place].start]) is not None
+    )
 
 
 def _overlaps(chain: Chain, tokens: list[Token], run: list[Token]) -> bool:
@@ -220,7 +221,7 @@ def _is_cut(sentence: str, tokens: list[Token], link: Chain, text: str) -> bool:
         return True
     relation = sentence[tokens[link.sides[0][-1].last].end : tokens[link.sides[1][0].first].start]
     is_word = _SAYS_EQUAL.search(relation) is not None  # "the modulus of a + bi is 5"
-    return is_word or _is_label(sentence, tokens, tokens[link.first :])
+    return is_word or _is_label(sentence, tokens, link.first)
 
 
 def _wordings(text: str, *others: str) -> KeyStep:
