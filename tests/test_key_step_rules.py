@@ -33,6 +33,7 @@ def steps(*bodies: str) -> str:
         ("Angle 1 = 32° and ∠2 = 58°, so x = -3.", ["∠2 = 58°", "x = -3"]),
         ("The total * 3 = 12 of them.", []),
         ("- 6/3 = 2", ["6/3 = 2"]),
+        ("**6/3 = 2", ["6/3 = 2"]),
         ("So the first digit is 3.", ["first digit is 3"]),
         (
             "The slope is -2, and its radius equals 5 cm since it is round.",

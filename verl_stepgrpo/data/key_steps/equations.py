@@ -161,8 +161,10 @@ def _of_run(sentence: str, tokens: list[Token], run: list[Token]) -> str | None:
 
 
 def _without_bullet(run: list[Token]) -> list[Token]:
-    """Return a run without the hyphen of a list that it begins with."""
-    is_bullet = len(run) > 1 and run[0].text == "-" and run[0].opens_line and not run[1].attached
+    """Return a run without the mark of a list, or the half of an emphasis, that it begins its line with."""
+    if len(run) < 2 or not run[0].opens_line:
+        return run
+    is_bullet = run[0].text in _BINARY or (run[0].text == "-" and not run[1].attached)
     return run[1:] if is_bullet else run
 
 
