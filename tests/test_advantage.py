@@ -165,6 +165,9 @@ class TestEstimator:
         # verl leaves a lone response's reward as its advantage.
         lone = batch["index"] == "alone"
         torch.testing.assert_close(ours[~lone].nan_to_num(), theirs[~lone].nan_to_num(), atol=1e-5, rtol=1e-5)
+        raw = (batch["token_level_rewards"].sum(dim=1, keepdim=True) * batch["response_mask"])[lone]
+        assert raw.abs().max() > 0
+        torch.testing.assert_close(theirs[lone], raw)
         assert ours[lone].abs().max() == 0
         assert returns is ours
 

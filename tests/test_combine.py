@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
+import re
 import statistics
+from pathlib import Path
 
 import pytest
 import torch
@@ -113,8 +116,90 @@ def test_in_a_group_without_a_right_answer_key_steps_alone_count_and_by_the_gate
     responses = [(0, 1.0, 0), (0, 0.0, 1), (0, 1 / 3, 1)]
     whole = made(responses, [0] * 3, run(combine="answer_first"))
     assert whole.total_B.tolist() == pytest.approx(z([1.0, 0.0, 1 / 3]))
-    gated = made(responses, [0] * 3, run(combine="answer_first", outcome_gate=0.25))
-    assert gated.total_B.tolist() == pytest.approx([0.25 * v for v in z([1.0, 0.0, 1 / 3])])
+    # The weight of the process does not come into it.
+    for weight in (0.0, 0.5, 5.0):
+        settings = run(combine="answer_first", outcome_gate=0.25, process_weight=weight)
+        gated = made(responses, [0] * 3, settings)
+        assert gated.total_B.tolist() == pytest.approx([0.25 * v for v in z([1.0, 0.0, 1 / 3])])
+
+
+def test_the_gate_acts_before_the_whitening_of_component() -> None:
+    """So a batch without any right answer comes to the same whatever the gate is, unless it is 0."""
+    responses, groups = [(0, 1.0, 0), (0, 0.0, 1), (0, 1 / 3, 1)] * 2, [0] * 3 + [1] * 3
+    whole, gated = (
+        made(responses, groups, run(combine="component", outcome_gate=g)).total_B for g in (1.0, 0.1)
+    )
+    torch.testing.assert_close(gated, whole, atol=1e-5, rtol=1e-5)
+    assert not made(responses, groups, run(combine="component", outcome_gate=0.0)).total_B.any()
+    # Beside a group with a right answer it makes the others smaller against that one.
+    more, places = [*responses, (1, 0.0, 1), (0, 0.0, 1), (0, 0.0, 1)], [*groups, 2, 2, 2]
+    whole, gated = (made(more, places, run(combine="component", outcome_gate=g)).total_B for g in (1.0, 0.1))
+    assert float((gated[0] / gated[6]) / (whole[0] / whole[6])) == pytest.approx(0.1)
+
+
+def test_the_floor_holds_for_each_part_by_itself_in_the_units_of_the_page() -> None:
+    """``component``: of one unit of a part; ``answer_first``: of what key steps and validity are paid."""
+    all_right = [
+        (1, 1.0, 1),
+        (1, 0.0, 1),
+        (1, 0.0, 1),
+        (1, 0.0, 1),
+    ]  # key steps: std 0.5 of a unit, paid 0.05
+    first = made(all_right, [0] * 4, run(combine="answer_first", std_floor=0.2)).total_B.tolist()
+    assert first[0] == pytest.approx(0.5 * 0.075 / 0.2)
+    all_wrong = [(0, k, v) for _, k, v in all_right]
+    sparse = made(all_wrong, [0] * 4, run(combine="answer_first", std_floor=0.2)).total_B.tolist()
+    assert sparse[0] == pytest.approx(0.075 / 0.2)
+    whole, floored = (
+        made(all_right, [0] * 4, run(combine="component", std_floor=floor)).total_B.tolist()
+        for floor in (0.0, 0.2)
+    )
+    assert floored == pytest.approx(whole)
+
+
+def drawn_groups(n_groups: int) -> tuple[list[Earned], list[int]]:
+    """Return groups of 8 with right and wrong answers, 3 steps and 3 key steps each."""
+    rng = random.Random(0)
+    earned: list[Earned] = []
+    while len(earned) < 8 * n_groups:
+        chance = rng.choice([0.2, 0.5, 0.8])
+        right = [rng.random() < chance for _ in range(8)]
+        if len(set(right)) < 2:
+            continue
+        for a in right:
+            found = [rng.randrange(3) if rng.random() < (0.7 if a else 0.35) else None for _ in range(3)]
+            shares = [0.1 * found.count(s) / 3 for s in range(3)]
+            earned.append(Earned(a, sum(shares), float(rng.random() < 0.6), shares, found))
+    return earned, [i // 8 for i in range(8 * n_groups)]
+
+
+ABOVE = re.compile(r"^\| (`.*?`) \| (.*?) \|$", re.MULTILINE)
+
+
+def test_how_often_a_token_of_a_wrong_answer_stands_above_one_of_a_right_answer() -> None:
+    """Of a response as a whole never; by the table of docs/advantages.md where steps have credit of their own."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "advantages.md").read_text()
+    table = page.partition("<!-- above -->\n")[2].partition("<!-- /above -->")[0]
+    earned, places = drawn_groups(1000)
+    scores, steps = as_tensors(earned)
+    rewards_B = torch.tensor([e.correct + e.key_step_share + e.validity for e in earned], dtype=torch.float64)
+    groups_B = torch.tensor(places)
+    counted = {}
+    for words, _ in ABOVE.findall(table):
+        node = {
+            k: float(v) if v[0].isdigit() else v for k, v in (w.split("=") for w in words.strip("`").split())
+        }
+        settings = run(combine="answer_first", **node)
+        values = advantage.advantages(rewards_B, groups_B, settings, scores=scores, steps=steps).values
+        values = values.reshape(1000, -1, values.shape[1])
+        right = scores.correct_B.reshape(1000, -1, 1)
+        lowest, highest = (
+            torch.where(own, values, fill) for own, fill in ((right, torch.inf), (~right, -torch.inf))
+        )
+        above = highest.flatten(1).amax(1) > lowest.flatten(1).amin(1) + 1e-9
+        counted[words] = f"{int(above.sum()):,}"
+    assert counted == dict(ABOVE.findall(table))
+    assert counted["`credit=trajectory`"] == "0"
 
 
 def test_where_all_are_right_the_process_counts_at_its_weight() -> None:

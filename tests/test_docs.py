@@ -121,6 +121,15 @@ def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
     }
 
 
+def test_every_setting_that_is_not_the_papers_is_named_where_this_departs_from_it() -> None:
+    section = docs_page("rewards.md").partition("## Where this departs from the paper")[2]
+    named = set(re.findall(r"`(\w+)(?:=\w+)?`", section))
+    run = RunSettings()
+    changing = {f.name for part in (run.reward, run.advantage) for f in dataclasses.fields(part)}
+    # alpha is the paper's own.
+    assert changing | {"overlong_buffer"} <= named | {"alpha"}
+
+
 def test_the_table_of_results_is_the_one_of_the_committed_runs() -> None:
     """Also that each committed run helped beyond chance; the script exits otherwise."""
     folder = ROOT / "examples" / "digits"

@@ -148,14 +148,16 @@ class AdvantageSettings:
             and whitens the batch; ``answer_first`` holds the answer against the group's, and what key steps and
             validity are paid against that of the group's right answers alone.
         process_weight: With ``answer_first``, how much key steps and validity weigh beside the answer, at least 0.
+            The key steps of a group without a right answer weigh ``outcome_gate``, and not this.
         credit: ``trajectory`` gives every token of a response the same advantage (the paper); ``step`` gives the
             tokens of a step what the response's key steps from that step on are worth; ``value`` gives them how much
             better the answer came out than was to be expected before that step, by the key steps found.
         value_lambda: With ``value``, how far back an outcome is credited, in [0, 1]: 1 to every step before it, 0 to
             the step alone that changed what was to be expected.
         outcome_gate: Factor in [0, 1] on the advantages of a group without a right answer: 1 leaves them
-            (the paper), 0 lets such groups train nothing.
-        std_floor: Lowest standard deviation that rewards are divided by, at least 0. 0 is the paper.
+            (the paper), 0 lets such groups train nothing. With ``component`` it acts before the whitening.
+        std_floor: Lowest standard deviation that rewards are divided by, at least 0. 0 is the paper. ``component``
+            floors that of one unit of each part, ``answer_first`` those of the answer and of what the process is paid.
 
     Raises:
         ConfigError: A value is of the wrong type or out of range.

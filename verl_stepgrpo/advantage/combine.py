@@ -156,9 +156,11 @@ def _answer_first(
 ) -> Combined:
     """The answer held against the group's; all else that is paid among the group's right answers alone.
 
-    In a group without a right answer the key steps are held against each other's. After PAPO (arXiv 2603.26535), which
-    adds its process reward among right answers and has no such groups. Not there either: where the weight would push a
-    right answer below a wrong one, the group's process part is made as much smaller as keeps it level with that.
+    In a group without a right answer the key steps are held against each other's, at weight 1 (times ``outcome_gate``,
+    in ``combined``): ``process_weight`` says how much stands beside an answer's part, and there is none. After PAPO
+    (arXiv 2603.26535), which adds its process reward among right answers and has no such groups. Not there either:
+    where the weight would push a right answer below a wrong one, the group's process part is made as much smaller as
+    keeps it level with that; of whole responses, before credit moves anything between their tokens.
     """
     among_B = 2 * groups_B + scores.correct_B
     answer_B, per_answer_B = _relative(scores.correct_B, groups_B, scale)
