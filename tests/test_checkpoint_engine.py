@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+EMBEDDING = torch.arange(12, dtype=torch.bfloat16).reshape(3, 4)
 WEIGHTS = {
-    "embed": torch.arange(12, dtype=torch.bfloat16).reshape(3, 4),
+    "embed": EMBEDDING,
+    "tied": EMBEDDING,
     "lm_head": torch.full((2, 2), -1.5),
     "scale": torch.tensor(3.0),
     "transposed": torch.arange(6.0).reshape(2, 3).T,

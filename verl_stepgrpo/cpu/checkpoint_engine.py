@@ -71,7 +71,8 @@ class StoreCheckpointEngine(CheckpointEngine):
         for name, tensor in weights:
             if not self._is_master:
                 continue
-            bucket[name] = tensor.detach().cpu().contiguous()
+            # A copy, since tied weights are one piece of memory, which safetensors refuses to write twice.
+            bucket[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
             size += tensor.nbytes
             if size >= self._bucket_size:
                 n, bucket, size = self._put(n, bucket), {}, 0
