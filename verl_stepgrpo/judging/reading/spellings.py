@@ -132,7 +132,9 @@ SAYS_NOTHING = {
     ),
 }
 """What says nothing where it has a certain character: spaces of TeX, tags of HTML, the numbers of equations."""
-_INVISIBLE = re.compile("\\S*[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]\\S*")
+_UNSEEN = "\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
+_INVISIBLE = re.compile(rf"(?<!\S)[^\s{_UNSEEN}]*[{_UNSEEN}]\S*")
+"""A word with such a character, from its beginning, so that no text is read again from each of its places."""
 
 
 def blanked(text: str) -> str:
@@ -149,5 +151,4 @@ def visible(text: str) -> str:
 
 
 def _seen(word: re.Match[str]) -> str:
-    seen = "".join(c for c in word[0] if not _INVISIBLE.fullmatch(c))
-    return seen.ljust(len(word[0]))
+    return re.sub(f"[{_UNSEEN}]", "", word[0]).ljust(len(word[0]))

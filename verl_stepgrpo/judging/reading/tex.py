@@ -79,9 +79,9 @@ def _end_of_group(tokens: list[Token], i: int) -> int:
 
 def _over(tokens: list[Token], i: int) -> int:
     r"""Return where ``\over`` divides the group at ``i``: "{a \over b}"; 0 where none does."""
-    end = _end_of_group(tokens, i)
-    over = next((k for k in range(i + 1, end) if tokens[k].text == "\\over"), 0)
-    return over if over and not any(token.text in "{}" for token in tokens[i + 1 : over]) else 0
+    # The numerator has no group of its own, so that a text of open braces is not read to its end at each of them.
+    k = next((k for k in range(i + 1, len(tokens)) if tokens[k].text in ("{", "}", "\\over")), i)
+    return k if tokens[k].text == "\\over" else 0
 
 
 def _is_name(tokens: list[Token], i: int) -> bool:
