@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from verl_stepgrpo.judging.key_steps.chains import Chain
 from verl_stepgrpo.judging.key_steps.expressions import Item, form, new_item
+from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.tokens import UNITS, Token
 
 MAX_LEAD_WORDS = 2
@@ -267,6 +268,8 @@ class Run:
         if i >= len(self.tokens) or self.tokens[i].mark:
             return False
         kind = self.kinds[i]
+        if kind in ("+", "-") and self._text(i - 1) in FUNCTION_WORDS:
+            return False  # "3 + 5 = 8 and -2 + 4 = 2": no name ends in "and", and the sign is the next number's
         if kind in ("+", "-", "*", "/", "="):
             return True
         if self._is_times(i):

@@ -116,10 +116,10 @@ def _roots(tokens: list[Token]) -> list[Token]:
         elif texts[:1] == ["("] and texts[2:3] == [")"] and _stands_alone(out, tokens[i], tokens[i + 1]):
             if _multiplies(out, tokens[i], tokens[i + 1]):
                 out.append(tokens[i]._replace(text="*"))
-            out.append(tokens[i + 1])
+            out.append(_opening(tokens, i))
             i += 3
         elif _is_signed(texts, tokens, i, out) or _is_degree_of_function(texts, out):
-            out += tokens[i + 1 : i + 3]
+            out += [_opening(tokens, i), tokens[i + 2]]
             i += 4
         elif texts[0] == "(" and not _is_call(out, tokens[i]) and (end := _end_of_numerator(tokens, i)):
             out += _roots(tokens[i + 1 : end])
@@ -136,6 +136,11 @@ def _roots(tokens: list[Token]) -> list[Token]:
                 out.append(tokens[i])
             i += 1
     return out
+
+
+def _opening(tokens: list[Token], i: int) -> Token:
+    """Return the token behind the parenthesis at ``i``, which goes, with the mark before it: "= 8, (-2) + 4"."""
+    return tokens[i + 1]._replace(mark=tokens[i].mark or tokens[i + 1].mark)
 
 
 def _is_signed(texts: list[str], tokens: list[Token], i: int, before: list[Token]) -> bool:
