@@ -58,6 +58,24 @@ def test_other_texts_beside_a_letter_are_refused() -> None:
     assert judge_answer("B. Like a rose", "B", choices=COLOURS).correct
 
 
+FORMULAS = {
+    "A": "O(1)",
+    "B": "O(n^2)",
+    "C": "A/(A+B)",
+    "D": r"$- j(1 / k \pi)$",
+    "E": r"$- j(2 / k \pi)$",
+    "F": "([1-9][0-9]*)|0",
+}
+
+
+@pytest.mark.parametrize("letter", FORMULAS)
+@pytest.mark.parametrize("other", FORMULAS)
+def test_a_formula_beside_a_letter_is_whole(letter: str, other: str) -> None:
+    answer = f"({letter}) {FORMULAS[other]}"
+    for gold in (letter, FORMULAS[other]):
+        assert judge_answer(answer, gold, choices=FORMULAS).correct == (letter == other)
+
+
 def test_a_number_without_the_unit_that_tells_two_choices_apart_is_neither() -> None:
     for gold in ("B", "C", "12 cm", "12 m"):
         assert not judge_answer("12", gold, choices=LENGTHS).correct

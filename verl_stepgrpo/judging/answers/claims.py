@@ -26,6 +26,8 @@ MAX_MENTION_WORDS = 6
 
 _SET_ASIDE = re.compile(rf"\b(?:{one_of('NEGATION', also='than unlike')})(?: \w+){{0,2}} $|n't (?:\w+ )?$")
 _LEADS_ON = re.compile(rf",? (?:{one_of('CONCLUSION')})\W*$")
+_AROUND = " ,;:.!\n"
+_SEPARATOR = re.compile(r"^\W*[-,:;=]\s")
 _JOINS = re.compile(r"\b(?:and|or)\b|\W")
 
 
@@ -53,16 +55,29 @@ def beside(stated: Answer, letter: str) -> str:
             text = rest
             break
     text = CONFIRMED.sub("", text.strip(" ,.:;!\n"), count=1) if CONFIRMED.match(text.strip()) else text
-    text = _LEADS_ON.sub("", re.sub(r"^\W*[-,:;=]\s", "", text))
-    return normalise(text.strip(" ,;:.!()\n"))
+    text = _LEADS_ON.sub("", text)
+    return normalise(_bare(text))
+
+
+def _bare(text: str) -> str:
+    """Return a text without punctuation around it, nor parentheses but its own: "(red)" is "red", "O(1)" stays."""
+    text = text.strip(_AROUND)
+    while text.startswith("(") and text.find(")") in (-1, len(text) - 1):
+        text = text[1:].removesuffix(")").strip(_AROUND)
+    while text.endswith(")") and text.count(")") > text.count("("):
+        text = text[:-1].rstrip(_AROUND)
+    return text
 
 
 def texts_said(rest: str, options: Mapping[str, str], judge: Judge) -> set[str]:
     """Return the letters of the choices whose texts ``rest``, what stands beside a letter, says."""
     if not rest:
         return set()
-    if whole := whose_text(rest, options):
+    # "(B) - 3x": the sign is the text's, where a choice has it, and leads on to it, where none has.
+    bare = _SEPARATOR.sub("", rest)
+    if whole := whose_text(rest, options) or whose_text(bare, options):
         return {whole}
+    rest = bare
     said = {letter: text for letter, text in options.items() if len(text) > 1 or text.isdigit()}
     if rest.count(" ") >= MAX_MENTION_WORDS:
         return {letter for letter, text in said.items() if judge.verdict_on(rest, text).correct}
