@@ -22,11 +22,13 @@ from verl_stepgrpo import RunSettings  # noqa: E402
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of the bars, whose questions are of several lengths, and an untrained model."""
+    """A folder with the data of the bars, with questions of several lengths, and an untrained model."""
     folder = tmp_path_factory.mktemp("bars")
     with pytest.MonkeyPatch.context() as patch:
         sizes = ["--sft", "1", "--train", "16", "--heldout", "8", "--model", str(folder / "huggingface")]
         patch.setattr(sys, "argv", ["build_bars.py", "--out", str(folder), *sizes])
+        short = build_bars.KINDS["range"]._replace(question="How much higher?")
+        patch.setitem(build_bars.KINDS, "range", short)
         build_bars.main()
     return folder
 
