@@ -54,7 +54,7 @@ def equal(given: str, wanted: str, *, plain: bool = False) -> bool | None:
         orders = [(gold, target), (target, gold)] if _is_region(gold[0]) else [(gold, target)]
         return any(
             math_verify.verify(a, b, float_rounding=FLOAT_DIGITS, timeout_seconds=None) for a, b in orders
-        ) or _are_one_complex_number(gold[0], target[0])
+        ) or ("i" in given + wanted and _are_one_complex_number(gold[0], target[0]))
     except Exception:  # sympy raises anything on odd input, RecursionError and MemoryError included
         return None
 
