@@ -40,7 +40,7 @@ ROLLOUT = "actor_rollout_ref.rollout"
 ASYNC = "trainer.v1.trainer_mode=separate_async"
 
 WRAPPER = "def compute_score(*args):\n    from verl_stepgrpo import compute_score\n    return compute_score(*args)\n"
-PLAIN = "from math import inf\n\ndef compute_score(*args):\n    return 1.0\n"
+PLAIN = "from math import inf\n\ndef compute_score(*args, **named):\n    return 1.0\n"
 SUBCLASS = """
 from verl_stepgrpo.bridge.reward_manager import StepGRPORewardManager
 

@@ -200,7 +200,12 @@ class TestExamples:
 
         named = [layer for layer, _ in tables("rewards.md", "layer", "what it compares")]
         layers = [layer.__name__.removeprefix("by_") for layer in LAYERS]
-        others = {"text_of_statement": "text", "words": "text", "symbols": "symbolic"}
+        others = {
+            "detail": "number`, `text",
+            "text_of_statement": "text",
+            "words": "text",
+            "symbols": "symbolic",
+        }
         assert named == ["none", *(others.get(layer, layer) for layer in layers)]
 
 

@@ -136,10 +136,10 @@ class TestTurns:
     @pytest.mark.parametrize(
         "row",
         [
-            {"messages": chat(("user", "<image>\nx?"), ("assistant", "It is 7."))},
+            {"messages": chat(("user", "<image>\nx?"), ("assistant", "3 + 4 = 7, so it is 7."))},
             {
                 "conversations": chat(
-                    ("human", "<image>\nx?"), ("gpt", "It is 7."), role="from", content="value"
+                    ("human", "<image>\nx?"), ("gpt", "3 + 4 = 7, so it is 7."), role="from", content="value"
                 )
             },
             {
@@ -148,7 +148,7 @@ class TestTurns:
                         "role": "user",
                         "content": [{"type": "image", "text": None}, {"type": "text", "text": "x?"}],
                     },
-                    {"role": "assistant", "content": [{"type": "text", "text": "It is 7."}]},
+                    {"role": "assistant", "content": [{"type": "text", "text": "3 + 4 = 7, so it is 7."}]},
                 ]
             },
         ],
@@ -156,7 +156,12 @@ class TestTurns:
     )
     def test_one_question_with_its_solution_is_read(self, row: dict) -> None:
         item = item_of(0, row | {"image": "a.png"})
-        assert (item.question, item.solution, item.n_marks, item.system) == ("x?", "It is 7.", 1, None)
+        assert (item.question, item.solution, item.n_marks, item.system) == (
+            "x?",
+            "3 + 4 = 7, so it is 7.",
+            1,
+            None,
+        )
 
     def test_a_system_message_is_kept(self) -> None:
         turns = chat(("system", "Answer in French."), ("user", "x?"))

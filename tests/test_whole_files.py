@@ -110,7 +110,7 @@ class TestPrepare:
 
 
 class TestKeySteps:
-    SOLUTION = "### Step 1:\nThere are 3 children.\n### The final answer is: 3"
+    SOLUTION = "### Step 1:\nThere are 4 adults.\n### The final answer is: 3"
 
     def source(self, folder: Path, n: int = 3) -> Path:
         path = folder / "raw.jsonl"
