@@ -202,6 +202,7 @@ class TestExamples:
         layers = [layer.__name__.removeprefix("by_") for layer in LAYERS]
         others = {
             "detail": "number`, `text",
+            "time": "number",
             "text_of_statement": "text",
             "words": "text",
             "symbols": "symbolic",
