@@ -18,6 +18,8 @@ from verl_stepgrpo.judging.reading.words import SPELLINGS
 _SOFT = frozenset(("or", "but", "either"))
 _SAYS = re.compile(rf"\b(?:{one_of('COPULA')}|of)\b|[:=]")
 OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_IN_CHINESE = {"是": "yes", "对": "yes", "否": "no", "不是": "no"}
+"""Yes and no as the whole of an answer."""
 _TAKES_BACK = {
     answer: re.compile(
         rf"(?<!not )\b(?:{other})(?!\w)|\({opposite}\)|\bactually,? (?:it is |it's )?{opposite}\b"
@@ -88,9 +90,11 @@ def _is_set_of_values(gold: Elements) -> bool:
 
 
 def by_yes_no(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:
-    gold = wanted.folded
+    gold = _IN_CHINESE.get(wanted.folded, wanted.folded)
     if gold not in OPPOSITES:
         return None
+    if said := _IN_CHINESE.get(given.folded):
+        return decided(said == gold, "yes_no", f"it says {said}")
     if _CONDITION.search(given.full.casefold()):
         return decided(False, "yes_no", f"{gold} under a condition only")
     first, rest = _first_word(given.full.casefold()), given.full.casefold()[len(gold) :]

@@ -132,7 +132,7 @@ def _is_variable(match: re.Match[str]) -> bool:
     if match["words"] or letters in CURRENCIES:
         return False
     if match.string[match.start("unit") - 1] == " ":
-        return len(letters) == 1 and letters not in SYMBOLS and letters != "°"
+        return len(letters) == 1 and letters not in SYMBOLS and _is_cased(letters)
     return bool(letters) and bool(
         (len(letters) == 1 and letters not in "mgslhNJWVKLC°" and letters.isascii())
         or _DECADE.fullmatch(match.string)
@@ -144,9 +144,14 @@ def _is_variable(match: re.Match[str]) -> bool:
     )
 
 
+def _is_cased(letter: str) -> bool:
+    """Whether a letter is of a script that variables are written in; "个" and "元" count things and money."""
+    return letter.upper() != letter.lower()
+
+
 def _has_variables(unit: str) -> bool:
     """Whether single letters behind a number are rather factors: "3 a b", "4 x^{2}", "60 - k", "2/x"; not "5 N m"."""
-    letters = re.findall(r"(?<![^\W\d_])[^\W\d_](?![^\W\d_])", unit)
+    letters = [one for one in re.findall(r"(?<![^\W\d_])[^\W\d_](?![^\W\d_])", unit) if _is_cased(one)]
     if not letters:
         return False
     if re.match(r"[-/] ?[^\W\d_](?![^\W\d_])", unit) or any(
