@@ -47,7 +47,7 @@ LEXICON = {
     "LOSS": _class("lost wants needs gives gave sold ate", "Tom has lost 5 apples."),
     "REFERRING": _class("that this wrong incorrect false no", "x = 3. That is wrong."),
     "COMPARISON": _class(
-        "anything differs differ exceeds exceed divisible than over above below under nearly almost fewer less more "
+        "anything differs differ exceeds exceed than over above below under nearly almost fewer less more "
         "half twice double least most step",
         "There are 3 fewer children.",
     ),
