@@ -91,7 +91,10 @@ MEASURES: Mapping[str, Measure] = {
 }
 """What the responses to the images held out come to, each in [0, 1]."""
 COMPARED = ("accuracy", "right and valid", "right, every key step found")
-"""Measures of which the table has the difference from plain GRPO."""
+"""Measures of which the table has the difference from plain GRPO, in a column behind their own."""
+AGAINST, AGAINST_WHITENED = "{}: points against GRPO", "against it whitened"
+ROLLOUTS, ANSWER_SHARE = "rollouts to GRPO's accuracy (seeds that reach it)", "answer's share"
+"""Columns of the table."""
 
 
 def answer_share(results: list[dict[str, Any]]) -> str:
@@ -181,9 +184,9 @@ def columns(runs: Runs) -> list[str]:
     for name, measure in MEASURES.items():
         if _is_noted(runs, measure):
             names.append(name)
-            names += [f"{name}: points against GRPO"] if name in COMPARED else []
-            names += ["against it whitened"] if name == "accuracy" and WHITENED in runs else []
-    return [*names, "rollouts to GRPO's accuracy (seeds that reach it)", "answer's share"]
+            names += [AGAINST.format(name)] if name in COMPARED else []
+            names += [AGAINST_WHITENED] if name == "accuracy" and WHITENED in runs else []
+    return [*names, ROLLOUTS, ANSWER_SHARE]
 
 
 def _is_noted(runs: Runs, measure: Measure) -> bool:
@@ -196,11 +199,11 @@ def row(runs: Runs, arm: str, last: int) -> dict[str, str]:
     cells = {"arm": ARMS[arm], "seeds": str(len(results))}
     for name, measure in MEASURES.items():
         cells[name] = share(results, measure, last)
-        cells[f"{name}: points against GRPO"] = difference(runs, arm, BASELINE, last, measure)
-    accuracy = MEASURES["accuracy"]
-    cells["against it whitened"] = difference(runs, arm, WHITENED, last, accuracy)
-    cells["rollouts to GRPO's accuracy (seeds that reach it)"] = median_rollouts(runs, arm, last)
-    cells["answer's share"] = answer_share(results)
+    for name in COMPARED:
+        cells[AGAINST.format(name)] = difference(runs, arm, BASELINE, last, MEASURES[name])
+    cells[AGAINST_WHITENED] = difference(runs, arm, WHITENED, last, MEASURES["accuracy"])
+    cells[ROLLOUTS] = median_rollouts(runs, arm, last)
+    cells[ANSWER_SHARE] = answer_share(results)
     return cells
 
 

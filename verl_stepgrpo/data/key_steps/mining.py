@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from verl_stepgrpo.data.key_steps.equations import RELATIONS
-from verl_stepgrpo.data.key_steps.rules import as_step, key_steps_of
+from verl_stepgrpo.data.key_steps.rules import as_step, key_steps_of, reading_of
 from verl_stepgrpo.data.key_steps.telling import THRESHOLD, telling
 from verl_stepgrpo.judging.key_steps.match import shown
 from verl_stepgrpo.judging.key_steps.reference import KeyStep
@@ -138,7 +138,7 @@ def _candidates(right: Sequence[Response]) -> list[tuple[KeyStep, int]]:
     counts: Counter[tuple[str, ...]] = Counter()
     for response in right:
         for key_step in key_steps_of(response.sections):
-            tokens = tuple(token.text for token in tokenize(key_step[0]))
+            tokens = reading_of(key_step)
             wordings[tokens] = tuple(dict.fromkeys((*wordings.get(tokens, ()), *key_step)))
             counts[tokens] += 1
     return [(key_step, counts[tokens]) for tokens, key_step in wordings.items()]

@@ -92,11 +92,16 @@ def as_step(text: str) -> tuple[Section, ...]:
     return parse_sections("### Step 1:\n" + text.replace("###", " "))
 
 
+def reading_of(key_step: KeyStep) -> tuple[str, ...]:
+    """Return what the first wording of a key step reads as: those that read the same are one."""
+    return tuple(token.text for token in tokenize(key_step[0]))
+
+
 def _once(key_steps: Iterable[KeyStep]) -> Iterable[KeyStep]:
     """Return key steps, of those whose first wording reads the same the first."""
     found: dict[tuple[str, ...], KeyStep] = {}
     for one in key_steps:
-        found.setdefault(tuple(token.text for token in tokenize(one[0])), one)
+        found.setdefault(reading_of(one), one)
     return found.values()
 
 

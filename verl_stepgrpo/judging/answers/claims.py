@@ -5,6 +5,7 @@ Pure: no I/O. Not covered: a text in other words than the choice's.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -85,7 +86,7 @@ def texts_said(rest: str, options: Mapping[str, str], judge: Judge) -> set[str]:
         letter for letter, text in said.items() if _has_value(text) and judge.verdict_on(rest, text).correct
     }
     folded = rest.casefold()
-    for mention in _mentions(options).finditer(folded):
+    for mention in _mentions(tuple(options.values())).finditer(folded):
         if not _SET_ASIDE.search(folded[: mention.start()]):
             found |= {letter for letter, text in said.items() if same_text(text, mention.group())}
     return found
@@ -95,7 +96,7 @@ def is_other_text(rest: str, option: str, options: Mapping[str, str], texts: set
     """Whether ``rest`` cannot be ``option``: another value, or a list of several choices' texts."""
     if not texts:
         return parse_quantity(rest) is not None and parse_quantity(normalise(option)) is not None
-    folded, mentions = rest.casefold(), _mentions(options)
+    folded, mentions = rest.casefold(), _mentions(tuple(options.values()))
     return len(set(mentions.findall(folded))) > 1 and not _JOINS.sub("", mentions.sub("", folded))
 
 
@@ -114,9 +115,10 @@ def _has_value(text: str) -> bool:
     return re.search(r"\d", text) is not None
 
 
-def _mentions(options: Mapping[str, str]) -> re.Pattern[str]:
+@functools.lru_cache(maxsize=1024)  # all responses of a group have the same choices
+def _mentions(choices: tuple[str, ...]) -> re.Pattern[str]:
     """Return the pattern of the texts of choices that are words, the longest first."""
-    texts = {normalise(text).casefold() for text in options.values()}
+    texts = {normalise(text).casefold() for text in choices}
     words = [text for text in texts - FUNCTION_WORDS if len(text) > 1 and not _has_value(text)]
     alternatives = "|".join(re.escape(text) for text in sorted(words, key=len, reverse=True))
     return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)") if words else re.compile(r"(?!)")

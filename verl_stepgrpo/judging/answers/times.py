@@ -43,11 +43,9 @@ _DATE = re.compile(
     r"(?:,? (?P<year>\d{4}))?(?!\d)"
     r"|(?<![\d-])(?P<iso>\d{4})-(?P<number>\d\d)-(?P<last>\d\d)(?![\d-])"
 )
-_ONE_OF_SEVERAL = rf"(?P<n>{NUMERAL}) ?(?P<unit>[^\W\d_]+)"
-_SEVERAL = re.compile(
-    rf"(?:{_ONE_OF_SEVERAL.replace('?P<n>', '').replace('?P<unit>', '')}(?:,? (?:and )?|$)){{2,3}}"
-)
-_ONE = re.compile(_ONE_OF_SEVERAL)
+_UNIT = r"[^\W\d_]+"
+_ONE = re.compile(rf"(?P<n>{NUMERAL}) ?(?P<unit>{_UNIT})")
+_SEVERAL = re.compile(rf"(?:(?:{NUMERAL}) ?{_UNIT}(?:,? (?:and )?|$)){{2,3}}")
 
 
 def by_time(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:

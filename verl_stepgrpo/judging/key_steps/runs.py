@@ -268,10 +268,9 @@ class Run:
         if i >= len(self.tokens) or self.tokens[i].mark:
             return False
         kind = self.kinds[i]
+        # "3 + 5 = 8 and -2 + 4 = 2": no name ends in "and", and the sign is the next number's.
         if kind in ("+", "-") and self._text(i - 1) in FUNCTION_WORDS:
-            return (
-                False  # "3 + 5 = 8 and -2 + 4 = 2": no name ends in "and", and the sign is the next number's
-            )
+            return False
         if kind in ("+", "-", "*", "/", "="):
             return True
         if self._is_times(i):
