@@ -20,6 +20,10 @@ ONE_VALUE = [
     (r"36\pi cm^2 \approx 113.1 cm^2", r"36\pi cm^2", "113.1 cm^2"),
     ("1,234,567 ≈ 1.23 million", "1234567", "1.23 million"),
     ("6.022 * 10^{23} ≈ 6.02 * 10^{23}", "6.022 * 10^{23}", "6.02 * 10^{23}"),
+    ("1/3 (0.333)", "1/3", "0.333"),
+    ("1/3 (about 0.33)", "1/3", "0.33"),
+    (r"\sqrt{2} cm (approximately 1.41 cm)", r"\sqrt{2} cm", "1.41"),
+    (r"The ratio is $\frac{2}{3}$ (≈ 0.667).", "2/3", "0.667"),
 ]
 TWO_VALUES = [
     ("42 ≈ 43", "42", "43"),
@@ -44,6 +48,8 @@ TWO_VALUES = [
     ("July 4 ≈ July 5", "July 4", "July 5"),
     (r"no \approx yes", "no", "yes"),
     ("cat ≈ dog", "cat", "dog"),
+    ("1/3 (0.4)", "1/3", "0.4"),
+    ("5 cm (5.0 m)", "5 cm", "5.0 m"),
     ("12 ≈ A", "12", "A"),
     ("not ≈ 12", "12"),
 ]
@@ -70,3 +76,16 @@ def test_an_exact_side_without_a_value_here_is_the_answer_by_itself() -> None:
     assert judge_answer(r"\ln 2 \approx 0.693", r"\ln 2").correct
     assert not judge_answer(r"\ln 7 \approx 12", "12").correct
     assert not judge_answer(r"\ln 2 \approx 0.693 \approx 12", r"\ln 2").correct
+
+
+@pytest.mark.parametrize(
+    "remark", ["rounded", "approx.", "approximately", "exact", "rounded to the nearest cm"]
+)
+def test_how_precise_an_answer_is_may_stand_behind_it(remark: str) -> None:
+    assert judge_answer(f"5 cm ({remark})", "5 cm").correct
+    assert not judge_answer(f"6 cm ({remark})", "5 cm").correct
+
+
+@pytest.mark.parametrize("word", ["maybe", "wrong", "dozen", "guess"])
+def test_another_word_behind_it_is_no_such_remark(word: str) -> None:
+    assert not judge_answer(f"5 cm ({word})", "5 cm").correct

@@ -338,7 +338,15 @@ COLOCATE = "trainer.v1.trainer_mode=colocate_async"
 ASYNCHRONOUS = {
     "colocate_async": ("digits_cpu", [COLOCATE]),
     # Two updates a step, of 4 prompts each.
-    "separate_async": ("[digits_cpu,separate_async_cpu]", ["actor_rollout_ref.actor.ppo_mini_batch_size=4"]),
+    "separate_async": (
+        "[digits_cpu,separate_async_cpu]",
+        [
+            "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32",
+            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32",
+            "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=32",
+        ],
+    ),
 }
 """The groups and overrides of each mode."""
 

@@ -110,6 +110,33 @@ SAME = [
     ("2 * 6 = 12", "Twice 6 is 12."),
     ("2 * 6 = 12", "Double 6 is 12."),
     ("3 * 6 = 18", "Triple 6 is 18."),
+    ("2 * (-6) = -12", "Twice -6 is -12."),
+    ("1/2 / 2 = 1/4", "Half of 1/2 is 1/4."),
+    ("3 + (-2) = 1", "The sum of 3 and -2 is 1."),
+    ("-3 * 4 = -12", "The product of negative 3 and 4 is -12."),
+    ("3 - (-2) = 5", "The difference between 3 and -2 is 5."),
+    ("3 * (-2) = -6", "Multiply 3 by -2 to get -6."),
+    ("1/2 + 1/3 = 5/6", r"The sum of $\frac{1}{2}$ and $\frac{1}{3}$ is $\frac{5}{6}$."),
+    ("3 / (1/2) = 6", "The quotient of 3 and 1/2 is 6."),
+    ("2x + 3 = 7", "The sum of 2x and 3 is 7."),
+    ("√16 + 3^2 = 13", r"The sum of $\sqrt{16}$ and 3^2 is 13."),
+    ("3 + 4 + 5 = 12", "The sum of 3, 4 and 5 is 12."),
+    ("3 * 4 * 5 = 60", "The product of 3, 4, and 5 is 60."),
+    ("5 + 3 = 8", "The sum of 5 cm and 3 cm is 8 cm."),
+    ("5 + 3 = 8", "The total of 5 apples and 3 pears is 8 fruits."),
+    ("3 * (x + 1) = 6", "The product of 3 and (x + 1) is 6."),
+    ("8 / (1/2) = 16", r"8 \div \frac{1}{2} = 16"),
+    ("8 / (1/2) = 16", "8 ÷ ½ = 16"),
+    ("8 / (1/2) = 16", r"8 divided by $\frac12$ is 16."),
+    ("8 / (1/2) = 16", r"Dividing 8 by \frac{1}{2} gives 16."),
+    ("8 / (1/2) = 16", "8 divided by one half is 16."),
+    (r"\frac{3}{4} \div \frac{1}{2} = 1.5", "(3/4) / (1/2) = 1.5"),
+    ("2^(1/2) = x", "2^½ = x"),
+    ("2^(1/2) = x", r"2^\frac{1}{2} = x"),
+    ("m∠C = 75°", r"\angle C = 75^\circ"),
+    ("∠C = 75°", r"$m\angle C = 75^{\circ}$"),
+    ("m∠ABC + m∠C = 90°", "∠ABC + ∠C = 90°"),
+    ("m∠C = 75°", "So the measure of angle C is 75 degrees."),
 ]
 OTHER = [
     ("6 - 2 - 3 = -5", "2 * 3 = 6, (-2) + (-3) = -5"),
@@ -167,6 +194,15 @@ OTHER = [
     ("x = 3", "Half of x = 3."),
     ("x = 3", "Adding 2 to x, we get 3."),
     ("6 = 12", "Twice 6 is 12."),
+    ("3 + 2 = 1", "The sum of 3 and -2 is 1."),
+    ("3 + 4 = 12", "The sum of 3, 4 and 5 is 12."),
+    ("4 + 5 = 12", "The sum of 3, 4 and 5 is 12."),
+    ("-2 - 3 = 5", "The difference between 3 and -2 is 5."),
+    ("3 / 1 / 2 = 6", "The quotient of 3 and 1/2 is 6."),
+    ("8 / 1 / 2 = 4", r"8 \div \frac{1}{2} = 4"),
+    ("8 / 1 / 2 = 4", "8 ÷ ½ = 4"),
+    ("∠B = 75°", r"m\angle C = 75^\circ"),
+    ("∠C = 75°", "5 m, and 2∠C = 75°"),
 ]
 
 
@@ -269,6 +305,21 @@ def test_units_and_nouns_at_numbers_change_nothing(expression: str) -> None:
     written = re.sub(r"\d+", r"$\g<0> red apples", expression)
     (chain,) = chains(tokenize(f"So {written} = 77 apples."))
     assert chain.forms == (form_of(expression), "77")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "8 / (1 + 1) * (1 + 2)",
+        "8 / (2 apples) * (3 apples)",
+        "8 / x^2 * (1 + 2)",
+        "8 / √(4) * (3)",
+        "8 / -2 * (-3)",
+    ],
+)
+def test_what_is_multiplied_behind_a_division_is_not_divided_by(text: str) -> None:
+    (chain,) = chains(tokenize(f"So {text} = 12."))
+    assert chain.forms[0].count("/") == 1
 
 
 @given(st.text(alphabet="12x() +-*/=<^%√!°.,'abkm\n", max_size=60))

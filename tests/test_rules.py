@@ -297,6 +297,18 @@ CASES = {
             f"{ROLLOUT}.checkpoint_engine.backend=naive",
         ),
     ),
+    "micro batches larger than what a worker is handed": Case(
+        (
+            "+stepgrpo=[digits_cpu,separate_async_cpu]",
+            "actor_rollout_ref.actor.ppo_mini_batch_size=4",
+            "data.train_batch_size=8",
+        ),
+        refused=(
+            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=64 (of 32) and "
+            f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu=64 (of 32) and "
+            "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=64 (of 32)",
+        ),
+    ),
     "no hybrid engine": Case(
         (
             PAPER,

@@ -25,7 +25,9 @@ MAX_BOXES = 64
 
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
-_BRACE = re.compile(r"(?P<box>\\(?:boxed|fbox) ?\{)|\\.|[{}]", re.DOTALL)
+BARE_BOX = re.compile(r"\\(?:boxed|fbox)(?: +|(?=\d))(?P<content>-?(?:\d[\d.,]*\d|\d|[A-Za-z](?![a-zA-Z])))")
+r"""A box without braces, which TeX puts around what follows: ``\boxed 12``, ``\boxed5``."""
+_BRACE = re.compile(rf"(?P<box>\\(?:boxed|fbox) ?\{{)|(?P<bare>{BARE_BOX.pattern})|\\.|[{{}}]", re.DOTALL)
 _BETWEEN_BOXES = re.compile(r"(?:[\s$,;()\[\]{}\\、]|and|or|text|quad|和|或){0,40}")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*([-+]?[$€£]?[-+]?\d[\d,./]*(?:[ \t]*%)?)[ \t]*$", re.MULTILINE)
 _STATES = re.compile(
@@ -92,6 +94,8 @@ def boxes(text: str, begin: int) -> list[Given]:
     for brace in _BRACE.finditer(text, begin) if "box" in text else ():
         if brace["box"] or brace.group() == "{":
             opened.append((bool(brace["box"]), brace.start(), brace.end()))
+        elif brace["bare"]:
+            closed.append(_Box(brace.start(), brace.end(), brace["content"]))
         elif brace.group() == "}" and opened:
             is_box, start, inside = opened.pop()
             if is_box and says_something(text[inside : brace.start()]):

@@ -16,6 +16,7 @@ from verl_stepgrpo.judging.answers.doubts import DENIALS
 from verl_stepgrpo.judging.answers.equations import is_symbolic
 from verl_stepgrpo.judging.answers.numbers import NAME, quantity_of
 from verl_stepgrpo.judging.answers.verdict import Answer, Judge, Verdict, decided, shown
+from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.quantities import Quantity
 from verl_stepgrpo.judging.reading.units import split_unit
 
@@ -26,6 +27,10 @@ FLOAT_ERROR = Fraction(1, 10**12)
 """How far a root or a multiple of pi is off as a float, as a share of it."""
 
 _NUMERAL = re.compile(r"\d[\d,]*(?:\.(?P<decimals>\d+))?|\.(?P<few>\d+)")
+_DECIMAL_BEHIND = re.compile(
+    rf"(?P<exact>[^()]*\S) \((?:(?:{one_of('APPROXIMATION')}|approx\.?|\\approx|~|=) ?)*"
+    r"(?P<decimal>-?[\d,]*\.\d[^()]*)\)"
+)
 _VARIABLE = re.compile(r"(?<![\\a-zA-Z])[a-df-zA-Z](?![a-zA-Z])")
 _LIST = re.compile(r", |;|\b(?:and|or)\b")
 
@@ -34,9 +39,10 @@ def by_approximation(given: Answer, wanted: Answer, judge: Judge) -> Verdict | N
     """An exact value with a rounded one behind it is met by either, and meets either; None without such a sign."""
     if APPROXIMATELY in wanted.core:
         return _by_approximated_reference(given, wanted, judge)
-    if APPROXIMATELY not in given.core:
+    core = _with_sign(given.core)
+    if APPROXIMATELY not in core:
         return None
-    parts = [part.strip() for part in given.core.split(APPROXIMATELY)]
+    parts = [part.strip() for part in core.split(APPROXIMATELY)]
     if not parts[0]:
         return None
     if _describes(parts[0]):
@@ -52,6 +58,14 @@ def by_approximation(given: Answer, wanted: Answer, judge: Judge) -> Verdict | N
         return decided(False, "form", f"not one value up to rounding: {shown(given.core)}")
     verdicts = [judge.compare(Answer(part, part), wanted) for part in parts]
     return next((verdict for verdict in verdicts if verdict.correct), verdicts[-1])
+
+
+def _with_sign(text: str) -> str:
+    """Return an exact value with its decimal behind it with the sign between them: "1/3 (about 0.333)"."""
+    said = _DECIMAL_BEHIND.fullmatch(text) if "." in text else None
+    if said is None or not _are_one_value([said["exact"], said["decimal"]]):
+        return text
+    return f"{said['exact']} {APPROXIMATELY} {said['decimal']}"
 
 
 def _by_approximated_reference(given: Answer, wanted: Answer, judge: Judge) -> Verdict | None:

@@ -14,6 +14,7 @@ import re
 import unicodedata
 
 from verl_stepgrpo.judging.answers.doubts import DENIED_BOX, TAKEN_BACK
+from verl_stepgrpo.judging.marks import BARE_BOX
 from verl_stepgrpo.judging.reading.lexicon import one_of
 from verl_stepgrpo.judging.reading.numbers import ORDINALS, THIN_SPACE
 from verl_stepgrpo.judging.reading.spellings import SUBSCRIPTS, SUPERSCRIPTS, TEX_ALIASES, TEX_OF
@@ -147,6 +148,7 @@ def normalise(text: str) -> str:
 
 def _unboxed(text: str) -> str:
     """Return what the boxes of ``text`` hold, where they are all one answer or a list; else ``text``."""
+    text = BARE_BOX.sub(r"\\boxed{\g<content>}", text) if "box" in text else text
     boxes = list(_BOXED.finditer(text)) if "\\boxed" in text else []
     if not boxes:
         return text

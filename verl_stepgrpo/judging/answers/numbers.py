@@ -113,7 +113,7 @@ def quantity_of(text: str) -> Quantity | None:
     text = _APPROXIMATELY.sub("", text)
     if text[:1] == "(" and text[-1:] == ")":
         text = text[1:-1]
-    restated = re.fullmatch(r"(.*\S) ?\(([^()]*)\)|(.+) or (.+)", text)
+    restated = re.fullmatch(r"(.*\S) ?\((?:or |= ?)?([^()]*)\)|(.+) or (.+)", text)
     if restated:
         first, second = (parse_quantity(part) for part in restated.groups() if part is not None)
         if first is not None and second is not None:

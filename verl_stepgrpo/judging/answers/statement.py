@@ -36,6 +36,7 @@ _HARMFUL = re.compile(
     re.IGNORECASE,
 )
 _PARENTHESIS = re.compile(r"^(?P<main>.*\S) ?\((?P<inside>[^()]*)\)$", re.DOTALL)
+_PRECISION = re.compile(rf"(?:{one_of('APPROXIMATION')}|approx|rounded|exact)\.?", re.IGNORECASE)
 _WORDS_BEHIND = re.compile(
     r",? (?:is|must be|would be) (?:the|our|my) (?:(?:final|correct|right|only) )?(?:answer|solution|result)$",
     re.IGNORECASE,
@@ -59,7 +60,7 @@ def statement(text: str) -> str:
         return text
     text = clause(text)
     parenthesis = _PARENTHESIS.match(text)
-    if parenthesis and " " in parenthesis["inside"] and _explains(parenthesis["inside"]):
+    if parenthesis and _explains(parenthesis["inside"]):
         text = parenthesis["main"]
     said = _WORDS_BEHIND.sub("", text)
     if said != text and not DENIALS.search(said):
@@ -102,7 +103,12 @@ def _only_sentence(text: str) -> str:
 
 
 def _explains(inside: str) -> bool:
-    """Whether a parenthesis behind an answer only explains it, as in "5 (the root -2 is rejected)"."""
+    """Whether a parenthesis behind an answer only explains it, as in "5 (the root -2 is rejected)", "5 cm (rounded)".
+
+    Any other word by itself may be the unit or the thing: "12 (dozen)".
+    """
+    if " " not in inside:
+        return _PRECISION.fullmatch(inside) is not None
     return bool(
         re.match(r"(?:not \S+$|see |as in |by )", inside)
         or re.search(r"\b(?:rejected|discarded|negative|positive|rounded|given|because|since)\b", inside)

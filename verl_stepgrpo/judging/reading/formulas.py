@@ -14,6 +14,7 @@ _NOT_VARIABLES = frozenset(
     "out you who how why but yes go".split()
 )
 _VOWELS = frozenset("aeiou")
+_ENDS_TERM = RELATIONS | frozenset("+-.!?")
 _USUAL_UNITS = frozenset(
     "kgs kms lbs hrs yrs wks mos mph kph pcs pts gal qt pt yr wk pm am cm mm km nm kg mg ml dm ft in yd mi "
     "lb oz hr ms hz khz kj kw pa".split()
@@ -22,7 +23,14 @@ AXES = frozenset("axis axes intercept intercepts coordinate coordinates".split()
 
 
 def names(tokens: list[Token]) -> list[Token]:
-    """Write angles and triangles with their signs, and axes in small letters: "angle ABC", "X-axis"."""
+    """Write angles and triangles with their signs, and axes in small letters: "angle ABC", "X-axis".
+
+    The "m" of an angle's measure goes: ``m∠C`` is the angle in degrees, which ``∠C = 75°`` names as well.
+    """
+    signs = [i for i, token in enumerate(tokens) if token.text == "∠"]
+    for i in reversed(signs):
+        if i and tokens[i - 1].text == "m":
+            del tokens[i - 1]
     for i, token in enumerate(tokens[:-1]):
         if len(token.text) == 1 and tokens[i + 1].text in AXES:
             tokens[i] = token._replace(text=token.text.casefold())
@@ -84,18 +92,26 @@ def products(tokens: list[Token]) -> list[Token]:
 def silent_products(tokens: list[Token]) -> list[Token]:
     """Drop the signs of multiplication by letters and parentheses: ``2 * x`` is ``2 x``.
 
-    Behind a division it stays, since ``6 / 2 * x`` is not ``6 / (2 x)``.
+    Behind a division it stays, since ``6 / (1 + 1) * x`` is not ``6 / ((1 + 1) x)``.
     """
-    dropped: set[int] = set()
-    for i, token in enumerate(tokens[:-1]):
-        if token.text != "*":
-            continue
-        kept = [k for k in range(max(0, i - 4), i) if k not in dropped][-2:]
-        divides = len(kept) > 1 and tokens[kept[0]].text == "/"
-        if kept and not divides and _multiplies_silently(tokens[kept[-1]], tokens[i + 1]):
-            tokens[i + 1] = tokens[i + 1]._replace(attached=True)
-            dropped.add(i)
-    return [token for i, token in enumerate(tokens) if i not in dropped] if dropped else tokens
+    kept: list[Token] = []
+    divides = [False]  # of each parenthesis that is open, whether its last term has a division
+    for i, token in enumerate(tokens):
+        text = token.text
+        if text == "(":
+            divides.append(False)
+        elif text == ")":
+            divides = divides[:-1] or [False]
+        elif text == "/":
+            divides[-1] = True
+        elif token.mark or (text in _ENDS_TERM and not (kept and kept[-1].text in OPERATORS)):
+            divides[-1] = False
+        following = tokens[i + 1] if text == "*" and i + 1 < len(tokens) else None
+        if following and kept and not divides[-1] and _multiplies_silently(kept[-1], following):
+            tokens[i + 1] = following._replace(attached=True)
+        else:
+            kept.append(token)
+    return kept
 
 
 def _letters(token: Token) -> list[Token]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 from verl_stepgrpo.judging.reading.numbers import NUMBER_WORDS, ORDINALS, PARTS, number_words
-from verl_stepgrpo.judging.reading.tokens import OPERATORS, RELATIONS, Token, is_variable
+from verl_stepgrpo.judging.reading.tex import in_parentheses
+from verl_stepgrpo.judging.reading.tokens import OPERATORS, RELATIONS, UNITS, Token, is_variable
 
 _SPOKEN = {
     "is at least": "≥", "is at most": "≤", "is more than": ">",
@@ -56,6 +57,12 @@ SAYS_ACTION = frozenset(SAID_AS_RESULT).union(
 )
 """Words with which what ``actions`` reads begins."""
 _SAYS_VALUE = frozenset("is equals = gives makes".split())
+MAX_IN_PARENTHESES = 8
+"""Tokens in the parentheses of an operand."""
+_JOINS = frozenset("and by to from".split())
+"""Words before the last operand of what is done."""
+_SIGNS_BEFORE, _SIGNS_WITHIN, _SIGNS_BEHIND = frozenset("-√∛"), frozenset("/^"), frozenset("%°")
+"""Signs of an operand: "-√2", "3/4", "x^2", "90°"."""
 _ARTICLES = frozenset(("the", "an", "a", "A"))
 _OPENS_NUMBER = NUMBER_WORDS | {"negative"}
 _NOT_A_NUMBER_BEHIND = frozenset("this that which each any every second first another other last".split())
@@ -215,7 +222,7 @@ def _begins_operand(token: Token, phrase: tuple[str, ...], symbol: str) -> bool:
 
 
 def actions(tokens: list[Token]) -> list[Token]:
-    """Turn "dividing 6 by 3" into ``6 / 3`` and "the sum of 3 and 5" into ``3 + 5``; operands are one token."""
+    """Turn "dividing 6 by 3" into ``6 / 3``, and "the sum of 3 and -5" into ``3 + -5``."""
     out: list[Token] = []
     i = 0
     while i < len(tokens):
@@ -236,32 +243,104 @@ Said = tuple[list[Token], int]
 
 
 def _action_at(tokens: list[Token], i: int) -> Said | None:
-    """Read "dividing 6 by 3", "the sum of 3 and 5", and "we get 8" behind it."""
-    texts = [token.text for token in tokens[i : i + 5]]
-    symbol, a, b, behind = None, i + 1, i + 3, i + 4
-    if len(texts) > 3:
-        symbol = SAID_AS_ACTION.get((texts[0], texts[2]))
-    if symbol is None and len(texts) == 5 and texts[1] in ("of", "between") and texts[3] == "and":
-        symbol, a, b, behind = SAID_AS_RESULT.get(texts[0]), i + 2, i + 4, i + 5
-    if not symbol or not (tokens[a].operand and tokens[b].operand):
+    """Read "dividing 6 by 3", "the sum of 3, -5 and 4", and "we get 8" behind it."""
+    names_result = tokens[i].text in SAID_AS_RESULT and _text_at(tokens, i + 1) in ("of", "between")
+    operands = _operands(tokens, i + 2 if names_result else i + 1)
+    if len(operands) < 2:
         return None
-    first, second = (tokens[b], tokens[a]) if "from" in texts[:4] else (tokens[a], tokens[b])
-    said = [first, tokens[i]._replace(text=symbol), second]
-    is_said = tuple(token.text for token in tokens[behind : behind + 2]) in _SAID_BEHIND
-    if is_said and behind + 2 < len(tokens) and tokens[behind + 2].operand:
+    first, last = operands[0], operands[-1]
+    if names_result:
+        symbol = SAID_AS_RESULT[tokens[i].text] if tokens[last.start - 1].text == "and" else None
+    else:
+        symbol = SAID_AS_ACTION.get((tokens[i].text, tokens[last.start - 1].text))
+    if not symbol or (len(operands) > 2 and symbol not in "+*"):
+        return None
+    if tokens[last.start - 1].text == "from":
+        operands = [last, first]
+    said: list[Token] = []
+    for place in operands:
+        operand = [tokens[k]._replace(mark="") if k == place.start else tokens[k] for k in place]
+        if said:
+            said.append(tokens[i]._replace(text=symbol))
+        is_divisor = symbol == "/" and said and len(operand) > 1 and operand[0].text != "("
+        said += in_parentheses(operand) if is_divisor else operand
+    behind = last.stop
+    is_said = (_text_at(tokens, behind), _text_at(tokens, behind + 1)) in _SAID_BEHIND
+    if is_said and _operand_at(tokens, behind + 2):
         said.append(tokens[behind]._replace(text="=", end=tokens[behind + 1].end, mark=""))
         behind += 2
     return said, behind
 
 
+def _text_at(tokens: list[Token], i: int) -> str:
+    return tokens[i].text if i < len(tokens) else ""
+
+
+def _operands(tokens: list[Token], i: int) -> list[range]:
+    """Return the places of the operands of a list, "3, -5 and 4", or of a pair, "6 by 3"; of anything else none."""
+    operands = [_operand_at(tokens, i)]
+    while operands[-1] and operands[-1].stop < len(tokens):
+        behind = operands[-1].stop
+        if tokens[behind].mark == "," and _operand_at(tokens, behind):
+            operands.append(_operand_at(tokens, behind))
+        elif tokens[behind].text in _JOINS:
+            return [*operands, last] if (last := _operand_at(tokens, behind + 1)) else []
+        else:
+            break
+    return []
+
+
+def _operand_at(tokens: list[Token], i: int) -> range:
+    """Return where the operand at ``i`` stands, empty for none: "-2", "√16", "1/2", "x^2", "2x", "(x + 1)", "5 cm"."""
+    end = i
+    while _text_at(tokens, end) in _SIGNS_BEFORE:
+        end += 1
+    if _text_at(tokens, end) == "(":
+        inner = tokens[end + 1 : end + MAX_IN_PARENTHESES + 2]
+        end += next((k for k, token in enumerate(inner, start=1) if not token.exact or token.text in "()"), 0)
+        if end == i or tokens[end].text != ")":
+            return range(i, i)
+    elif end >= len(tokens) or not tokens[end].operand:
+        return range(i, i)
+    end += 1
+    while end < len(tokens) and not tokens[end].mark:
+        token = tokens[end]
+        if token.text in _SIGNS_WITHIN and end + 1 < len(tokens) and tokens[end + 1].operand:
+            end += 2
+        elif token.text in _SIGNS_BEHIND or (token.attached and token.operand) or _is_counted(tokens, end):
+            end += 1
+        else:
+            break
+    return range(i, end)
+
+
+def _is_counted(tokens: list[Token], i: int) -> bool:
+    """Whether the word at ``i`` is a unit of the number before it, or what is counted: "5 apples and 3 pears"."""
+    token = tokens[i]
+    if not tokens[i - 1].number or token.text in _JOINS | _SAYS_VALUE:
+        return False
+    return token.text in UNITS or (not token.exact and _text_at(tokens, i + 1) in _JOINS | _SAYS_VALUE)
+
+
 def _share_at(tokens: list[Token], i: int) -> Said | None:
-    """Read "half of 24" and "twice 6" before "is 12"."""
+    """Read "half of 24" and "twice -6" before "is 12"."""
     for words, (sign, number) in SAID_AS_SHARE.items():
         at = i + len(words)
-        is_said = tuple(token.text for token in tokens[i:at]) == words and at + 2 < len(tokens)
-        if is_said and tokens[at].number and tokens[at + 1].text in _SAYS_VALUE and tokens[at + 2].number:
+        if tuple(token.text for token in tokens[i:at]) != words:
+            continue
+        operand = _operand_at(tokens, at)
+        has_number = operand and tokens[operand.stop - 1].number
+        if (
+            has_number
+            and _text_at(tokens, operand.stop) in _SAYS_VALUE
+            and _operand_at(tokens, operand.stop + 1)
+        ):
             said = tokens[i]._replace(end=tokens[at - 1].end)
-            return [tokens[at], said._replace(text=sign), said._replace(text=number)], at + 1
+            return [
+                *tokens[at : operand.stop],
+                said._replace(text=sign),
+                said._replace(text=number),
+            ], operand.stop
     return None
 
 

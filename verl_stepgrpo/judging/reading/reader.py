@@ -183,7 +183,8 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (frozenset({"a", "A", "an", "the"}), phrases.without_articles),
     (numbers.NUMBER_WORDS | {"negative", "st", "nd", "rd", "th"}, phrases.numbers),
     (frozenset(phrases.SPOKEN_BY_FIRST), phrases.spoken_operators),
-    (formulas.AXES | {"angle", "triangle"}, formulas.names),
+    (frozenset({"/", "^", "divided", "by", "over"}), tex.whole_fractions),
+    (formulas.AXES | {"angle", "triangle", "∠"}, formulas.names),
     (frozenset({"°", "/", _ANY_NUMBER}), formulas.units),
     (
         phrases.SAYS_ACTION,

@@ -9,6 +9,8 @@ from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, RELATIONS, Token
 
 MAX_DEPTH = 8
 """Groups in groups that are read as such; deeper ones lose their braces."""
+_DIVIDES = frozenset(("/", "^", "by", "over"))
+"""Behind them a fraction is one number, and no two divisions."""
 
 
 def groups(tokens: list[Token], depth: int = 0) -> list[Token]:
@@ -39,7 +41,8 @@ def groups(tokens: list[Token], depth: int = 0) -> list[Token]:
             if top and bottom:
                 first = token._replace(text=top[0].text, end=top[0].end)
                 slash = Token("/", top[-1].end, bottom[0].start)
-                out += [*groups([first, *top[1:]], depth + 1), slash, *groups(bottom, depth + 1)]
+                fraction = [*groups([first, *top[1:]], depth + 1), slash, *groups(bottom, depth + 1)]
+                out += in_parentheses(fraction) if out and out[-1].text in _DIVIDES else fraction
         elif token.text in ("^", "_", "√") and tokens[i + 1 : i + 2] and tokens[i + 1].text == "{":
             inner, i = _argument(tokens, i + 1)
             out += [token, *groups(inner, depth + 1)]
@@ -48,6 +51,28 @@ def groups(tokens: list[Token], depth: int = 0) -> list[Token]:
                 out.append(token)
             i += 1
     return _roots(out)
+
+
+def in_parentheses(tokens: list[Token]) -> list[Token]:
+    first, last = tokens[0], tokens[-1]
+    opening = first._replace(text="(", end=first.start)
+    return [opening, first._replace(mark=""), *tokens[1:], Token(")", last.end, last.end, attached=True)]
+
+
+def whole_fractions(tokens: list[Token]) -> list[Token]:
+    """Put what is one fraction in one spelling in parentheses behind a division: "8 / ½" is ``8 / (1 / 2)``."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        fraction = tokens[i : i + 3]
+        is_one = len(fraction) == 3 and fraction[1].text == "/" and fraction[0].start == fraction[2].start
+        if is_one and out and out[-1].text in _DIVIDES:
+            out += in_parentheses(fraction)
+            i += 3
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
 
 
 def _argument(tokens: list[Token], i: int, *, products: bool = True) -> tuple[list[Token], int]:

@@ -48,6 +48,29 @@ def _lacking_for_separate_async(run: Run) -> Iterator[str]:
         yield run.said(f"{ROLLOUT}.checkpoint_engine.backend")
 
 
+def _not_whole_micro_batches(run: Run) -> Iterator[str]:
+    """Yield the sizes of micro batches that do not divide what a worker is handed; FSDP alone is looked at."""
+    actor, ref = "actor_rollout_ref.actor", "actor_rollout_ref.ref"
+    if not run.uses_v1 or run.value(f"{actor}.strategy") not in ("fsdp", "fsdp2"):
+        return
+    workers = run.value("trainer.nnodes") * run.value("trainer.n_gpus_per_node")
+    workers //= run.value(f"{actor}.ulysses_sequence_parallel_size") or 1
+    at_once = run.value(f"{actor}.ppo_mini_batch_size") * run.value(f"{ROLLOUT}.n") // max(1, workers)
+    is_apart = run.value("trainer.v1.trainer_mode") == "separate_async"
+    step = run.value("data.train_batch_size") * run.value(f"{ROLLOUT}.n") // max(1, workers)
+    before = at_once if is_apart else step
+    sizes = {
+        f"{actor}.ppo_micro_batch_size_per_gpu": (f"{actor}.use_dynamic_bsz", at_once),
+        f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": (f"{ROLLOUT}.log_prob_use_dynamic_bsz", before),
+    }
+    if run.value(f"{actor}.use_kl_loss") or run.value("algorithm.use_kl_in_reward"):
+        sizes[f"{ref}.log_prob_micro_batch_size_per_gpu"] = (f"{ref}.log_prob_use_dynamic_bsz", before)
+    for key, (is_dynamic, rows) in sizes.items():
+        size = run.value(key)
+        if size and rows and not run.value(is_dynamic) and rows % size:
+            yield f"{run.said(key)} (of {rows})"
+
+
 def _torn(run: Run) -> list[str]:
     """Return what is wrong with the checkpoint; ``checkpoints.step_back`` leaves what has no whole one beside it."""
     fault = checkpoints.fault(run.config)
@@ -97,6 +120,12 @@ RULES = (
         f"actor_rollout_ref.actor.ppo_mini_batch_size, {ROLLOUT}.nnodes and n_gpus_per_node above 0, and "
         f"{ROLLOUT}.checkpoint_engine.backend to another than naive",
         facts=lambda run: list(_lacking_for_separate_async(run)),
+    ),
+    Rule(
+        when="a `..._micro_batch_size_per_gpu` that does not divide the responses that a worker is handed at once",
+        why="verl's FSDP workers would end with an assertion in the first step, behind the first rollout",
+        remedy="Set it to a divisor, or use_dynamic_bsz (of the actor, log_prob_use_dynamic_bsz of the others) to True",
+        facts=lambda run: list(_not_whole_micro_batches(run)),
     ),
     Rule(
         when=f"`{HYBRID}=False`",
