@@ -16,6 +16,9 @@ from verl_stepgrpo.judging.reading.numbers import share
 MAX_DEPTH = 12
 """Parentheses, powers and functions in each other that are read."""
 
+FACTORS = frozenset("abcdeijklmnorstuvwxyz")
+"""Letters that multiply a sum or product in parentheses behind them; the rest, before one name any, are functions'."""
+
 
 class Item(NamedTuple):
     """One part of an expression.
@@ -175,9 +178,11 @@ class _Reader:
         return self.next_kind() == "·" and self.items[self.position + 1 : self.position + 2][0].kind == "("
 
     def _applied(self, name: str) -> Node:
-        """Read ``f(x)``; ``x(x - 3)`` is read alike, in its own order."""
+        """Read ``f(x)``, and ``x(x - 3)``, which is a product."""
         self.position += 2
-        return ("of", name, self._inside())
+        inside = self._inside()
+        is_product = name in FACTORS and not isinstance(inside, str)
+        return _product_of([(1, name), (1, inside)]) if is_product else ("of", name, inside)
 
     def _applied_function(self, name: str) -> Node:
         self._deeper()

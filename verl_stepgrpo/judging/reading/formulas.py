@@ -90,7 +90,7 @@ def products(tokens: list[Token]) -> list[Token]:
 
 
 def silent_products(tokens: list[Token]) -> list[Token]:
-    """Drop the signs of multiplication by letters and parentheses: ``2 * x`` is ``2 x``.
+    """Drop the signs of multiplication by letters, and of numbers by parentheses: ``2 * x`` is ``2 x``.
 
     Behind a division it stays, since ``6 / (1 + 1) * x`` is not ``6 / ((1 + 1) x)``.
     """
@@ -153,5 +153,9 @@ def _is_product(tokens: list[Token], i: int, behind: list[Token]) -> bool:
 
 
 def _multiplies_silently(before: Token, behind: Token) -> bool:
-    factor = behind.text in "(√∛" or (behind.operand and not behind.number)
-    return factor and (before.operand or before.text == ")")
+    """Whether a product says the same without its sign: ``x * (y + 1)`` does not, since ``f (y + 1)`` is a call."""
+    if behind.text == "(":
+        return before.number or before.text == ")"
+    return (before.operand or before.text == ")") and (
+        behind.text in "√∛" or (behind.operand and not behind.number)
+    )

@@ -39,7 +39,7 @@ _ASCII_TOKEN = re.compile(
     r"|\\(?:[a-zA-Z]+|[%$])|<=|>=|!=|==|:=|=>|->|\*\*|\S)"
 )
 """The same for text in ASCII, in the order in which they are frequent."""
-_EMPHASIS = re.compile(r"(?<![\w)*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(])")
+_EMPHASIS = re.compile(r"(?<![\w)}\]*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(\\])")
 _CAPITALS = re.compile("[A-Z][A-Z]")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
 _STRUCK = re.compile(r"~~[^~\n]+~~")

@@ -9,8 +9,12 @@ from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, RELATIONS, Token
 
 MAX_DEPTH = 8
 """Groups in groups that are read as such; deeper ones lose their braces."""
+_SAID = {"plus": "+", "minus": "-", "times": "*", "by": "/", "over": "/"}
+"""Operators in words, which are read as signs behind the groups."""
 _DIVIDES = frozenset(("/", "^", "by", "over"))
 """Behind them a fraction is one number, and no two divisions."""
+_HOLDS = _DIVIDES | {"√", "∛", "of"}
+"""Behind them parentheses hold together what is in them: "8 / (2 x) / 3", "√(2 x) / 3"."""
 
 
 def groups(tokens: list[Token], depth: int = 0) -> list[Token]:
@@ -45,7 +49,8 @@ def groups(tokens: list[Token], depth: int = 0) -> list[Token]:
                 out += in_parentheses(fraction) if out and out[-1].text in _DIVIDES else fraction
         elif token.text in ("^", "_", "√") and tokens[i + 1 : i + 2] and tokens[i + 1].text == "{":
             inner, i = _argument(tokens, i + 1)
-            out += [token, *groups(inner, depth + 1)]
+            is_negative = token.text == "√" and len(inner) == 2 and inner[0].text == "-"
+            out += [token, *(in_parentheses(inner) if is_negative else groups(inner, depth + 1))]
         else:
             if token.text not in "{}":
                 out.append(token)
@@ -116,15 +121,15 @@ def _is_name(tokens: list[Token], i: int) -> bool:
 
 
 def _needs_parentheses(group: list[Token], products: bool) -> bool:
-    bare = [token.text for token in group if token.text not in "°%!′^{}"]
+    bare = [_SAID.get(token.text, token.text) for token in group if token.text not in "°%!′^{}"]
     if len(bare) < 2 or (len(bare) == 2 and bare[0] == "-"):
         return False
     if products:
         return True
     depth = 0
-    for text in bare[1:]:
+    for k, text in enumerate(bare):
         depth += (text == "(") - (text == ")")
-        if depth == 0 and (text in "+-" or text in RELATIONS):
+        if k and depth == 0 and (text in "+-" or text in RELATIONS):
             return True
     return False
 
@@ -170,8 +175,15 @@ def _opening(tokens: list[Token], i: int) -> Token:
 
 def _is_signed(texts: list[str], tokens: list[Token], i: int, before: list[Token]) -> bool:
     """Whether parentheses hold a sign and one operand: "(-3)"."""
-    signed = texts[:2] == ["(", "-"] and texts[3:] == [")"]
-    return signed and tokens[i + 2].operand and not _is_call(before, tokens[i])
+    signed = texts[:2] == ["(", "-"] and texts[3:] == [")"] and tokens[i + 2].operand
+    # (-3)^2 is not -3^2, and √(-3) has no sign of its own.
+    is_base = tokens[i + 4 : i + 5] and tokens[i + 4].text in ("^", "²", "squared", "cubed", "!")
+    return (
+        signed
+        and not is_base
+        and not (before and before[-1].text in "√∛")
+        and not _is_call(before, tokens[i])
+    )
 
 
 def _is_degree_of_function(texts: list[str], before: list[Token]) -> bool:
@@ -198,9 +210,12 @@ def _end_of_numerator(tokens: list[Token], i: int) -> int:
     end = next((k for k in range(i + 1, min(i + 8, len(tokens))) if tokens[k].text in "()"), 0)
     if not end or tokens[end].text != ")" or tokens[end + 1 : end + 2] == []:
         return 0
-    if tokens[end + 1].text == "=" and (i == 0 or not (tokens[i - 1].exact or tokens[i - 1].text == "√")):
+    before = tokens[i - 1] if i else None
+    if tokens[end + 1].text == "=" and (
+        before is None or not (before.exact or before.text == "of" or before.text in _SAID)
+    ):
         return end
-    if tokens[end + 1].text != "/":
+    if tokens[end + 1].text != "/" or (before is not None and before.text in _HOLDS):
         return 0
     return 0 if _needs_parentheses(tokens[i + 1 : end], products=False) else end
 
