@@ -254,6 +254,18 @@ class TestThread:
             ray.get(actor.sleep.remote(60), timeout=30)
         assert isinstance(raised.value.__cause__, ray.exceptions.RayActorError)
 
+    def test_a_death_that_the_trainer_meets_before_a_round_does_is_named(self, actor_class: Any) -> None:
+        actor = actor_class.remote()
+        ray.get(actor.work.remote())
+        watch = liveness.Watch({"training worker 0": actor})
+        ray.kill(actor)
+        with (
+            pytest.raises(liveness.WorkerDiedError, match="training worker 0 died") as raised,
+            watch.running(),
+        ):
+            ray.get(actor.work.remote())
+        assert isinstance(raised.value.__cause__, ray.exceptions.RayActorError)
+
     def test_an_error_of_the_trainers_own_stays_what_it_is(self, actor_class: Any) -> None:
         watch = liveness.Watch({"reward worker 0": actor_class.remote()})
         with pytest.raises(KeyError), watch.running():

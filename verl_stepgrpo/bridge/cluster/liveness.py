@@ -50,6 +50,8 @@ GRACE = 10.0
 ENGINE_IS_DEAD = 503
 """What vLLM's ``/health`` says once its engine has died (EngineDeadError); 200 before, asleep or busy."""
 
+COULD_NOT_LOOK = "The watch on workers and engines could not look this time."
+
 logger = logging.getLogger("verl_stepgrpo")
 
 
@@ -101,18 +103,31 @@ class Watch:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Look meanwhile from a thread, and raise the death that was found in place of what it led to."""
+        """Look meanwhile from a thread, and raise the death that was found in place of what it led to.
+
+        The trainer may meet it before a round does: then one more look says what died.
+        """
         stop = threading.Event()
         thread = threading.Thread(target=self._look, args=(stop,), name="stepgrpo-watch", daemon=True)
         thread.start()
         try:
             yield
         except Exception as error:
+            if self.cause is None:
+                self._look_again()
             if self.cause is None or error is self.cause:
                 raise
             raise self.cause from error
         finally:
             stop.set()
+
+    def _look_again(self) -> None:
+        try:
+            self.check(now=True)
+        except WorkerDiedError:
+            pass  # it is the cause now
+        except Exception:
+            logger.warning(COULD_NOT_LOOK, exc_info=True)
 
     def _look(self, stop: threading.Event) -> None:
         while not stop.wait(PING_INTERVAL):
@@ -128,7 +143,7 @@ class Watch:
                 return
             except Exception:
                 # Where Ray itself is ending there is nobody left to look at.
-                logger.warning("The watch on workers and engines could not look this time.", exc_info=True)
+                logger.warning(COULD_NOT_LOOK, exc_info=True)
 
     def _ping_workers(self) -> None:
         # A busy actor has its ping waiting; another one behind it would tell nothing new.
