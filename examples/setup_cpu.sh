@@ -51,7 +51,7 @@ install_project() {
 }
 
 if [ "${FRESH_VENV:-0}" = 1 ] || [ "$(cat "$VENV/.stepgrpo-installed" 2>/dev/null)" != "$(fingerprint)" ]; then
-    install_project || { tail -n 15 "$INSTALL_LOG" >&2; echo "The set-up failed; see above." >&2; exit 1; }
+    install_project || { tail -n 15 "$INSTALL_LOG" >&2; echo "The set-up failed; see above." >&2; return 1; }
 fi
 
 export PATH="$VENV/bin:$PATH"

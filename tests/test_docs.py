@@ -121,6 +121,14 @@ def test_the_table_of_settings_is_complete_and_its_defaults_are_true() -> None:
     }
 
 
+def test_the_settings_that_a_replay_cannot_vary_are_named() -> None:
+    sentence = (
+        docs_page("replay.md").partition("A setting is any of")[2].partition(";")[0].partition(" but ")[2]
+    )
+    varied = {"reward", "advantage"}  # whose fields are what a replay varies
+    assert set(re.findall(r"`(\w+)`", sentence)) == {f.name for f in dataclasses.fields(RunSettings)} - varied
+
+
 def test_every_setting_that_is_not_the_papers_is_named_where_this_departs_from_it() -> None:
     section = docs_page("rewards.md").partition("## Where this departs from the paper")[2]
     named = set(re.findall(r"`(\w+)(?:=\w+)?`", section))

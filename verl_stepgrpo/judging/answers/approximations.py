@@ -62,7 +62,7 @@ def by_approximation(given: Answer, wanted: Answer, judge: Judge) -> Verdict | N
 
 def _with_sign(text: str) -> str:
     """Return an exact value with its decimal behind it with the sign between them: "1/3 (about 0.333)"."""
-    said = _DECIMAL_BEHIND.fullmatch(text) if "." in text else None
+    said = _DECIMAL_BEHIND.fullmatch(text) if "." in text and text[-1:] == ")" else None
     if said is None or not _are_one_value([said["exact"], said["decimal"]]):
         return text
     return f"{said['exact']} {APPROXIMATELY} {said['decimal']}"

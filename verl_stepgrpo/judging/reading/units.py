@@ -51,7 +51,7 @@ UNITS = (
     _row("mi", "mile"),
     _row("ft", "foot feet"),
     _row("yd", "yard"),
-    _row("in", "inch inche"),
+    _row("in", "inch inche"),  # "inches" without its s
     _row("g", "gram 克"),
     _row("kg", "kilogram kilo 千克 公斤", "kgs"),
     _row("mg", "milligram"),

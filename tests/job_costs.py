@@ -1,0 +1,236 @@
+"""What StepGRPO costs a real job beside verl's GRPO, and whether the memory of any of its processes grows.
+
+    python tests/job_costs.py overhead --out DIR --steps 30     # three jobs, one after the other
+    python tests/job_costs.py soak --out DIR --steps 200        # one job, with traces and credit by step
+    ... --model FOLDER                                          # a warmed-up model of the digits, not its own warm-up
+
+The stock command with the digits on the CPU engine, 16 prompts x 8 responses a step, the same data and seeds. Beside
+it stands verl's GRPO with its ``naive`` manager and the cheapest reward, a look at the end of the text. Memory is
+what a process has for itself (USS), every few seconds; CPU time is counted from the second step on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import statistics
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from kills import end, family, name_of
+from scipy.stats import theilslopes
+from test_cpu_engine import CPU
+from two_nodes import RESPONSES, prepared
+
+PROMPTS = 16
+SAMPLE_SECONDS = 3.0
+WARM = 2
+"""Steps before the CPU time is counted."""
+SETTLED = 50
+"""Steps before growth is looked for: caches fill up to their bound."""
+MIB = 2**20
+
+KINDS = {
+    "ray::TaskRunner": "trainer",
+    "ray::RewardLoopWorker": "reward workers",
+    "ray::AgentLoopWorker": "agent-loop workers",
+    "ray::WorkerDict": "training worker",
+    "VLLM::": "vLLM's engine",
+    "ray::vLLMHttpServer": "vLLM's server",
+    "ray::SimpleStorageUnit": "TransferQueue",
+    "ray::TransferQueueController": "TransferQueue",
+}
+"""The processes of a job by how their command lines begin; all others are Ray's own and the command itself."""
+OTHERS = "Ray's own and the command"
+
+EXACT = """
+def compute_score(data_source, solution_str, ground_truth, extra_info=None):
+    return float(solution_str.rstrip().endswith(ground_truth))
+"""
+"""verl's naive manager with the least that a reward can do."""
+
+VERLS = (
+    "algorithm.adv_estimator=grpo",
+    "reward.reward_manager.name=naive",
+    "reward.reward_manager.source=register",
+)
+WITH_ALL = ("algorithm.stepgrpo.credit=step", "algorithm.stepgrpo.trace_dir={folder}/trace")
+JOBS: Mapping[str, Sequence[str]] = {
+    "verl's GRPO": (*VERLS, "reward.custom_reward_function.path={folder}/exact.py"),
+    "StepGRPO": (),
+    "StepGRPO, credit by step and traces": WITH_ALL,
+}
+
+
+@dataclass
+class Samples:
+    """What a job's processes had at each look.
+
+    Attributes:
+        steps: How many steps were logged.
+        memory: MiB of each kind, all its processes together.
+        cpu: Seconds of each kind since they began.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    memory: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    cpu: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def from_step(self, step: int) -> int:
+        """Return the first look at which ``step`` was logged."""
+        return next(i for i, steps in enumerate(self.steps) if steps >= step)
+
+    def seconds_a_step(self, kind: str) -> float:
+        """Return the CPU seconds of a kind in one step, all its processes together."""
+        first = self.from_step(WARM)
+        steps = self.steps[-1] - self.steps[first]
+        return (self.cpu[kind][-1] - self.cpu[kind][first]) / steps
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that has run: its log and its samples."""
+
+    log: str
+    samples: Samples
+
+    def timing(self, name: str) -> float:
+        """Return the median of one of verl's timings over the steps behind the first ones, in seconds."""
+        return statistics.median(map(float, re.findall(rf"timing_s/{name}:([0-9.e-]+)", self.log)[WARM:]))
+
+
+def command(folder: Path, data: Path, model: str, steps: int, overrides: Sequence[str]) -> list[str]:
+    return [
+        *(sys.executable, "-m", "verl.trainer.main_ppo", "+stepgrpo=digits_cpu"),
+        *(f"data.train_files={data}/train.parquet", f"data.val_files={data}/heldout.parquet", "data.seed=1"),
+        *(f"data.train_batch_size={PROMPTS}", f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}"),
+        *(f"actor_rollout_ref.model.path={model}", "trainer.val_before_train=False", "trainer.save_freq=-1"),
+        *(f"trainer.total_training_steps={steps}", "trainer.total_epochs=100", "trainer.test_freq=-1"),
+        *(f"trainer.default_local_dir={folder}/rl", "trainer.logger=[console]"),
+        *(override.format(folder=folder) for override in overrides),
+    ]
+
+
+def run(folder: Path, words: Sequence[str]) -> Job:
+    """Run a job to its end. Raises RuntimeError where it ends badly."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "exact.py").write_text(EXACT)
+    log, samples, stop = folder / "log", Samples(), threading.Event()
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            words, stdout=out, stderr=subprocess.STDOUT, env=CPU, cwd=folder, start_new_session=True
+        )
+    own = psutil.Process(process.pid)
+    looks = threading.Thread(target=watch, args=(own, log, samples, stop))
+    looks.start()
+    try:
+        status = process.wait()
+    finally:
+        stop.set()
+        looks.join()
+        end(family(own))
+    if status:
+        raise RuntimeError(f"{log}: status {status}:\n{log.read_text(errors='replace')[-3000:]}")
+    return Job(log.read_text(errors="replace"), samples)
+
+
+def watch(own: psutil.Process, log: Path, samples: Samples, stop: threading.Event) -> None:
+    while not stop.wait(SAMPLE_SECONDS):
+        steps = len(re.findall(r"step:\d+ - ", log.read_text(errors="replace")))
+        memory, cpu = look(family(own))
+        if steps and "trainer" in memory:  # not once its end has begun
+            samples.steps.append(steps)
+            for kind in {*KINDS.values(), OTHERS}:
+                samples.memory[kind].append(memory[kind])
+                samples.cpu[kind].append(cpu[kind])
+
+
+def look(processes: Sequence[psutil.Process]) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Return the MiB and the CPU seconds of each kind."""
+    memory: dict[str, float] = defaultdict(float)
+    cpu: dict[str, float] = defaultdict(float)
+    for one in processes:
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            name = name_of(one)
+            kind = next((kind for begins, kind in KINDS.items() if name.startswith(begins)), OTHERS)
+            memory[kind] += one.memory_full_info().uss / MIB
+            times = one.cpu_times()
+            cpu[kind] += times.user + times.system
+    return memory, cpu
+
+
+def overhead(jobs: Mapping[str, Job]) -> Iterator[str]:
+    """Yield the lines of a table, a column each job."""
+    yield f"| | {' | '.join(jobs)} |"
+    yield "|---|" + "---|" * len(jobs)
+    step = {name: job.timing("step") for name, job in jobs.items()}
+    advantage = {name: job.timing("adv") for name, job in jobs.items()}
+    responses = PROMPTS * RESPONSES
+    rewards = {name: job.samples.seconds_a_step("reward workers") / responses for name, job in jobs.items()}
+    trainer = {name: job.samples.seconds_a_step("trainer") for name, job in jobs.items()}
+    yield row("a step, s (median)", (f"{step[name]:.2f}" for name in jobs))
+    yield row("advantage, ms (median)", (f"{1e3 * advantage[name]:.0f}" for name in jobs))
+    yield row("advantage, % of a step", (f"{100 * advantage[name] / step[name]:.1f}" for name in jobs))
+    yield row("reward workers, CPU ms a response", (f"{1e3 * rewards[name]:.1f}" for name in jobs))
+    yield row("trainer, CPU s a step", (f"{trainer[name]:.2f}" for name in jobs))
+    for kind in [*dict.fromkeys(KINDS.values()), OTHERS]:
+        cells = (f"{statistics.median(job.samples.memory[kind]):.0f}" for job in jobs.values())
+        yield row(f"{kind}, MiB", cells)
+
+
+def growth(job: Job, steps: int) -> Iterator[str]:
+    """Yield the lines of a table, a row each kind of process: MiB in quarters of the run, and the slope over them."""
+    bounds = [SETTLED + (steps - SETTLED) * k // 4 for k in range(5)]
+    quarters = [f"steps {low} to {high}" for low, high in itertools.pairwise(bounds)]
+    yield f"| process | {' | '.join(quarters)} | MiB in 100 steps (95%) |"
+    yield "|---|" + "---|" * 5
+    settled = slice(job.samples.from_step(SETTLED), None)
+    at = job.samples.steps[settled]
+    for kind in [*dict.fromkeys(KINDS.values()), OTHERS]:
+        memory = job.samples.memory[kind][settled]
+        medians = [
+            statistics.median([m for s, m in zip(at, memory, strict=True) if low <= s <= high])
+            for low, high in itertools.pairwise(bounds)
+        ]
+        slope = theilslopes(memory, at)
+        low, middle, high = (100 * value for value in (slope.low_slope, slope.slope, slope.high_slope))
+        yield row(kind, [*(f"{m:.0f}" for m in medians), f"{middle:+.1f} ({low:+.1f} to {high:+.1f})"])
+
+
+def row(name: str, cells: Iterator[str] | Sequence[str]) -> str:
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("overhead", "soak"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--model", type=Path, help="a Hugging Face folder of the digits example's warm-up")
+    args = parser.parse_args()
+    out = args.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    model = prepared(out, args.model)
+
+    def made(name: str, overrides: Sequence[str]) -> Job:
+        folder = out / re.sub(r"\W+", "-", name)
+        return run(folder, command(folder, out / "data", model, args.steps, overrides))
+
+    if args.what == "overhead":
+        print("\n".join(overhead({name: made(name, overrides) for name, overrides in JOBS.items()})))
+    else:
+        print("\n".join(growth(made("soak", WITH_ALL), args.steps)))
+
+
+if __name__ == "__main__":
+    main()
