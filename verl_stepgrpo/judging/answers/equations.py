@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -240,12 +241,12 @@ def is_finite_work(text: str) -> bool:
     if re.search(r"(?:\^|\*\*)\s*[{(]?\s*\d+\s*(?:\^|\*\*)", text):  # 10^{10^{10}}
         return False
     powers = re.findall(r"(?:\^|\*\*)\s*(\{[^{}]*\}|\([^()]*\)|-?\w+|\\?.)", text)
-    for power in powers:
-        if "^" in power or "**" in power or "(" in power[1:]:
-            return False
-        if any(int(number) > MAX_EXPONENT for number in re.findall(r"\d+", power)):
-            return False
-    # A power of a power, a^b^c or (a^b)^c, multiplies its exponents.
-    return not re.search(
-        r"(?:\^|\*\*)\s*(?:\{[^{}]*\}|\([^()]*\)|-?\w+)\s*(?:\^|\*\*)|\^[^()]*\)\s*(?:\^|\*\*)", text
-    )
+    if any("^" in power or "**" in power or "(" in power[1:] for power in powers):
+        return False
+    exponents = [int(number) for power in powers for number in re.findall(r"\d+", power)]
+    if any(exponent > MAX_EXPONENT for exponent in exponents):
+        return False
+    if re.search(r"(?:\^|\*\*)\s*(?:\{[^{}]*\}|\([^()]*\)|-?\w+)\s*(?:\^|\*\*)", text):  # a^b^c
+        return False
+    # A power of a power, (a^b)^c, multiplies its exponents.
+    return not re.search(r"\^[^()]*\)\s*(?:\^|\*\*)", text) or math.prod(exponents) <= MAX_EXPONENT

@@ -28,6 +28,10 @@ _CHARACTERS = str.maketrans(
     | {"。": ".", "或": " or ", "、": ", ", "’": "'", "‘": "'", "“": '"', "”": '"', "¢": " cents"}
 )
 _THOUSANDS = re.compile(rf"(?<=\d){THIN_SPACE}(?=\d{{3}})")
+_ROOT = re.compile(r"(?:(?<![a-zA-Z])\\?sqrt|√|(?P<cube>∛)) ?\(")
+"""A root of what stands in parentheses."""
+_FRACTION = re.compile(r"[¼-¾⅐-⅞](?=[a-zA-Z(\\√])")
+"""A fraction in one character that multiplies: "½x"."""
 _DOLLAR = "\ue000"
 """Stands for a dollar sign that is a currency, while those that delimit TeX are removed."""
 _ALIAS = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(TEX_ALIASES, reverse=True)))})(?![a-zA-Z])")
@@ -63,11 +67,9 @@ _TEX_SPELLINGS = (
     ("~", re.compile("~"), " "),
     ("\\", re.compile(r"\\[()\[\]]"), " "),
     ("**", re.compile(r"\*\*(?=-?[\w({])(?<=[\w)}]\*\*)"), "^"),
-    ("(", re.compile(r"\b(?:sqrt|√) ?\(([^()]*)\)"), r"\\sqrt{\1}"),
     ("√", re.compile(r"√ ?(?=\{)"), r"\\sqrt"),
-    ("√", re.compile(r"√ ?\(([^()]*)\)"), r"\\sqrt{\1}"),
     ("", re.compile(r"(?:√|\\sqrt) ?(\d+(?:\.\d+)?|[a-zA-Z](?![a-zA-Z]))"), r"\\sqrt{\1}"),
-    ("∛", re.compile(r"∛ ?\(?(\d+|[a-zA-Z])\)?"), r"\\sqrt[3]{\1}"),
+    ("∛", re.compile(r"∛ ?(\d+|[a-zA-Z])"), r"\\sqrt[3]{\1}"),
     ("^", re.compile(r"\^ ?(-?\d+)"), r"^{\1}"),
     ("_", re.compile(r"_ ?(\d+|[a-zA-Z])(?![a-zA-Z\d])"), r"_{\1}"),
     ("^", re.compile(r"\^ ?\(([^()]{1,20})\)"), r"^{\1}"),
@@ -132,6 +134,7 @@ def normalise(text: str) -> str:
     for _ in range(3 if "\\" in text else 0):  # wrappers in wrappers
         text = _WRAPPER.sub(_unwrapped, text)
     text = _without_delimiters(text) if "$" in text else text
+    text = _roots(text) if "(" in text else text
     for sign, pattern, spelling in _TEX_SPELLINGS:
         if sign in text:
             text = pattern.sub(spelling, text)
@@ -195,7 +198,23 @@ def _plain_characters(text: str) -> str:
     # "2½" is 2 and a half; compatibility forms would make it 21/2.
     text = re.sub(r"(?<=\d)(?=[¼-¾⅐-⅞])", " ", text)
     text = _THOUSANDS.sub(",", text)
+    text = _FRACTION.sub(
+        lambda m: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", m[0]).split("⁄")), text
+    )
     return unicodedata.normalize("NFKC", text).translate(_CHARACTERS)
+
+
+def _roots(text: str) -> str:
+    r"""Return ``text`` with its roots of parentheses in TeX: "√((x + 1) * 2)" is ``\sqrt{(x + 1) * 2}``."""
+    for root in reversed(list(_ROOT.finditer(text))):
+        depth, end = 1, root.end()
+        while end < len(text) and depth:
+            depth += (text[end] == "(") - (text[end] == ")")
+            end += 1
+        if not depth:
+            command = r"\sqrt[3]" if root["cube"] else r"\sqrt"
+            text = f"{text[: root.start()]}{command}{{{text[root.end() : end - 1]}}}{text[end:]}"
+    return text
 
 
 def _without_delimiters(text: str) -> str:

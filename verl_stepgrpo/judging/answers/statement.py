@@ -36,6 +36,7 @@ _HARMFUL = re.compile(
     re.IGNORECASE,
 )
 _PARENTHESIS = re.compile(r"^(?P<main>.*\S) ?\((?P<inside>[^()]*)\)$", re.DOTALL)
+_A_WORD = re.compile(r"(?<!\\)(?<![^\W\d_])[^\W\d_]{2}")
 _PRECISION = re.compile(rf"(?:{one_of('APPROXIMATION')}|approx|rounded|exact)\.?", re.IGNORECASE)
 _WORDS_BEHIND = re.compile(
     r",? (?:is|must be|would be) (?:the|our|my) (?:(?:final|correct|right|only) )?(?:answer|solution|result)$",
@@ -105,10 +106,12 @@ def _only_sentence(text: str) -> str:
 def _explains(inside: str) -> bool:
     """Whether a parenthesis behind an answer only explains it, as in "5 (the root -2 is rejected)", "5 cm (rounded)".
 
-    Any other word by itself may be the unit or the thing: "12 (dozen)".
+    Any other word by itself may be the unit or the thing: "12 (dozen)"; without a word it is a factor: "16 / (y * y)".
     """
     if " " not in inside:
         return _PRECISION.fullmatch(inside) is not None
+    if not _A_WORD.search(inside):
+        return False
     return bool(
         re.match(r"(?:not \S+$|see |as in |by )", inside)
         or re.search(r"\b(?:rejected|discarded|negative|positive|rounded|given|because|since)\b", inside)
