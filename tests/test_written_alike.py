@@ -1,4 +1,5 @@
-r"""One expression in any spelling, plain, TeX or in words, is read as one form; and one form has one value.
+r"""One expression in any spelling, plain, TeX or in words, is read as one form; and one form has one value. An equation
+is found however its line is set.
 
 Expressions are made at random: ``8 / (1 + 1) * (x + 2)``, ``\frac{8}{1 + 1} \cdot (x + 2)``, and "8 divided by
 (1 plus 1) times (x plus 2)" are one.
@@ -12,9 +13,11 @@ from fractions import Fraction
 
 import pytest
 
+from verl_stepgrpo.judging.key_steps.match import match_key_steps
 from verl_stepgrpo.judging.key_steps.relations import as_chain
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import without_end
+from verl_stepgrpo.judging.sections import parse_sections
 
 Tree = tuple
 """("n", "3"), ("v", "x"), ("√", tree), ("~", number) for a negative one, or an operator with its two operands."""
@@ -142,3 +145,75 @@ def test_an_expression_has_one_form_in_any_spelling_and_a_form_one_value(seed: i
             continue
         other = known.setdefault(read, (worth, written))
         assert other[0] == worth, (other[1], written)
+
+
+PLAIN = (
+    *(
+        "{} = 77",
+        "{}=77",
+        "- {} = 77",
+        "* {} = 77",
+        "1. {} = 77",
+        "(1) {} = 77",
+        "Step 1) {} = 77",
+        "x = {} = 77",
+    ),
+    *(
+        "**{} = 77**",
+        "{} = **77**",
+        "- **Total:** {} = 77",
+        "`{} = 77`",
+        "({} = 77)",
+        "[{} = 77]",
+        "<b>{} = 77</b>",
+    ),
+    *(
+        "Total cost: {} = 77 dollars",
+        "{} = $77",
+        "{} = 77 cm²",
+        "{} = 77 square meters",
+        "{} = 77 ✓",
+        "{}\n= 77",
+    ),
+    *("Hence ({}) = 77", "Using {} = 77, we go on", "First, {} = 77; second, 5 + 5 = 10.", "77 = {}"),
+)
+TEX = (
+    *(
+        "So ${} = 77$.",
+        r"\[{} = 77\]",
+        "$$ {} = 77 $$",
+        r"Then \({} = 77\), so we are done.",
+        "${}$ = $77$",
+        "${}$ is 77",
+    ),
+    *(
+        r"${} = \boxed{{77}}$",
+        r"$\boxed{{{} = 77}}$",
+        r"${} = 77 \text{{ apples}}$",
+        r"${} = 77\,\text{{cm}}$",
+    ),
+    *(
+        r"${} = \$77$",
+        r"\begin{{aligned}}{} &= 77\end{{aligned}}",
+        "$$\\begin{{align*}}\n&{} \\\\\n&= 77\n\\end{{align*}}$$",
+    ),
+)
+WORDS = ("Thus, {} equals 77.", "The result is {} = 77.", "The sum: {} gives 77 km.", "*{} is 77*")
+"""How a line with an equation is set."""
+
+
+def is_found(wording: str, step: str) -> bool:
+    sections = parse_sections(f"### Step 1:\n{step}\n### The final answer is: 0")
+    return match_key_steps(sections, [(wording,)], threshold=0.8)[0].matched
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_equation_is_found_however_its_line_is_set(seed: int) -> None:
+    rng = random.Random(seed)
+    trees = [tree for tree in (expression(rng, rng.randint(1, 2)) for _ in range(60)) if tree[0] not in "nv~"]
+    for tree in trees:
+        wording = f"{plain(tree)} = 77"
+        spelled, said = in_tex(tree, rng), in_words(tree)
+        for frames, text in ((PLAIN, plain(tree)), (TEX, spelled), (WORDS, said)):
+            for frame in frames:
+                assert is_found(wording, frame.format(text)), frame.format(text)

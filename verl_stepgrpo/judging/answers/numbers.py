@@ -131,7 +131,9 @@ def quantity_in_prose(text: str) -> Quantity | None:
 
 def _by_range(given: Answer, wanted: Answer) -> Verdict | None:
     gold = _ends(_RANGE, wanted.core)
-    if gold is None or gold[0].value > gold[1].value:  # "3/4 - 1/2" is a difference
+    if gold is None:
+        return None
+    if gold[0].value > gold[1].value and " - " in wanted.core:  # "3/4 - 1/2" is a difference, "3-2" a score
         return None
     ours = _ends(_RANGE, given.core) or _ends(_INTERVAL, given.core) or _ends(_BETWEEN, given.core)
     if ours is None:

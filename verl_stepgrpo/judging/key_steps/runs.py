@@ -179,8 +179,7 @@ class Run:
 
     def _relation(self, i: int, sign: str) -> int:
         if self._open:  # what stands before an open parenthesis is no side: "he has 2 (3 + 5 = 8)"
-            opening = max(k for k, item in enumerate(self.items) if item.kind == "(")
-            del self.items[: opening + 1]
+            del self.items[: _unclosed(self.items)[-1] + 1]
             self._open = 0
         return self._add("=", i, text=sign)
 
@@ -334,10 +333,8 @@ class Run:
         items = self.items
         if any(item.kind == "u" for item in items):
             items = self._without_unit_letters()
-        opened = [k for k, item in enumerate(items) if item.kind == "("]
-        unclosed = opened[-self._open :] if self._open else []
         start = 0
-        for k in [*unclosed, len(items)]:
+        for k in [*_unclosed(items), len(items)]:
             piece = _ending_in_operand(items[start:k])
             if any(item.kind == "=" for item in piece):
                 yield piece
@@ -354,6 +351,17 @@ class Run:
             elif not (item.kind == "·" and self.items[k + 1].kind == "u"):
                 kept.append(item)
         return kept
+
+
+def _unclosed(items: Sequence[Item]) -> list[int]:
+    """Return where the parentheses stand that are never closed."""
+    opened: list[int] = []
+    for k, item in enumerate(items):
+        if item.kind == "(":
+            opened.append(k)
+        elif item.kind == ")" and opened:
+            opened.pop()
+    return opened
 
 
 def _percent_spelled(items: list[Item]) -> Iterator[list[Item]]:

@@ -40,8 +40,14 @@ _ASCII_TOKEN = re.compile(
 )
 """The same for text in ASCII, in the order in which they are frequent."""
 _EMPHASIS = re.compile(r"(?<![\w)}\]*])(\*\*|__|\*|_)(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w(\\])")
+_BOLD = re.compile(r"(?<![\w)}\]*])(\*\*)(?=[^\s*])((?:[^*\n]|(?<!\*)\*(?!\*))+?)(?<=[^\s*])\*\*(?![\w(\\*])")
+"""Bold text, which may have asterisks of its own that multiply: "**24 * 2 = 48**"."""
 _CAPITALS = re.compile("[A-Z][A-Z]")
 _SHOUTED = re.compile(r"\b[A-Z]{2,}(?:[ \d]+[A-Z]{2,}){2,}\b")
+_LIST_LABEL = re.compile(
+    r"^[ \t]*\(\d{1,2}\)[ \t]+(?![=*/×÷^<>≤≥≈+)]|\\(?:times|cdot|div)|[-−][ \t])", re.MULTILINE
+)
+"""The number of a list's item, "(1) -9 + 2 = -7", which is no factor."""
 _STRUCK = re.compile(r"~~[^~\n]+~~")
 _OVERLINE = re.compile(r"\\(?:overline|vec|widehat|hat|bar)(?=\s*\{\s*[A-Za-z])")
 _MATH_DELIMITER = re.compile(
@@ -78,16 +84,24 @@ def _blank(text: str) -> str:
     """Return ``text`` with Markdown emphasis and TeX delimiters blanked out, every offset kept."""
     if _CAPITALS.search(text):
         text = _SHOUTED.sub(_lower_words, text)
+    if ") " in text:
+        text = _LIST_LABEL.sub(lambda m: " " * len(m[0]), text)
     if "~~" in text:
         text = _STRUCK.sub(lambda m: " " * len(m[0]), text)
     if text.count("*") > 1 or text.count("_") > 1:
+        text = _BOLD.sub(_without_marks, text)
         for _ in range(2):  # emphasis in emphasis
-            text = _EMPHASIS.sub(lambda m: " " * len(m[1]) + m[2] + " " * len(m[1]), text)
+            text = _EMPHASIS.sub(_without_marks, text)
     text = blanked(text)
     if "\\" not in text:
         return text
     text = _OVERLINE.sub(lambda m: " " * len(m[0]), text)
     return _MATH_DELIMITER.sub(lambda m: " " * len(m[0]), text)
+
+
+def _without_marks(emphasis: re.Match[str]) -> str:
+    blanks = " " * len(emphasis[1])
+    return blanks + emphasis[2] + blanks
 
 
 def _lower_words(shouted: re.Match[str]) -> str:

@@ -211,13 +211,18 @@ def _end_of_numerator(tokens: list[Token], i: int) -> int:
     if not end or tokens[end].text != ")" or tokens[end + 1 : end + 2] == []:
         return 0
     before = tokens[i - 1] if i else None
-    if tokens[end + 1].text == "=" and (
-        before is None or not (before.exact or before.text == "of" or before.text in _SAID)
-    ):
+    if tokens[end + 1].text == "=" and _opens_a_side(before, tokens[i + 1]):
         return end
     if tokens[end + 1].text != "/" or (before is not None and before.text in _HOLDS):
         return 0
     return 0 if _needs_parentheses(tokens[i + 1 : end], products=False) else end
+
+
+def _opens_a_side(before: Token | None, inner: Token) -> bool:
+    """Whether parentheses begin an equation: "the area (6/3) = 2"; in "Hence (-6 * 2) = x" they hold the sign off."""
+    if before is None:
+        return True
+    return not (before.exact or before.text == "of" or before.text in _SAID or inner.text == "-")
 
 
 def _is_call(before: list[Token], opening: Token) -> bool:
