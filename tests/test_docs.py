@@ -182,6 +182,7 @@ def test_the_table_of_the_ablation_is_that_of_the_committed_runs() -> None:
         ("pilot", "first-pilot", first),
         ("loop-dense", "loop/dense", loop),
         ("loop-sparse", "loop/sparse", loop),
+        ("loop-bars", "loop/bars", loop),
     ):
         done = subprocess.run(
             [sys.executable, str(folder / "analyse.py"), *options, str(folder / "results" / results)],
