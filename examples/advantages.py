@@ -33,6 +33,12 @@ GROUP = {
     "### The final answer is: 3",
 }
 
+NONE_RIGHT = {
+    "B": GROUP["B"],
+    "E": "### Step 1:\nIt looks like 3 each.\n### The final answer is: 3",
+}
+"""A group without a right answer."""
+
 TIMES = 2
 """How often each was given: what to expect of a state is told by the others that pass through it."""
 
@@ -103,6 +109,19 @@ def combined_table(scored: list[ScoredResponse]) -> str:
     return table(["response", "answer", "key steps", "StepRVR", "reward", *COMBINES], rows)
 
 
+def gated_table() -> str:
+    """What a group without a right answer is given, by what ``outcome_gate`` lets through of it."""
+    scored = [score_response(HEAD + body, GOLD, KEY_STEPS) for body in NONE_RIGHT.values()]
+    nodes = {"sum": {}, "answer_first": {"combine": "answer_first"}}
+    nodes |= {f"{name}, outcome_gate=0": node | {"outcome_gate": 0.0} for name, node in nodes.items()}
+    whole = {name: advantages(scored, **node).squeeze(1).tolist() for name, node in nodes.items()}
+    rows = [
+        [name, f"{one.key_step_share:.3f}", *(f"{whole[head][place] + 0.0:+.3f}" for head in nodes)]
+        for place, (name, one) in enumerate(zip(NONE_RIGHT, scored, strict=True))
+    ]
+    return table(["none is right", "key steps", *nodes], rows)
+
+
 def to_go_table(scored: list[ScoredResponse], n_steps: int) -> str:
     """K(s): what each response is paid for the key steps of step s and later."""
     to_go = [[sum(one.step_shares[s:]) for s in range(n_steps)] for one in scored]
@@ -132,7 +151,7 @@ def main() -> None:
     responses = [HEAD + body for body in GROUP.values()]
     scored = [score_response(response, GOLD, KEY_STEPS) for response in responses]
     n_steps = max(len(one.steps) for one in scored)
-    tables = [combined_table(scored), to_go_table(scored, n_steps)]
+    tables = [combined_table(scored), gated_table(), to_go_table(scored, n_steps)]
     print("\n\n".join([*tables, *(credit_table(mode, scored, n_steps) for mode in CREDITS)]))
 
     if args.picture:

@@ -35,6 +35,7 @@ ARMS = {
     "component": "each component by itself",
     "answer_first": "answer first",
     "answer_first_gated": "answer first, nothing where none is right",
+    "validity_gated": "answer first, nothing where none is right, no key steps",
     "answer_first_step_gated": "answer first, nothing where none is right, credit by step",
     "value": "outcome only, credit by value",
     "value_gains": "outcome only, credit by value, gains alone",
@@ -46,6 +47,8 @@ ARMS = {
 BASELINE = "grpo"
 WHITENED = "grpo_whitened"
 """The other baseline: what whitens a batch takes larger steps, which must not pass for a better method."""
+
+PAPER = "stepgrpo"
 
 Measure = Callable[[dict[str, Any]], float | None]
 """What an evaluation came to, in [0, 1]; None where it was not noted."""
@@ -92,20 +95,32 @@ MEASURES: Mapping[str, Measure] = {
 """What the responses to the images held out come to, each in [0, 1]."""
 COMPARED = ("accuracy", "right and valid", "right, every key step found")
 """Measures of which the table has the difference from plain GRPO, in a column behind their own."""
-AGAINST, AGAINST_WHITENED = "{}: points against GRPO", "against it whitened"
-ROLLOUTS, ANSWER_SHARE = "rollouts to GRPO's accuracy (seeds that reach it)", "answer's share"
+AGAINST, AGAINST_WHITENED, AGAINST_PAPER = (
+    "{}: points against GRPO",
+    "against it whitened",
+    "against StepGRPO",
+)
+COMPONENTS = ("answer", "key_steps", "validity")
+ROLLOUTS, SHARES = (
+    "rollouts to GRPO's accuracy (seeds that reach it)",
+    "% of the advantages: answer, key steps, validity",
+)
 """Columns of the table."""
 
 
-def answer_share(results: list[dict[str, Any]]) -> str:
-    """Return how much of what advantages differed by was the answer's doing, over training; from runs that noted it.
+def shares(results: list[dict[str, Any]]) -> str:
+    """Return how much of what advantages differed by each component made, over training; from runs that noted it.
 
-    The first study noted how much of what *rewards* differ by, each step; that is the same but for the group's std.
+    The first study noted how much of what *rewards* differ by is the answer's, each step; that is the same but for the
+    group's std.
     """
-    shares = [result["shares"]["answer_share"] for result in results if "shares" in result]
-    shares += [step.get("answer_share") for result in results for step in result["curve"]]
-    known = [share for share in shares if share is not None]
-    return f"{np.mean(known):.0%}" if known else "-"
+    noted = [result["shares"] for result in results if "shares" in result]
+    if noted:
+        means = (np.mean([shares[f"{name}_share"] for shares in noted]) for name in COMPONENTS)
+        return ", ".join(f"{100 * mean:.1f}" if mean < 0.0995 else f"{100 * mean:.0f}" for mean in means)
+    steps = [step.get("answer_share") for result in results for step in result["curve"]]
+    known = [share for share in steps if share is not None]
+    return f"{100 * np.mean(known):.0f}" if known else "-"
 
 
 def _bits(text: str) -> np.ndarray:
@@ -185,8 +200,10 @@ def columns(runs: Runs) -> list[str]:
         if _is_noted(runs, measure):
             names.append(name)
             names += [AGAINST.format(name)] if name in COMPARED else []
-            names += [AGAINST_WHITENED] if name == "accuracy" and WHITENED in runs else []
-    return [*names, ROLLOUTS, ANSWER_SHARE]
+            if name == "accuracy":
+                names += [AGAINST_WHITENED] if WHITENED in runs else []
+                names += [AGAINST_PAPER] if PAPER in runs else []
+    return [*names, ROLLOUTS, SHARES]
 
 
 def _is_noted(runs: Runs, measure: Measure) -> bool:
@@ -201,9 +218,10 @@ def row(runs: Runs, arm: str, last: int) -> dict[str, str]:
         cells[name] = share(results, measure, last)
     for name in COMPARED:
         cells[AGAINST.format(name)] = difference(runs, arm, BASELINE, last, MEASURES[name])
-    cells[AGAINST_WHITENED] = difference(runs, arm, WHITENED, last, MEASURES["accuracy"])
+    for column, baseline in ((AGAINST_WHITENED, WHITENED), (AGAINST_PAPER, PAPER)):
+        cells[column] = difference(runs, arm, baseline, last, MEASURES["accuracy"])
     cells[ROLLOUTS] = median_rollouts(runs, arm, last)
-    cells[ANSWER_SHARE] = answer_share(results)
+    cells[SHARES] = shares(results)
     return cells
 
 

@@ -61,6 +61,7 @@ settings_of() {
     value) echo "$answer $node.credit=value" ;;
     value_gains) echo "$answer $node.credit=value $node.value_lambda=0" ;;
     answer_first_gated) echo $node.combine=answer_first $node.outcome_gate=0 ;;
+    validity_gated) echo $node.alpha=0 $node.combine=answer_first $node.outcome_gate=0 ;;
     answer_first_step_gated) echo $node.combine=answer_first $node.credit=step $node.outcome_gate=0 ;;
     answer_first_step) echo $node.combine=answer_first $node.credit=step ;;
     answer_first_value) echo $node.combine=answer_first $node.credit=value ;;
@@ -79,7 +80,7 @@ arms_of() {
     local some="stepgrpo answer_first_value step_rar component"
     case "$1" in
     first) always="grpo stepgrpo step_rar step_rvr" some="step_credit step_credit_gate" ;;
-    sparse) some="$some value_gains" ;;
+    sparse) always="$always validity_gated" some="$some value_gains" ;;
     bars) always="" some="grpo stepgrpo answer_first_step_gated" ;;
     esac
     echo "${ARMS:-$always $([ "$2" -gt 3 ] || echo "$some")}"

@@ -243,6 +243,8 @@ def is_finite_work(text: str) -> bool:
     powers = re.findall(r"(?:\^|\*\*)\s*(\{[^{}]*\}|\([^()]*\)|-?\w+|\\?.)", text)
     if any("^" in power or "**" in power or "(" in power[1:] for power in powers):
         return False
+    if re.search(r"\^ ?\{[^{}^]*\d ?\^", text):  # 10^{19 * 10^{19}}, but not e^{-x^{2}}
+        return False
     exponents = [int(number) for power in powers for number in re.findall(r"\d+", power)]
     if any(exponent > MAX_EXPONENT for exponent in exponents):
         return False
