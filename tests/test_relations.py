@@ -137,6 +137,10 @@ SAME = [
     ("∠C = 75°", r"$m\angle C = 75^{\circ}$"),
     ("m∠ABC + m∠C = 90°", "∠ABC + ∠C = 90°"),
     ("m∠C = 75°", "So the measure of angle C is 75 degrees."),
+    ("AB ∥ CD", "So CD is parallel to AB."),
+    ("AB ⊥ CD", "Segments AB and CD are perpendicular."),
+    ("△ABC ∼ △DEF", "Triangles DEF and ABC are similar."),
+    ("∠A ≅ ∠B", "Here angle A and angle B are congruent."),
 ]
 OTHER = [
     ("6 - 2 - 3 = -5", "2 * 3 = 6, (-2) + (-3) = -5"),
@@ -202,6 +206,11 @@ OTHER = [
     ("8 / 1 / 2 = 4", r"8 \div \frac{1}{2} = 4"),
     ("8 / 1 / 2 = 4", "8 ÷ ½ = 4"),
     ("∠B = 75°", r"m\angle C = 75^\circ"),
+    ("AB ∥ CD", "AB and CD are not parallel."),
+    ("AB ∥ CD", "AB, CD and EF are parallel."),
+    ("AB ∥ CD", "AB and CD are parallel to EF."),
+    ("AB ∥ CD", "AB is perpendicular to CD."),
+    ("△ABC ∼ △DEF", "Triangles ABC and EDF are similar."),
     ("∠C = 75°", "5 m, and 2∠C = 75°"),
 ]
 

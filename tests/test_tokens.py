@@ -36,7 +36,21 @@ SAME = {
     "minus": ["k = -2", "k = −2", "k = negative 2"],
     "hyphen": ["right-angled triangle", "right angled triangle"],
     "letters": ["F = ma", r"F = m \cdot a", "F = m a"],
-    "relation of lines": ["AB ∥ CD", r"AB \parallel CD", "AB is parallel to CD"],
+    "relation of lines": [
+        *(
+            "AB ∥ CD",
+            r"AB \parallel CD",
+            "AB is parallel to CD",
+            "line AB is parallel to line CD",
+            "AB || CD",
+        ),
+        *("AB and CD are parallel", "lines AB and CD are parallel"),
+    ],
+    "relation of triangles": [
+        *("△ABC ∼ △DEF", r"\triangle ABC \sim \triangle DEF", "triangle ABC is similar to triangle DEF"),
+        *("triangles ABC and DEF are similar", "triangle ABC and triangle DEF are similar"),
+    ],
+    "relation of angles": ["∠A ≅ ∠B", "angle A is congruent to angle B", "angle A and angle B are congruent"],
 }
 DIFFERENT = [
     ("6/3 = 2", "3/6 = 2"),

@@ -13,6 +13,7 @@ from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.judging.key_steps.relations import as_chain
 from verl_stepgrpo.judging.key_steps.sentences import Anchors
 from verl_stepgrpo.judging.lazy import lazy
+from verl_stepgrpo.judging.reading.formulas import RELATED
 from verl_stepgrpo.judging.reading.lexicon import FUNCTION_WORDS
 from verl_stepgrpo.judging.reading.reader import tokenize
 from verl_stepgrpo.judging.reading.tokens import Token, without_end
@@ -70,6 +71,10 @@ class Wording:
         return numbers[self.shift :] + numbers[: self.shift]
 
 
+_SWAPPED = FLIPPED | {sign: sign for sign in RELATED.values()}
+"""What each relation is when its sides change places: "AB ∥ CD" is "CD ∥ AB"."""
+
+
 def analyse(text: str) -> tuple[Wording, ...]:
     """Return the wording, and where it is an equation or an inequality also the one with its sides swapped."""
     tokens = without_end(tokenize(text)) if len(text) <= MAX_WORDING_CHARS else []
@@ -77,10 +82,10 @@ def analyse(text: str) -> tuple[Wording, ...]:
     if chain is not None:
         return (_wording(text, tokens, chain=chain),)
     wordings = [_wording(text, tokens)]
-    relations = [i for i, token in enumerate(tokens) if token.text in FLIPPED]
+    relations = [i for i, token in enumerate(tokens) if token.text in _SWAPPED]
     if len(relations) == 1 and all(token.exact for token in tokens):
         (i,) = relations
-        relation = tokens[i]._replace(text=FLIPPED[tokens[i].text])
+        relation = tokens[i]._replace(text=_SWAPPED[tokens[i].text])
         shift = sum(token.number for token in tokens[i + 1 :])
         wordings.append(_wording(text, [*tokens[i + 1 :], relation, *tokens[:i]], shift))
     return tuple(wordings)

@@ -1,4 +1,5 @@
-"""Letters as products of variables, names and units: ``2xy``, "angle ABC", "5 kilometers".
+"""Letters as products of variables, names and units, and what is said of two names as a sign: ``2xy``, "angle ABC",
+"5 kilometers", "lines AB and CD are parallel".
 
 Pure: no I/O.
 """
@@ -19,6 +20,14 @@ _USUAL_UNITS = frozenset(
     "kgs kms lbs hrs yrs wks mos mph kph pcs pts gal qt pt yr wk pm am cm mm km nm kg mg ml dm ft in yd mi "
     "lb oz hr ms hz khz kj kw pa".split()
 )
+RELATED = {"parallel": "∥", "perpendicular": "⊥", "similar": "∼", "congruent": "≅"}
+"""The sign of each relation of two; each holds the other way round as well."""
+_LINES = frozenset("line lines segment segments side sides ray rays chord chords".split())
+"""What may stand before the name of a line."""
+_SHAPES = {"triangles": "△", "angles": "∠"}
+"""What stands before the names of two: "Triangles ABC and DEF are similar"."""
+SAYS_RELATED = frozenset((*RELATED, "|"))
+"""What statements about two lines, angles or triangles have."""
 AXES = frozenset("axis axes intercept intercepts coordinate coordinates".split())
 
 
@@ -73,6 +82,104 @@ UNIT_SYMBOL = Memo(_unit_symbol)
 
 def _is_name(token: Token) -> bool:
     return token.text.isupper() or (len(token.text) == 1 and token.text.isalpha() and token.text != "a")
+
+
+def related(tokens: list[Token]) -> list[Token]:
+    """Write what is parallel, perpendicular, similar or congruent with its sign."""
+    out: list[Token] = []
+    i = 0
+    while i < len(tokens):
+        done = _to_at(tokens, i, out) or _both_at(tokens, i, out) or _bars_at(tokens, i, out)
+        if done:
+            i = done
+        else:
+            out.append(tokens[i])
+            i += 1
+    return out
+
+
+def _to_at(tokens: list[Token], i: int, out: list[Token]) -> int:
+    """Read "is parallel to line CD" behind "line AB"; return the index behind, or 0."""
+    at = i + (tokens[i].text in ("is", "are"))
+    if _text(tokens, at) not in RELATED or _text(tokens, at + 1) != "to":
+        return 0
+    begin = at + 2 + (_text(tokens, at + 2) in _LINES)
+    end = _name_end(tokens, begin)
+    start = _name_start(out)
+    if end == begin or start is None:
+        return 0
+    _drop_line(out, start)
+    out += [_sign(tokens, at, i, begin), *tokens[begin:end]]
+    return end
+
+
+def _both_at(tokens: list[Token], i: int, out: list[Token]) -> int:
+    """Read "and CD are parallel" behind "lines AB"; return the index behind, or 0."""
+    begin = i + 1 + (_text(tokens, i + 1) in _LINES)
+    end = _name_end(tokens, begin)
+    is_said = (
+        _text(tokens, end) == "are" and _text(tokens, end + 1) in RELATED and _text(tokens, end + 2) != "to"
+    )
+    start = _name_start(out)
+    if tokens[i].text != "and" or not is_said or end == begin or start is None:
+        return 0
+    other = tokens[begin:end]
+    if start and out[start - 1].text in _SHAPES:
+        out[start - 1] = out[start - 1]._replace(text=_SHAPES[out[start - 1].text])
+        other = [out[start - 1]._replace(start=other[0].start, end=other[0].start, mark=""), *other]
+    else:
+        _drop_line(out, start)
+    out += [_sign(tokens, end + 1, i, begin), *other]
+    return end + 2
+
+
+def _drop_line(out: list[Token], start: int) -> None:
+    if start and out[start - 1].text in _LINES:
+        del out[start - 1]
+
+
+def _sign(tokens: list[Token], word: int, i: int, begin: int) -> Token:
+    """Return the sign that the word says, in the place of tokens ``i`` to ``begin``."""
+    return tokens[i]._replace(text=RELATED[tokens[word].text], end=tokens[begin - 1].end, mark="")
+
+
+def _bars_at(tokens: list[Token], i: int, out: list[Token]) -> int:
+    """Read the two bars of "AB || CD"; return the index behind, or 0."""
+    are_bars = tokens[i].text == "|" and _text(tokens, i + 1) == "|" and tokens[i + 1].attached
+    if (
+        not are_bars
+        or not out
+        or not _names_points(out[-1])
+        or i + 2 >= len(tokens)
+        or not _names_points(tokens[i + 2])
+    ):
+        return 0
+    out.append(tokens[i]._replace(text=RELATED["parallel"], end=tokens[i + 1].end))
+    return i + 2
+
+
+def _text(tokens: list[Token], i: int) -> str:
+    return tokens[i].text if 0 <= i < len(tokens) else ""
+
+
+def _names_points(token: Token) -> bool:
+    """Whether a token names a line or a triangle by its points: "AB", "ABC"."""
+    return len(token.text) > 1 and token.text.isupper()
+
+
+def _name_end(tokens: list[Token], i: int) -> int:
+    """Return the index behind the line, the angle or the triangle at ``i``; ``i`` where there is none."""
+    at = i + (_text(tokens, i) in ("∠", "△"))
+    is_named = at < len(tokens) and (_names_points(tokens[at]) or (at > i and tokens[at].operand))
+    return at + 1 if is_named else i
+
+
+def _name_start(out: list[Token]) -> int | None:
+    """Return where the line, the angle or the triangle at the end of ``out`` begins, or None."""
+    has_sign = len(out) > 1 and out[-2].text in ("∠", "△")
+    if not out or not (_names_points(out[-1]) or (has_sign and out[-1].operand)):
+        return None
+    return len(out) - 1 - has_sign
 
 
 def products(tokens: list[Token]) -> list[Token]:

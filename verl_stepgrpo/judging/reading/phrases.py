@@ -25,8 +25,6 @@ for _phrase, _symbols in _SPOKEN.items():
     _words = tuple(_phrase.split())
     SPOKEN_BY_FIRST.setdefault(_words[0], []).append((_words, tuple(_symbols.split())))
 _BETWEEN_OPERANDS = {
-    ("is", "parallel", "to"): "∥", ("parallel", "to"): "∥", ("is", "perpendicular", "to"): "⊥",
-    ("perpendicular", "to"): "⊥", ("is", "similar", "to"): "∼", ("is", "congruent", "to"): "≅",
     ("must", "be"): "=", ("is",): "=", ("gives", "us"): "=",
     ("gives",): "=", ("makes",): "=", ("yields",): "=", ("comes", "to"): "=", ("results", "in"): "=",
     ("evaluates", "to"): "=", ("over",): "/", ("x",): "*", ("added", "to"): "+", ("increased", "by"): "+",
@@ -370,6 +368,9 @@ def without_articles(tokens: list[Token]) -> list[Token]:
     kept: list[Token] = []
     for i, token in enumerate(tokens):
         text = token.text
+        if text == "A" and kept and not token.mark and not token.opens_line:
+            kept.append(token)  # within a sentence no article is a capital: "angle A and angle B"
+            continue
         if text in _ARTICLES and (
             len(text) > 1 or _is_article(kept, tokens[i + 1] if i + 1 < len(tokens) else None)
         ):

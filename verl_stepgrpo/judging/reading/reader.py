@@ -199,6 +199,7 @@ _PASSES: tuple[tuple[frozenset[str], Callable[[list[Token]], list[Token]]], ...]
     (frozenset(phrases.SPOKEN_BY_FIRST), phrases.spoken_operators),
     (frozenset({"/", "^", "divided", "by", "over"}), tex.whole_fractions),
     (formulas.AXES | {"angle", "triangle", "∠"}, formulas.names),
+    (formulas.SAYS_RELATED, formulas.related),
     (frozenset({"°", "/", _ANY_NUMBER}), formulas.units),
     (
         phrases.SAYS_ACTION,
