@@ -4,7 +4,7 @@
     python tests/job_costs.py soak --out DIR --steps 200        # one job, with traces and credit by step
     ... --model FOLDER                                          # a warmed-up model of the digits, not its own warm-up
 
-The stock command with the digits on the CPU engine, 16 prompts x 8 responses a step, the same data and seeds. Beside
+The stock command with the digits on the CPU engine, 8 responses to each prompt, the same data and seeds. Beside
 it stands verl's GRPO with its ``naive`` manager and the cheapest reward, a look at the end of the text. Memory is
 what a process has for itself (USS), every few seconds; CPU time is counted from the second step on.
 """
@@ -30,7 +30,8 @@ from scipy.stats import theilslopes
 from test_cpu_engine import CPU
 from two_nodes import RESPONSES, prepared
 
-PROMPTS = 16
+PROMPTS = {"overhead": 16, "soak": 8}
+"""Prompts a step."""
 SAMPLE_SECONDS = 3.0
 WARM = 2
 """Steps before the CPU time is counted."""
@@ -89,10 +90,13 @@ class Samples:
         return next(i for i, steps in enumerate(self.steps) if steps >= step)
 
     def seconds_a_step(self, kind: str) -> float:
-        """Return the CPU seconds of a kind in one step, all its processes together."""
+        """Return the CPU seconds of a kind in one step, all its processes together.
+
+        A look at the end may find some of them ended, and their time gone with them.
+        """
         first = self.from_step(WARM)
-        steps = self.steps[-1] - self.steps[first]
-        return (self.cpu[kind][-1] - self.cpu[kind][first]) / steps
+        last = max(range(first + 1, len(self.steps)), key=self.cpu[kind].__getitem__)
+        return (self.cpu[kind][last] - self.cpu[kind][first]) / max(1, self.steps[last] - self.steps[first])
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,13 @@ class Job:
         return statistics.median(map(float, re.findall(rf"timing_s/{name}:([0-9.e-]+)", self.log)[WARM:]))
 
 
-def command(folder: Path, data: Path, model: str, steps: int, overrides: Sequence[str]) -> list[str]:
+def command(
+    folder: Path, data: Path, model: str, prompts: int, steps: int, overrides: Sequence[str]
+) -> list[str]:
     return [
         *(sys.executable, "-m", "verl.trainer.main_ppo", "+stepgrpo=digits_cpu"),
         *(f"data.train_files={data}/train.parquet", f"data.val_files={data}/heldout.parquet", "data.seed=1"),
-        *(f"data.train_batch_size={PROMPTS}", f"actor_rollout_ref.actor.ppo_mini_batch_size={PROMPTS}"),
+        *(f"data.train_batch_size={prompts}", f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}"),
         *(f"actor_rollout_ref.model.path={model}", "trainer.val_before_train=False", "trainer.save_freq=-1"),
         *(f"trainer.total_training_steps={steps}", "trainer.total_epochs=100", "trainer.test_freq=-1"),
         *(f"trainer.default_local_dir={folder}/rl", "trainer.logger=[console]"),
@@ -173,7 +179,7 @@ def overhead(jobs: Mapping[str, Job]) -> Iterator[str]:
     yield "|---|" + "---|" * len(jobs)
     step = {name: job.timing("step") for name, job in jobs.items()}
     advantage = {name: job.timing("adv") for name, job in jobs.items()}
-    responses = PROMPTS * RESPONSES
+    responses = PROMPTS["overhead"] * RESPONSES
     rewards = {name: job.samples.seconds_a_step("reward workers") / responses for name, job in jobs.items()}
     trainer = {name: job.samples.seconds_a_step("trainer") for name, job in jobs.items()}
     yield row("a step, s (median)", (f"{step[name]:.2f}" for name in jobs))
@@ -224,7 +230,7 @@ def main() -> None:
 
     def made(name: str, overrides: Sequence[str]) -> Job:
         folder = out / re.sub(r"\W+", "-", name)
-        return run(folder, command(folder, out / "data", model, args.steps, overrides))
+        return run(folder, command(folder, out / "data", model, PROMPTS[args.what], args.steps, overrides))
 
     if args.what == "overhead":
         print("\n".join(overhead({name: made(name, overrides) for name, overrides in JOBS.items()})))
