@@ -49,8 +49,9 @@ KINDS = {
     "ray::SimpleStorageUnit": "TransferQueue",
     "ray::TransferQueueController": "TransferQueue",
 }
-"""The processes of a job by how their command lines begin; all others are Ray's own and the command itself."""
-OTHERS = "Ray's own and the command"
+"""The processes of a job by how their command lines begin; all others are Ray's own, but for the command itself."""
+COMMAND, OTHERS = "the command", "Ray's own"
+ALL_KINDS = (*dict.fromkeys(KINDS.values()), COMMAND, OTHERS)
 
 EXACT = """
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
@@ -151,22 +152,23 @@ def run(folder: Path, words: Sequence[str]) -> Job:
 def watch(own: psutil.Process, log: Path, samples: Samples, stop: threading.Event) -> None:
     while not stop.wait(SAMPLE_SECONDS):
         steps = len(re.findall(r"step:\d+ - ", log.read_text(errors="replace")))
-        memory, cpu = look(family(own))
+        memory, cpu = look(own)
         if steps and "trainer" in memory:  # not once its end has begun
             samples.steps.append(steps)
-            for kind in {*KINDS.values(), OTHERS}:
+            for kind in ALL_KINDS:
                 samples.memory[kind].append(memory[kind])
                 samples.cpu[kind].append(cpu[kind])
 
 
-def look(processes: Sequence[psutil.Process]) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Return the MiB and the CPU seconds of each kind."""
+def look(own: psutil.Process) -> tuple[Mapping[str, float], Mapping[str, float]]:
+    """Return the MiB and the CPU seconds of each kind of process of a job, whose first is given."""
     memory: dict[str, float] = defaultdict(float)
     cpu: dict[str, float] = defaultdict(float)
-    for one in processes:
+    for one in family(own):
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
             name = name_of(one)
-            kind = next((kind for begins, kind in KINDS.items() if name.startswith(begins)), OTHERS)
+            other = COMMAND if one == own else OTHERS
+            kind = next((kind for begins, kind in KINDS.items() if name.startswith(begins)), other)
             memory[kind] += one.memory_full_info().uss / MIB
             times = one.cpu_times()
             cpu[kind] += times.user + times.system
@@ -187,7 +189,7 @@ def overhead(jobs: Mapping[str, Job]) -> Iterator[str]:
     yield row("advantage, % of a step", (f"{100 * advantage[name] / step[name]:.1f}" for name in jobs))
     yield row("reward workers, CPU ms a response", (f"{1e3 * rewards[name]:.1f}" for name in jobs))
     yield row("trainer, CPU s a step", (f"{trainer[name]:.2f}" for name in jobs))
-    for kind in [*dict.fromkeys(KINDS.values()), OTHERS]:
+    for kind in ALL_KINDS:
         cells = (f"{statistics.median(job.samples.memory[kind]):.0f}" for job in jobs.values())
         yield row(f"{kind}, MiB", cells)
 
@@ -200,7 +202,7 @@ def growth(job: Job, steps: int) -> Iterator[str]:
     yield "|---|" + "---|" * 5
     settled = slice(job.samples.from_step(SETTLED), None)
     at = job.samples.steps[settled]
-    for kind in [*dict.fromkeys(KINDS.values()), OTHERS]:
+    for kind in ALL_KINDS:
         memory = job.samples.memory[kind][settled]
         medians = [
             statistics.median([m for s, m in zip(at, memory, strict=True) if low <= s <= high])
