@@ -16,7 +16,6 @@ import itertools
 import re
 import statistics
 import subprocess
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pathlib import Path
 import psutil
 from kills import end, family, name_of
 from scipy.stats import theilslopes
-from test_cpu_engine import CPU
+from test_cpu_engine import CPU, digits_job
 from two_nodes import RESPONSES, prepared
 
 PROMPTS = {"overhead": 16, "soak": 8}
@@ -115,15 +114,12 @@ class Job:
 def command(
     folder: Path, data: Path, model: str, prompts: int, steps: int, overrides: Sequence[str]
 ) -> list[str]:
-    return [
-        *(sys.executable, "-m", "verl.trainer.main_ppo", "+stepgrpo=digits_cpu"),
-        *(f"data.train_files={data}/train.parquet", f"data.val_files={data}/heldout.parquet", "data.seed=1"),
-        *(f"data.train_batch_size={prompts}", f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}"),
-        *(f"actor_rollout_ref.model.path={model}", "trainer.val_before_train=False", "trainer.save_freq=-1"),
-        *(f"trainer.total_training_steps={steps}", "trainer.total_epochs=100", "trainer.test_freq=-1"),
+    own = (
+        *("data.seed=1", "trainer.val_before_train=False", "trainer.save_freq=-1", "trainer.test_freq=-1"),
+        *(f"trainer.total_training_steps={steps}", "trainer.total_epochs=100"),
         *(f"trainer.default_local_dir={folder}/rl", "trainer.logger=[console]"),
-        *(override.format(folder=folder) for override in overrides),
-    ]
+    )
+    return digits_job(data, model, prompts, *own, *(override.format(folder=folder) for override in overrides))
 
 
 def run(folder: Path, words: Sequence[str]) -> Job:

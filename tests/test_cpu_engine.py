@@ -255,12 +255,20 @@ def small_job(folder: Path, *overrides: str, groups: str = "digits_cpu") -> list
         subprocess.run(
             [sys.executable, f"examples/digits/{script}", "--out", target, *options], cwd=ROOT, check=True
         )
-    files = folder / "data"
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", f"+stepgrpo={groups}"]
-    command += [f"data.train_files={files}/train.parquet", f"data.val_files={files}/heldout.parquet"]
-    command += [f"actor_rollout_ref.model.path={folder}/model", "data.train_batch_size=8"]
-    command += ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "trainer.val_before_train=False"]
-    return [*command, f"trainer.default_local_dir={folder}/rl", *overrides]
+    own = ("trainer.val_before_train=False", f"trainer.default_local_dir={folder}/rl")
+    return digits_job(folder / "data", folder / "model", 8, *own, *overrides, groups=groups)
+
+
+def digits_job(
+    data: Path, model: Path | str, prompts: int, *overrides: str, groups: str = "digits_cpu"
+) -> list[str]:
+    """Return verl's command for a job on the digits' ``data`` with so many prompts a step."""
+    return [
+        *(sys.executable, "-m", "verl.trainer.main_ppo", f"+stepgrpo={groups}"),
+        *(f"data.train_files={data}/train.parquet", f"data.val_files={data}/heldout.parquet"),
+        *(f"actor_rollout_ref.model.path={model}", f"data.train_batch_size={prompts}"),
+        *(f"actor_rollout_ref.actor.ppo_mini_batch_size={prompts}", *overrides),
+    ]
 
 
 REWARD_WORKER = ("ray::RewardLoopWorker", "reward worker 0 died")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import operator
 import random
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import NamedTuple
 
 import pytest
 
@@ -28,7 +30,6 @@ BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "~": 3, "^": 3, "√": 4, "n": 9, "v": 
 TIMES = (r" \times ", r" \cdot ", " × ", "*", " · ")
 OVER = (" ÷ ", r" \div ", "/", " / ")
 FRACTION = (r"\frac", r"\dfrac", r"\tfrac")
-SAID = {"+": " plus ", "-": " minus ", "*": " times ", "/": " divided by "}
 OPERATIONS = {
     "+": operator.add,
     "-": operator.sub,
@@ -79,15 +80,38 @@ def operands(tree: Tree, written: tuple[str, str]) -> tuple[str, str]:
     return first, second
 
 
-def plain(tree: Tree) -> str:
-    if tree[0] in "nv":
+class Style(NamedTuple):
+    """How negatives, roots, powers and operators are spelled."""
+
+    negative: str
+    root: str
+    powers: Mapping[str, str]
+    signs: Mapping[str, str]
+
+
+SIGNS = Style("-", "√", {"2": "^2", "3": "^3"}, {sign: f" {sign} " for sign in "+-*/"})
+WORDING = Style(
+    "negative ",
+    "the square root of ",
+    {"2": " squared", "3": " cubed"},
+    {"+": " plus ", "-": " minus ", "*": " times ", "/": " divided by "},
+)
+
+
+def plain(tree: Tree, style: Style = SIGNS) -> str:
+    kind = tree[0]
+    if kind in "nv":
         return tree[1]
-    if tree[0] == "~":
-        return f"-{tree[1][1]}"
-    if tree[0] == "√":
-        return f"√({plain(tree[1])})"
-    first, second = operands(tree, (plain(tree[1]), plain(tree[2])))
-    return f"{first}^{second}" if tree[0] == "^" else f"{first} {tree[0]} {second}"
+    if kind == "~":
+        return style.negative + tree[1][1]
+    if kind == "√":
+        return f"{style.root}({plain(tree[1], style)})"
+    first, second = operands(tree, (plain(tree[1], style), plain(tree[2], style)))
+    return first + (style.powers[second] if kind == "^" else style.signs[kind] + second)
+
+
+def in_words(tree: Tree) -> str:
+    return plain(tree, WORDING)
 
 
 def in_tex(tree: Tree, rng: random.Random) -> str:
@@ -108,19 +132,6 @@ def in_tex(tree: Tree, rng: random.Random) -> str:
     is_silent = tree[1][0] == "n" and (second[0] == "(" or tree[2][0] == "v") and rng.random() < 0.4
     sign = {"*": "" if is_silent else rng.choice(TIMES), "/": rng.choice(OVER)}.get(tree[0], f" {tree[0]} ")
     return first + sign + second
-
-
-def in_words(tree: Tree) -> str:
-    if tree[0] in "nv":
-        return tree[1]
-    if tree[0] == "~":
-        return f"negative {tree[1][1]}"
-    if tree[0] == "√":
-        return f"the square root of ({in_words(tree[1])})"
-    first, second = operands(tree, (in_words(tree[1]), in_words(tree[2])))
-    if tree[0] == "^":
-        return f"{first} {'squared' if second == '2' else 'cubed'}"
-    return first + SAID[tree[0]] + second
 
 
 def form(text: str) -> str | None:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from hosts import ADDRESSES, NAMES, Host, environment, two_hosts
-from test_cpu_engine import CPU
+from test_cpu_engine import CPU, digits_job
 
 from verl_stepgrpo.traces.files import read_trace
 
@@ -143,27 +143,15 @@ def prepared(out: Path, model: Path | None) -> str:
 
 def command(out: Path, model: str, name: str, groups: str, *overrides: str) -> list[str]:
     """Return the stock command of a job, whose checkpoints go where both hosts see them."""
-    rollout, actor = "actor_rollout_ref.rollout", "actor_rollout_ref.actor"
-    return [
-        *(sys.executable, "-m", "verl.trainer.main_ppo", f"+stepgrpo={groups}"),
-        *(f"data.train_files={out}/data/train.parquet", f"data.val_files={out}/data/heldout.parquet"),
-        *(
-            f"actor_rollout_ref.model.path={model}",
-            "data.seed=7",
-            f"{rollout}.seed=7",
-            f"{rollout}.n={RESPONSES}",
-        ),
-        *(f"data.train_batch_size={PROMPTS}", f"{actor}.ppo_mini_batch_size={PROMPTS}"),
+    rollout = "actor_rollout_ref.rollout"
+    own = (
+        *("data.seed=7", f"{rollout}.seed=7", f"{rollout}.n={RESPONSES}"),
         *(f"{rollout}.agent.num_workers=2", "reward.num_workers=2"),
-        *(
-            f"trainer.total_training_steps={STEPS}",
-            f"trainer.test_freq={STEPS}",
-            f"trainer.save_freq={STEPS}",
-        ),
+        *(f"trainer.{key}={STEPS}" for key in ("total_training_steps", "test_freq", "save_freq")),
         *("trainer.val_before_train=True", f"trainer.default_local_dir={out}/{name}-checkpoints"),
         "algorithm.stepgrpo.trace_dir=traces",
-        *overrides,
-    ]
+    )
+    return digits_job(out / "data", model, PROMPTS, *own, *overrides, groups=groups)
 
 
 def one_node(out: Path, model: str, host: Host) -> dict[str, Any]:

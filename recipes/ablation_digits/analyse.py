@@ -116,7 +116,7 @@ def shares(results: list[dict[str, Any]]) -> str:
     """
     noted = [result["shares"] for result in results if "shares" in result]
     if noted:
-        means = (np.mean([shares[f"{name}_share"] for shares in noted]) for name in COMPONENTS)
+        means = (np.mean([run[f"{name}_share"] for run in noted]) for name in COMPONENTS)
         return ", ".join(f"{100 * mean:.1f}" if mean < 0.0995 else f"{100 * mean:.0f}" for mean in means)
     steps = [step.get("answer_share") for result in results for step in result["curve"]]
     known = [share for share in steps if share is not None]

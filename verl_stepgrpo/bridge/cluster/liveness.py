@@ -50,8 +50,6 @@ GRACE = 10.0
 ENGINE_IS_DEAD = 503
 """What vLLM's ``/health`` says once its engine has died (EngineDeadError); 200 before, asleep or busy."""
 
-COULD_NOT_LOOK = "The watch on workers and engines could not look this time."
-
 logger = logging.getLogger("verl_stepgrpo")
 
 
@@ -114,36 +112,35 @@ class Watch:
             yield
         except Exception as error:
             if self.cause is None:
-                self._look_again()
+                self._death(now=True)
             if self.cause is None or error is self.cause:
                 raise
             raise self.cause from error
         finally:
             stop.set()
 
-    def _look_again(self) -> None:
+    def _death(self, *, now: bool = False) -> WorkerDiedError | None:
+        """Return the death that ``check`` finds, and warn where it cannot look: Ray itself may be ending."""
         try:
-            self.check(now=True)
-        except WorkerDiedError:
-            pass  # it is the cause now
+            self.check(now=now)
+        except WorkerDiedError as error:
+            return error
         except Exception:
-            logger.warning(COULD_NOT_LOOK, exc_info=True)
+            logger.warning("The watch on workers and engines could not look this time.", exc_info=True)
+        return None
 
     def _look(self, stop: threading.Event) -> None:
         while not stop.wait(PING_INTERVAL):
-            try:
-                self.check()
-            except WorkerDiedError as error:
-                logger.error("%s The job ends.", error)
-                for actor in self._blocking:
-                    ray.kill(actor)
-                if not stop.wait(GRACE):
-                    logger.error("The trainer still waits for what is gone, and its process is ended.")
-                    _end_process()
-                return
-            except Exception:
-                # Where Ray itself is ending there is nobody left to look at.
-                logger.warning(COULD_NOT_LOOK, exc_info=True)
+            error = self._death()
+            if error is None:
+                continue
+            logger.error("%s The job ends.", error)
+            for actor in self._blocking:
+                ray.kill(actor)
+            if not stop.wait(GRACE):
+                logger.error("The trainer still waits for what is gone, and its process is ended.")
+                _end_process()
+            return
 
     def _ping_workers(self) -> None:
         # A busy actor has its ping waiting; another one behind it would tell nothing new.

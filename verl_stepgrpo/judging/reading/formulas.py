@@ -7,7 +7,7 @@ Pure: no I/O.
 from __future__ import annotations
 
 from verl_stepgrpo.judging.memo import Memo
-from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, UNITS, Token
+from verl_stepgrpo.judging.reading.tokens import FUNCTIONS, OPERATORS, RELATIONS, UNITS, Token, text_at
 from verl_stepgrpo.judging.reading.units import TEMPERATURES, unit_named
 
 _NOT_VARIABLES = frozenset(
@@ -101,9 +101,9 @@ def related(tokens: list[Token]) -> list[Token]:
 def _to_at(tokens: list[Token], i: int, out: list[Token]) -> int:
     """Read "is parallel to line CD" behind "line AB"; return the index behind, or 0."""
     at = i + (tokens[i].text in ("is", "are"))
-    if _text(tokens, at) not in RELATED or _text(tokens, at + 1) != "to":
+    if text_at(tokens, at) not in RELATED or text_at(tokens, at + 1) != "to":
         return 0
-    begin = at + 2 + (_text(tokens, at + 2) in _LINES)
+    begin = at + 2 + (text_at(tokens, at + 2) in _LINES)
     end = _name_end(tokens, begin)
     start = _name_start(out)
     if end == begin or start is None:
@@ -115,10 +115,12 @@ def _to_at(tokens: list[Token], i: int, out: list[Token]) -> int:
 
 def _both_at(tokens: list[Token], i: int, out: list[Token]) -> int:
     """Read "and CD are parallel" behind "lines AB"; return the index behind, or 0."""
-    begin = i + 1 + (_text(tokens, i + 1) in _LINES)
+    begin = i + 1 + (text_at(tokens, i + 1) in _LINES)
     end = _name_end(tokens, begin)
     is_said = (
-        _text(tokens, end) == "are" and _text(tokens, end + 1) in RELATED and _text(tokens, end + 2) != "to"
+        text_at(tokens, end) == "are"
+        and text_at(tokens, end + 1) in RELATED
+        and text_at(tokens, end + 2) != "to"
     )
     start = _name_start(out)
     if tokens[i].text != "and" or not is_said or end == begin or start is None:
@@ -145,7 +147,7 @@ def _sign(tokens: list[Token], word: int, i: int, begin: int) -> Token:
 
 def _bars_at(tokens: list[Token], i: int, out: list[Token]) -> int:
     """Read the two bars of "AB || CD"; return the index behind, or 0."""
-    are_bars = tokens[i].text == "|" and _text(tokens, i + 1) == "|" and tokens[i + 1].attached
+    are_bars = tokens[i].text == "|" and text_at(tokens, i + 1) == "|" and tokens[i + 1].attached
     if (
         not are_bars
         or not out
@@ -158,10 +160,6 @@ def _bars_at(tokens: list[Token], i: int, out: list[Token]) -> int:
     return i + 2
 
 
-def _text(tokens: list[Token], i: int) -> str:
-    return tokens[i].text if 0 <= i < len(tokens) else ""
-
-
 def _names_points(token: Token) -> bool:
     """Whether a token names a line or a triangle by its points: "AB", "ABC"."""
     return len(token.text) > 1 and token.text.isupper()
@@ -169,7 +167,7 @@ def _names_points(token: Token) -> bool:
 
 def _name_end(tokens: list[Token], i: int) -> int:
     """Return the index behind the line, the angle or the triangle at ``i``; ``i`` where there is none."""
-    at = i + (_text(tokens, i) in ("∠", "△"))
+    at = i + (text_at(tokens, i) in ("∠", "△"))
     is_named = at < len(tokens) and (_names_points(tokens[at]) or (at > i and tokens[at].operand))
     return at + 1 if is_named else i
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from verl_stepgrpo.judging.reading.numbers import NUMBER_WORDS, ORDINALS, PARTS, number_words
 from verl_stepgrpo.judging.reading.tex import in_parentheses
-from verl_stepgrpo.judging.reading.tokens import OPERATORS, RELATIONS, UNITS, Token, is_variable
+from verl_stepgrpo.judging.reading.tokens import OPERATORS, RELATIONS, UNITS, Token, is_variable, text_at
 
 _SPOKEN = {
     "is at least": "≥", "is at most": "≤", "is more than": ">",
@@ -242,7 +242,7 @@ Said = tuple[list[Token], int]
 
 def _action_at(tokens: list[Token], i: int) -> Said | None:
     """Read "dividing 6 by 3", "the sum of 3, -5 and 4", and "we get 8" behind it."""
-    names_result = tokens[i].text in SAID_AS_RESULT and _text_at(tokens, i + 1) in ("of", "between")
+    names_result = tokens[i].text in SAID_AS_RESULT and text_at(tokens, i + 1) in ("of", "between")
     operands = _operands(tokens, i + 2 if names_result else i + 1)
     if len(operands) < 2:
         return None
@@ -263,15 +263,11 @@ def _action_at(tokens: list[Token], i: int) -> Said | None:
         is_divisor = symbol == "/" and said and len(operand) > 1 and operand[0].text != "("
         said += in_parentheses(operand) if is_divisor else operand
     behind = last.stop
-    is_said = (_text_at(tokens, behind), _text_at(tokens, behind + 1)) in _SAID_BEHIND
+    is_said = (text_at(tokens, behind), text_at(tokens, behind + 1)) in _SAID_BEHIND
     if is_said and _operand_at(tokens, behind + 2):
         said.append(tokens[behind]._replace(text="=", end=tokens[behind + 1].end, mark=""))
         behind += 2
     return said, behind
-
-
-def _text_at(tokens: list[Token], i: int) -> str:
-    return tokens[i].text if i < len(tokens) else ""
 
 
 def _operands(tokens: list[Token], i: int) -> list[range]:
@@ -291,12 +287,12 @@ def _operands(tokens: list[Token], i: int) -> list[range]:
 def _operand_at(tokens: list[Token], i: int) -> range:
     """Return where the operand at ``i`` stands, empty for none: "-2", "√16", "1/2", "x^2", "2x", "(x + 1)", "5 cm"."""
     end = i
-    while _text_at(tokens, end) in _SIGNS_BEFORE:
+    while text_at(tokens, end) in _SIGNS_BEFORE:
         end += 1
-    if _text_at(tokens, end) == "(":
+    if text_at(tokens, end) == "(":
         inner = tokens[end + 1 : end + MAX_IN_PARENTHESES + 2]
         end += next((k for k, token in enumerate(inner, start=1) if not token.exact or token.text in "()"), 0)
-        if end == i or tokens[end].text != ")":
+        if tokens[end].text != ")":
             return range(i, i)
     elif end >= len(tokens) or not tokens[end].operand:
         return range(i, i)
@@ -317,7 +313,7 @@ def _is_counted(tokens: list[Token], i: int) -> bool:
     token = tokens[i]
     if not tokens[i - 1].number or token.text in _JOINS | _SAYS_VALUE:
         return False
-    return token.text in UNITS or (not token.exact and _text_at(tokens, i + 1) in _JOINS | _SAYS_VALUE)
+    return token.text in UNITS or (not token.exact and text_at(tokens, i + 1) in _JOINS | _SAYS_VALUE)
 
 
 def _share_at(tokens: list[Token], i: int) -> Said | None:
@@ -330,7 +326,7 @@ def _share_at(tokens: list[Token], i: int) -> Said | None:
         has_number = operand and tokens[operand.stop - 1].number
         if (
             has_number
-            and _text_at(tokens, operand.stop) in _SAYS_VALUE
+            and text_at(tokens, operand.stop) in _SAYS_VALUE
             and _operand_at(tokens, operand.stop + 1)
         ):
             said = tokens[i]._replace(end=tokens[at - 1].end)
@@ -367,20 +363,20 @@ def without_articles(tokens: list[Token]) -> list[Token]:
     """Drop "the", "an", and "a" before a word (elsewhere it is a variable)."""
     kept: list[Token] = []
     for i, token in enumerate(tokens):
-        text = token.text
-        if text == "A" and kept and not token.mark and not token.opens_line:
-            kept.append(token)  # within a sentence no article is a capital: "angle A and angle B"
-            continue
-        if text in _ARTICLES and (
-            len(text) > 1 or _is_article(kept, tokens[i + 1] if i + 1 < len(tokens) else None)
-        ):
-            continue
-        kept.append(token)
+        following = tokens[i + 1] if i + 1 < len(tokens) else None
+        is_article = token.text in _ARTICLES and (len(token.text) > 1 or _is_article(token, kept, following))
+        if not is_article:
+            kept.append(token)
     return kept
 
 
-def _is_article(before: list[Token], following: Token | None) -> bool:
-    """Whether "a" between these tokens is the article: before a word, and in no formula such as ``F = m a``."""
+def _is_article(token: Token, before: list[Token], following: Token | None) -> bool:
+    """Whether "a" between these tokens is the article: before a word, and in no formula such as ``F = m a``.
+
+    Within a sentence no article is a capital: "angle A and angle B".
+    """
+    if token.text == "A" and before and not token.mark and not token.opens_line:
+        return False
     if following is None or following.mark:
         return False
     if following.number:

@@ -177,7 +177,7 @@ def _is_signed(texts: list[str], tokens: list[Token], i: int, before: list[Token
     """Whether parentheses hold a sign and one operand: "(-3)"."""
     signed = texts[:2] == ["(", "-"] and texts[3:] == [")"] and tokens[i + 2].operand
     # (-3)^2 is not -3^2, and √(-3) has no sign of its own.
-    is_base = tokens[i + 4 : i + 5] and tokens[i + 4].text in ("^", "²", "squared", "cubed", "!")
+    is_base = tokens[i + 4 : i + 5] and tokens[i + 4].text in ("^", "squared", "cubed", "!")
     return (
         signed
         and not is_base

@@ -85,6 +85,11 @@ OPERAND: Memo[str, bool] = Memo(_is_operand)
 """Whether it is a number, a variable or a name."""
 
 
+def text_at(tokens: Sequence[Token], i: int) -> str:
+    """Return the text of the token at ``i``, "" behind the last."""
+    return tokens[i].text if i < len(tokens) else ""
+
+
 def is_variable(token: Token) -> bool:
     return len(token.text) == 1 and token.text.isalpha()
 

@@ -55,10 +55,11 @@ def _not_whole_micro_batches(run: Run) -> Iterator[str]:
         return
     workers = run.value("trainer.nnodes") * run.value("trainer.n_gpus_per_node")
     workers //= run.value(f"{actor}.ulysses_sequence_parallel_size") or 1
-    at_once = run.value(f"{actor}.ppo_mini_batch_size") * run.value(f"{ROLLOUT}.n") // max(1, workers)
-    is_apart = run.value("trainer.v1.trainer_mode") == "separate_async"
-    step = run.value("data.train_batch_size") * run.value(f"{ROLLOUT}.n") // max(1, workers)
-    before = at_once if is_apart else step
+    at_once, step = (
+        run.value(prompts) * run.value(f"{ROLLOUT}.n") // max(1, workers)
+        for prompts in (f"{actor}.ppo_mini_batch_size", "data.train_batch_size")
+    )
+    before = at_once if run.value("trainer.v1.trainer_mode") == "separate_async" else step
     sizes = {
         f"{actor}.ppo_micro_batch_size_per_gpu": (f"{actor}.use_dynamic_bsz", at_once),
         f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": (f"{ROLLOUT}.log_prob_use_dynamic_bsz", before),
