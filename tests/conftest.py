@@ -31,6 +31,15 @@ SCRIPTS = {
 """By name, what test files import beside the package."""
 
 
+ENGINE = "engine"
+"""The mark of tests with the real engine. Of these one runs at a time: two would be too much for a small machine."""
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return what pytest-xdist's ``--dist loadgroup`` keeps in one process: a file, whose fixtures cost time."""
+    return ENGINE if item.get_closest_marker(ENGINE) else item.path.stem
+
+
 @functools.cache
 def is_quick(path: Path) -> bool:
     """Say whether a test file is quick, by the imports in its text: what is not asked for is not even loaded."""
@@ -50,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "quick: in a file that starts no process, loads no engine and has no limit of time"
     )
+    config.addinivalue_line("markers", "xdist_group(name): pytest-xdist's own, for where it is off")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -61,6 +71,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if is_quick(item.path):
             item.add_marker("quick")
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    if hasattr(config, "workerinput"):
+        # The longest first, or one core would wait for them at the end.
+        items.sort(key=lambda item: group_of(item) != ENGINE)
     if "slow" in config.option.markexpr:
         return
     slow = [item for item in items if item.get_closest_marker("slow")]

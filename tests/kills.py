@@ -1,6 +1,7 @@
 """Kill processes of a real training job at random moments, one after another, and judge what comes of each.
 
-    python tests/kills.py --out DIR --kills 60            # resumes: what is in benchmarks/faults.json is not done again
+    python tests/kills.py --out DIR --kills 60            # resumes: what benchmarks/faults-*.json have is not redone
+    python tests/kills.py --out DIR --kills 60 --at-once  # both modes together, each on a host of its own; as root
     python tests/kills.py --table > benchmarks/FAULTS.md
 
 A chain of runs for each trainer mode: the small job of the digits on the CPU engine, one checkpoint a step. In each run
@@ -30,18 +31,22 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from hosts import two_hosts
 from test_cpu_engine import CPU, small_job
 
 from verl_stepgrpo.traces.files import read_trace, step_of, steps_of
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "faults.json"
 
 MODES = ("sync", "colocate_async")
+RESULTS = {mode: ROOT / "benchmarks" / f"faults-{mode}.json" for mode in MODES}
 SEED = 18
 END_LIMIT = 90.0
 """Seconds in which a job has to end; 30 are asked of it on a machine that does nothing else."""
 START_LIMIT = 600.0
+STAY_LIMIT = 30.0
+"""Seconds in which all else has to be gone then. Ray's agents look every two seconds whether their raylet is there, and
+end behind five looks at which it was not."""
 STEPS = 400
 """More than any chain comes to."""
 PROMPTS, RESPONSES = 8, 8
@@ -90,7 +95,7 @@ class Judged:
         step: The step that was logged last before it.
         seconds: From the kill to the end of the job; None where it had to be ended.
         named: Whether the log names the cause.
-        processes, shared_memory, sockets: What was there a quarter of a minute later, and not before the run.
+        processes, shared_memory, sockets: What was there half a minute later at most, and not before the run.
         resumed_from: The step that the next run went on from, and ``saved``, the last that had been saved; None of the
             last run of a chain, and ``NOT_AT_ALL`` where the next run came to no step.
     """
@@ -119,9 +124,10 @@ class Judged:
 
 HEAD = """# Faults
 
-Made with `python tests/kills.py --out DIR --kills 60`, then `python tests/kills.py --table > benchmarks/FAULTS.md`, on
-2 cores (x86_64) beside other work: processes of a real job (the digits on the CPU engine, a checkpoint a step) get
-SIGKILL at random moments (seed 18), each run the resume of the one before. A named end is one whose log says what died.
+Made with `python tests/kills.py --out DIR --kills 60 --at-once`, then
+`python tests/kills.py --table > benchmarks/FAULTS.md`, on 2 cores (x86_64) for the jobs of both modes: processes of a
+real job (the digits on the CPU engine, a checkpoint a step) get SIGKILL at random moments (seed 18), each run the
+resume of the one before. A named end is one whose log says what died; left is what is there half a minute later.
 
 | mode | process | kills | ended | s to the end, median and most | named | left | resumed from the last checkpoint |
 |---|---|---|---|---|---|---|---|"""
@@ -133,11 +139,18 @@ class Job:
     def __init__(self, folder: Path, mode: str, number: int) -> None:
         self._folder, self._log = folder, folder / f"run-{number:03d}.log"
         end_earlier(folder)
-        self._before = left_behind()
+        self._tmp = folder / "tmp"
+        self._tmp.mkdir(exist_ok=True)
+        self._before = left_behind(self._tmp)
         command = [*json.loads((folder / "command.json").read_text()), f"trainer.v1.trainer_mode={mode}"]
         with self._log.open("w") as out:
             self._process = subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env=CPU, cwd=folder, start_new_session=True
+                command,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**CPU, "TMPDIR": str(self._tmp)},
+                cwd=folder,
+                start_new_session=True,
             )
         self._own = psutil.Process(self._process.pid)
         self._family: dict[int, psutil.Process] = {}
@@ -149,6 +162,10 @@ class Job:
         return self._log.read_text(errors="replace")
 
     @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
     def steps(self) -> list[int]:
         return [int(step) for step in re.findall(r"^.*step:(\d+) - .*critic/", self.log, flags=re.M)]
 
@@ -156,7 +173,7 @@ class Job:
         """Wait until it has logged ``n`` steps. Raises RuntimeError where it ends or takes too long."""
         deadline = time.monotonic() + START_LIMIT
         while len(self.steps) < n:
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if not self.is_running or time.monotonic() > deadline:
                 self.end()
                 raise RuntimeError(f"{self._log}: no step {n}:\n{self.log[-3000:]}")
             time.sleep(0.5)
@@ -173,7 +190,7 @@ class Job:
 
     def wait_for_end(self, since: float) -> float | None:
         """Return the seconds to the end; None where it had to be ended."""
-        while self._process.poll() is None:
+        while self.is_running:
             if time.monotonic() > since + END_LIMIT:
                 return None
             self._look_around()
@@ -185,13 +202,17 @@ class Job:
         self._family |= {one.pid: one for one in family(self._own)}
 
     def stays(self) -> tuple[tuple[str, ...], int, int]:
-        """Return what is left behind a quarter of a minute later: processes by name, shared memory, sockets."""
-        time.sleep(15)
-        # One that has ended, or ends meanwhile, has no name.
-        names = tuple(sorted(filter(None, (name_of(one)[:40] for one in self._family.values()))))
-        now = left_behind()
+        """Return what is left behind once all has ended, or at the limit: processes by name, shared memory, sockets."""
+        deadline = time.monotonic() + STAY_LIMIT
+        while (names := self._left()) and time.monotonic() < deadline:
+            time.sleep(1)
+        now = left_behind(self._tmp)
         shared, sockets = (len(after - before) for after, before in zip(now, self._before, strict=True))
         return names, shared, sockets
+
+    def _left(self) -> tuple[str, ...]:
+        # One that has ended, or ends meanwhile, has no name.
+        return tuple(sorted(filter(None, (name_of(one)[:40] for one in self._family.values()))))
 
     def end(self) -> None:
         """End whatever is left of it, by its own processes' ids."""
@@ -233,9 +254,9 @@ def name_of(process: psutil.Process) -> str:
         return ""
 
 
-def left_behind() -> tuple[set[str], set[str]]:
+def left_behind(tmp: Path) -> tuple[set[str], set[str]]:
     """Return the names of shared memory, and of sockets of ZeroMQ in the temporary folder."""
-    return set(os.listdir("/dev/shm")), {path.name for path in Path("/tmp").iterdir() if path.is_socket()}
+    return set(os.listdir("/dev/shm")), {path.name for path in tmp.iterdir() if path.is_socket()}
 
 
 def saved(folder: Path) -> int:
@@ -373,26 +394,48 @@ def plan(kills: int) -> dict[str, list[str]]:
     return found
 
 
-def run(out: Path, kills: int, modes: Sequence[str]) -> None:
-    """Do what is not in the results yet, and write them behind each kill."""
-    facts: dict[str, Any] = (
-        json.loads(RESULTS.read_text()) if RESULTS.exists() else {"kills": [], "data_order": {}}
+def results(mode: str) -> dict[str, Any]:
+    return (
+        json.loads(RESULTS[mode].read_text()) if RESULTS[mode].exists() else {"kills": [], "data_order": ""}
     )
-    for mode in modes:
-        done = sum(one["mode"] == mode for one in facts["kills"])
-        for judged in chain(out / mode, mode, plan(kills)[mode], done):
-            facts["kills"].append(asdict(judged))
-            print(judged, flush=True)
-            RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
-        if (out / mode).exists():
-            facts["data_order"][mode] = f"{data_order(out / mode, mode)}; {curves_once(out / mode)}"
-            RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def table(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of ``benchmarks/FAULTS.md``."""
+def run(out: Path, kills: int, mode: str) -> None:
+    """Do what is not in the results of a mode yet, and write them behind each kill."""
+    facts = results(mode)
+    for judged in chain(out / mode, mode, plan(kills)[mode], len(facts["kills"])):
+        facts["kills"].append(asdict(judged))
+        print(judged, flush=True)
+        write(mode, facts)
+    if (out / mode).exists():
+        facts["data_order"] = f"{data_order(out / mode, mode)}; {curves_once(out / mode)}"
+        write(mode, facts)
+
+
+def write(mode: str, facts: Mapping[str, Any]) -> None:
+    RESULTS[mode].write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def at_once(out: Path, kills: int) -> int:
+    """Run both modes at the same time, and return 0 where both came to their end.
+
+    Each has a host of its own, or what is left behind of one would count as the other's.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with two_hosts(out) as hosts:
+        command = [sys.executable, Path(__file__).resolve(), "--out", out, "--kills", str(kills), "--mode"]
+        both = [host.start([*command, mode]) for host, mode in zip(hosts, MODES, strict=True)]
+        return max(one.wait() for one in both)
+
+
+def table(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the lines of ``benchmarks/FAULTS.md``, of the results of each mode."""
     yield HEAD
-    kills = [Judged(**{**one, "processes": tuple(one["processes"])}) for one in facts["kills"]]
+    kills = [
+        Judged(**{**one, "processes": tuple(one["processes"])})
+        for own in facts.values()
+        for one in own["kills"]
+    ]
     for mode in MODES:
         for kind in KINDS:
             own = [one for one in kills if (one.mode, one.kind) == (mode, kind)]
@@ -407,8 +450,9 @@ def table(facts: Mapping[str, Any]) -> Iterator[str]:
             cells = (mode, kind, len(own), len(times), spread, named, left, f"{right} of {len(followed)}")
             yield f"| {' | '.join(map(str, cells))} |"
     yield ""
-    for mode, said in facts["data_order"].items():
-        yield f"Data order in `{mode}`: {said}."
+    for mode, own in facts.items():
+        if own["data_order"]:
+            yield f"Data order in `{mode}`: {own['data_order']}."
     shared, sockets = (
         max((getattr(one, key) for one in kills), default=0) for key in ("shared_memory", "sockets")
     )
@@ -422,17 +466,23 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="folder for the runs; given again, their chains go on")
     parser.add_argument("--kills", type=int, default=60, help="in all, half of them in each mode")
-    parser.add_argument("--mode", choices=MODES, action="append", help="one of the two alone")
+    parser.add_argument("--mode", choices=MODES, help="one of the two alone")
+    parser.add_argument(
+        "--at-once", action="store_true", help="both at the same time, each on a host of its own"
+    )
     parser.add_argument("--table", action="store_true", help="print the page of what is in the results")
     args = parser.parse_args()
     if args.table:
-        print("\n".join(table(json.loads(RESULTS.read_text()))))
+        print("\n".join(table({mode: results(mode) for mode in MODES})))
         return
     if args.out is None:
         parser.error("--out says where the runs go")
     # Ended by others, it ends its job: Python alone would leave it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    run(args.out.resolve(), args.kills, args.mode or MODES)
+    if args.at_once:
+        sys.exit(at_once(args.out.resolve(), args.kills))
+    for mode in [args.mode] if args.mode else MODES:
+        run(args.out.resolve(), args.kills, mode)
 
 
 if __name__ == "__main__":

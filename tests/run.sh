@@ -14,4 +14,5 @@ unset VERL_PLATFORM
 "$PYTHON_BIN" -m ruff check .
 "$PYTHON_BIN" -m ruff format --check .
 "$PYTHON_BIN" -m mypy
-"$PYTHON_BIN" -m pytest --durations=5 "$@"
+# Two processes: one takes the tests with the engine, both take the others file by file. With -n 0 it is one, as a debugger needs.
+"$PYTHON_BIN" -m pytest --durations=5 -n 2 --dist loadgroup --no-loadscope-reorder "$@"

@@ -1,4 +1,4 @@
-"""The harness that kills a real job's processes: its plan, its judgement, its page; and (slow) two kills of it."""
+"""The harnesses that kill a job's processes and spoil its disk: plan, judgement, page; and (slow) two kills."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import disk_faults
 import kills
 import psutil
 import pytest
@@ -51,21 +52,31 @@ def test_the_page_sums_up_each_kind() -> None:
         dataclasses.replace(WELL, number=1, seconds=20.0, resumed_from=2),
         dataclasses.replace(WELL, seconds=None),
     ]
-    facts = {"kills": [dataclasses.asdict(one) for one in (WELL, *others)], "data_order": {"sync": "3 of 3"}}
-    page = "\n".join(kills.table(json.loads(json.dumps(facts))))
+    facts = {"kills": [dataclasses.asdict(one) for one in (WELL, *others)], "data_order": "3 of 3"}
+    page = "\n".join(kills.table({"sync": json.loads(json.dumps(facts))}))
     assert "| sync | reward worker | 3 | 2 | 20.0, 20.0 | 3 | 0 | 2 of 3 |" in page
     assert "Data order in `sync`: 3 of 3." in page
 
 
+def test_the_table_of_the_disk_says_what_was_done() -> None:
+    came = [
+        disk_faults.Came("the tracker file is empty", "goes on from step 4", "DIR/x is empty", None, True),
+        disk_faults.Came("the data is gone", "ends", "", 12.6, False),
+    ]
+    page = "\n".join(disk_faults.table(json.loads(json.dumps([dataclasses.asdict(one) for one in came]))))
+    assert "| the tracker file is empty | goes on from step 4 | yes | - | DIR/x is empty |" in page
+    assert "| the data is gone | ends | no | 13 |  |" in page
+
+
 def test_the_committed_page_is_that_of_the_committed_results() -> None:
     page = ROOT / "benchmarks" / "FAULTS.md"
-    if not kills.RESULTS.exists():
+    results = [*kills.RESULTS.values(), disk_faults.RESULTS]
+    if not any(path.exists() for path in results):
         assert not page.exists(), "a page without results"
         return
-    assert (
-        page.read_text().splitlines()
-        == "\n".join(kills.table(json.loads(kills.RESULTS.read_text()))).splitlines()
-    )
+    lines = [*kills.table({mode: kills.results(mode) for mode in kills.MODES})]
+    lines += disk_faults.table(json.loads(disk_faults.RESULTS.read_text()))
+    assert page.read_text().splitlines() == "\n".join(lines).splitlines()
 
 
 def left_job(folder: Path, created: float) -> subprocess.Popen:

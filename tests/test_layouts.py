@@ -271,6 +271,14 @@ def test_an_unknown_layout_names_its_columns_and_those_that_are_read(tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_a_text_of_parquet_that_is_no_utf8_is_an_error_in_a_sentence(tmp_path: Path) -> None:
+    source = tmp_path / "a.parquet"
+    texts = pa.array([b"What is 3 + \xf4?", b"x?"]).cast(pa.string(), safe=False)
+    pq.write_table(pa.table({"question": texts, "answer": ["8", "9"]}), source)
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read: .*0xf4"):
+        prepare(source, tmp_path / "out", options(tmp_path))
+
+
 def test_broken_parquet_is_an_error_in_a_sentence(tmp_path: Path) -> None:
     source = written(tmp_path / "a.parquet", [{"question": "x?"}])
     source.write_bytes(source.read_bytes()[:-9])

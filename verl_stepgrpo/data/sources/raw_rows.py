@@ -87,7 +87,7 @@ def raw_rows(source: Path, columns: Sequence[str] | None = None) -> Iterator[Any
     for path in files_of(source):
         if known := columns_of(path):
             wanted = [name for name in known if columns is None or name in columns]
-            yield from (row for batch in batches(path, wanted) for row in batch.to_pylist())
+            yield from _table_rows(path, wanted)
         else:
             yield from _json_rows(path)
 
@@ -134,6 +134,14 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Rec
         else:
             yield from pq.ParquetFile(path).iter_batches(batch_size=READ_AT_ONCE, columns=columns)
     except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _table_rows(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    try:
+        for batch in batches(path, columns):
+            yield from batch.to_pylist()
+    except UnicodeDecodeError as error:  # pyarrow decodes texts here, and not where it reads them
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
