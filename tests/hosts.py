@@ -20,8 +20,9 @@ import psutil
 NAMES = ("first", "second")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 
-# What Ray keeps of a session, and shared memory, are a machine's own; bash takes in what is orphaned there, and ends,
-# and the host with it, with its input: when whoever made it is gone, whatever ended that.
+# What Ray keeps of a session, and shared memory, are a machine's own. bash takes in what is orphaned there (a raylet
+# that nobody takes in looks alive to its workers), and ends, and the host with it, with its input: when whoever made it
+# is gone, whatever ended that. Behind cat is a command, or bash would become cat, which takes in nothing.
 INIT = """
 set -e
 hostname {name}
@@ -30,6 +31,7 @@ mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray
 mount --bind {hosts} /etc/hosts
 echo ready
 cat
+exit
 """
 
 
