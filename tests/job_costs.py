@@ -1,7 +1,7 @@
 """What StepGRPO costs a real job beside verl's GRPO, and whether the memory of any of its processes grows.
 
     python tests/job_costs.py overhead --out DIR --steps 30     # three jobs, one after the other
-    python tests/job_costs.py soak --out DIR --steps 200        # one job, with traces and credit by step
+    python tests/job_costs.py soak --out DIR --steps 200        # two jobs, one of them verl's
     ... --model FOLDER                                          # a warmed-up model of the digits, not its own warm-up
 
 The stock command with the digits on the CPU engine, 8 responses to each prompt, the same data and seeds. Beside
@@ -29,7 +29,7 @@ from scipy.stats import theilslopes
 from test_cpu_engine import CPU, digits_job
 from two_nodes import RESPONSES, prepared
 
-PROMPTS = {"overhead": 16, "soak": 8}
+PROMPTS = {"overhead": 16, "soak": 4}
 """Prompts a step."""
 SAMPLE_SECONDS = 3.0
 WARM = 2
@@ -63,11 +63,11 @@ VERLS = (
     "reward.reward_manager.name=naive",
     "reward.reward_manager.source=register",
 )
-WITH_ALL = ("algorithm.stepgrpo.credit=step", "algorithm.stepgrpo.trace_dir={folder}/trace")
+GRPO, WITH_ALL = "verl's GRPO", "StepGRPO, credit by step and traces"
 JOBS: Mapping[str, Sequence[str]] = {
-    "verl's GRPO": (*VERLS, "reward.custom_reward_function.path={folder}/exact.py"),
+    GRPO: (*VERLS, "reward.custom_reward_function.path={folder}/exact.py"),
     "StepGRPO": (),
-    "StepGRPO, credit by step and traces": WITH_ALL,
+    WITH_ALL: ("algorithm.stepgrpo.credit=step", "algorithm.stepgrpo.trace_dir={folder}/trace"),
 }
 
 
@@ -226,14 +226,16 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     model = prepared(out, args.model)
 
-    def made(name: str, overrides: Sequence[str]) -> Job:
+    def made(name: str) -> Job:
         folder = out / re.sub(r"\W+", "-", name)
-        return run(folder, command(folder, out / "data", model, PROMPTS[args.what], args.steps, overrides))
+        return run(folder, command(folder, out / "data", model, PROMPTS[args.what], args.steps, JOBS[name]))
 
     if args.what == "overhead":
-        print("\n".join(overhead({name: made(name, overrides) for name, overrides in JOBS.items()})))
-    else:
-        print("\n".join(growth(made("soak", WITH_ALL), args.steps)))
+        print("\n".join(overhead({name: made(name) for name in JOBS})))
+        return
+    for name in (GRPO, WITH_ALL):
+        print(f"\n{name}:\n")
+        print("\n".join(growth(made(name), args.steps)), flush=True)
 
 
 if __name__ == "__main__":
