@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, TypeVar
 
+from verl_stepgrpo.errors import DataError
+
 Row = TypeVar("Row")
 
 _BLOCK = 1 << 16
@@ -167,6 +169,18 @@ def json_line(line: bytes | str) -> Any:
         raise NotJSONError(str(error)) from None
     except RecursionError:
         raise NotJSONError("nested too deeply") from None
+
+
+def check_characters(name: str, text: str) -> None:
+    """Raise DataError where a text holds half of a character, as JSON can and no file in UTF-8; ``name`` is its own."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise DataError(
+            f"{name} holds {half!r}, half of a character (a lone surrogate), which no file can hold. Write the "
+            "character whole, or leave it out."
+        ) from None
 
 
 @contextlib.contextmanager

@@ -45,6 +45,7 @@ from verl_stepgrpo.data.sources.names import (
 )
 from verl_stepgrpo.data.sources.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
+from verl_stepgrpo.files import check_characters
 
 OWN_INFO = ("index", "id", "key_steps", "visual_key_steps", "solution", "choices")
 """What ``extra_info`` holds of this package's; the index of a row that is prepared anew becomes its ``id``."""
@@ -310,7 +311,6 @@ def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _check_characters(item: Item) -> None:
-    """Raise DataError where a text holds half of a character, as JSON can and no file in UTF-8."""
     for name in (
         "question",
         "system",
@@ -322,14 +322,8 @@ def _check_characters(item: Item) -> None:
         "choices",
     ):
         value = getattr(item, name)
-        try:
-            (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).encode()
-        except UnicodeEncodeError as error:
-            half = error.object[error.start]
-            raise DataError(
-                f"{name} holds {half!r}, half of a character (a lone surrogate), which no file can hold. Write the "
-                "character whole, or leave it out."
-            ) from None
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        check_characters(name, text)
 
 
 def _text(row: Mapping[str, Any], *keys: str) -> str:
