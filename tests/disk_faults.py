@@ -15,7 +15,9 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -234,6 +236,8 @@ def main() -> None:
         return
     if args.out is None:
         parser.error("--out says where the runs go")
+    # Ended by others, it ends its job: Python alone would leave it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run(args.out.resolve())
 
 
