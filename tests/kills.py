@@ -126,8 +126,9 @@ HEAD = """# Faults
 
 Made with `python tests/kills.py --out DIR --kills 60 --at-once`, then
 `python tests/kills.py --table > benchmarks/FAULTS.md`, on 2 cores (x86_64) for the jobs of both modes, beside other
-work: processes of a real job (the digits on the CPU engine, a checkpoint a step) get SIGKILL at random moments (seed 18), each run the
-resume of the one before. A named end is one whose log says what died; left is what is there half a minute later.
+work: processes of a real job (the digits on the CPU engine, a checkpoint a step) get SIGKILL at random moments (seed
+18), each run the resume of the one before. A named end is one whose log says what died; left is what is there half a
+minute later.
 
 | mode | process | kills | ended | s to the end, median and most | named | left | resumed from the last checkpoint |
 |---|---|---|---|---|---|---|---|"""
