@@ -54,7 +54,8 @@ IN_FLIGHT = 4 * PROMPTS
 """Prompts that an asynchronous trainer may have asked for beyond those that it has trained on."""
 NOT_AT_ALL = -1
 """The step that a run resumed from which never logged one."""
-CURVE = "critic/score/mean"
+CURVE = "stepgrpo/acc/mean"
+"""Known before a step's checkpoint is saved; verl's own ``critic/score/mean`` is not yet."""
 RUNNING = "running.json"
 """File of a chain with the process that runs it: this one may be killed itself, and leave it."""
 
@@ -458,7 +459,7 @@ def table(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         max((getattr(one, key) for one in kills), default=0) for key in ("shared_memory", "sockets")
     )
     left = f"{shared} pieces of shared memory and {sockets} sockets"
-    yield f"A run left at most {left} behind; so does one that ends well."
+    yield f"A run left at most {left} behind."
 
 
 def main() -> None:
