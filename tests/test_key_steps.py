@@ -179,11 +179,3 @@ def test_no_key_steps_are_none(value: object) -> None:
 def test_key_steps_of_a_wrong_type_are_a_mistake_in_the_data(value: object) -> None:
     with pytest.raises(DataError, match="key"):
         parse_key_steps(value)
-
-
-@pytest.mark.parametrize(
-    "value", [["3 \ud83d apples"], '[["3 \\ud83d apples"]]'], ids=["a list", "a text of JSON"]
-)
-def test_half_a_character_is_an_error(value: object) -> None:
-    with pytest.raises(DataError, match=r"^a key step holds '\\ud83d', half of a character"):
-        parse_key_steps(value)

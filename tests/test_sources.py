@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from verl_stepgrpo import DataError
-from verl_stepgrpo.data.sources.items import Item, RowError, item_of, read_items
+from verl_stepgrpo.data.sources.items import Item, RowError, item_of, key_steps_of, read_items
 
 ROW = {"question": "How many?", "answer": "7"}
 
@@ -70,6 +70,12 @@ class TestFiles:
         assert "half of a character" in str(items[1])
         assert str(items[1]).isascii()
         assert items[1].id == "\\ud83d"
+
+    @pytest.mark.parametrize("key", ["key_steps", "visual_key_steps"])
+    def test_half_a_character_in_a_text_of_json_is_one_of_its_key_steps(self, key: str) -> None:
+        item = item_of(0, {**ROW, key: '[["3 \\ud83d apples"]]'})
+        with pytest.raises(DataError, match=r"^a key step holds '\\ud83d', half of a character"):
+            key_steps_of(item)
 
     def test_a_line_that_is_nested_too_deeply_is_an_error_of_its_own(self, tmp_path: Path) -> None:
         path = tmp_path / "raw.jsonl"

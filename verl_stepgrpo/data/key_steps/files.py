@@ -18,11 +18,11 @@ from verl_stepgrpo.data.key_steps.responses import Found, Responses, Task, find
 from verl_stepgrpo.data.key_steps.rules import rule_key_steps
 from verl_stepgrpo.data.key_steps.telling import telling
 from verl_stepgrpo.data.rows.build import DroppedError, reference_answer
-from verl_stepgrpo.data.sources.items import Item, is_verls, read_items
+from verl_stepgrpo.data.sources.items import Item, is_verls, key_steps_of, read_items
 from verl_stepgrpo.data.sources.raw_rows import files_of
 from verl_stepgrpo.errors import ConfigError, DataError
 from verl_stepgrpo.files import SetAside, open_whole
-from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep
 from verl_stepgrpo.running.parallel import in_order
 from verl_stepgrpo.settings import RewardSettings
 
@@ -322,11 +322,8 @@ class _Files:
             try:
                 if isinstance(item, DataError):
                     raise item
-                readable = dataclasses.replace(
-                    item,
-                    key_steps=list(parse_key_steps(item.key_steps)),
-                    visual_key_steps=list(parse_visual_key_steps(item.visual_key_steps, item.key_steps)),
-                )
+                key_steps, visual = map(list, key_steps_of(item))
+                readable = dataclasses.replace(item, key_steps=key_steps, visual_key_steps=visual)
             except DataError as error:
                 self._set_aside(number, str(error))
             else:

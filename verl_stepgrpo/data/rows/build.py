@@ -22,12 +22,12 @@ from verl_stepgrpo.data.rows.solutions import (
     settings_of_row,
     wrong_in_solution,
 )
-from verl_stepgrpo.data.sources.items import Item
+from verl_stepgrpo.data.sources.items import Item, key_steps_of
 from verl_stepgrpo.data.sources.layouts import bare_answer
 from verl_stepgrpo.data.sources.names import said_of, said_of_others
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.judging.key_steps.match import KeyStepMatch, match_key_steps
-from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps
 from verl_stepgrpo.judging.sections import Kind, final_answer
 from verl_stepgrpo.rewards import match_visual, score_response, sections_of
 from verl_stepgrpo.settings import RewardSettings
@@ -200,11 +200,10 @@ def _own_key_steps(
         DroppedError: They cannot be read, or the solution would not score full marks.
     """
     try:
-        key_steps = [list(wordings) for wordings in parse_key_steps(item.key_steps)]
-        visual = parse_visual_key_steps(item.visual_key_steps, item.key_steps)
+        key_steps, visual = key_steps_of(item)
     except DataError as error:
         raise DroppedError("key_steps", str(error)) from None
-    found = _key_steps_of_solution(item, answer, key_steps, reward)
+    found = _key_steps_of_solution(item, answer, list(map(list, key_steps)), reward)
     return found, _visual_of_solution(item, visual, reward)
 
 

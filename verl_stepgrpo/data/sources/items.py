@@ -46,6 +46,7 @@ from verl_stepgrpo.data.sources.names import (
 from verl_stepgrpo.data.sources.raw_rows import columns_of, files_of, raw_rows
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import check_characters
+from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 
 OWN_INFO = ("index", "id", "key_steps", "visual_key_steps", "solution", "choices")
 """What ``extra_info`` holds of this package's; the index of a row that is prepared anew becomes its ``id``."""
@@ -308,6 +309,18 @@ def _mapping(row: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DataError(f"{key} is {value!r:.60} ({type(value).__name__}); expected an object")
     return value
+
+
+def key_steps_of(item: Item) -> tuple[tuple[KeyStep, ...], tuple[KeyStep, ...]]:
+    """Return the key steps of an item, and those of its image description.
+
+    Raises:
+        DataError: They cannot be read, or hold half of a character: an escape in a text of JSON may hide one.
+    """
+    both = parse_key_steps(item.key_steps), parse_visual_key_steps(item.visual_key_steps, item.key_steps)
+    for wording in (wording for key_steps in both for wordings in key_steps for wording in wordings):
+        check_characters("a key step", wording)
+    return both
 
 
 def _check_characters(item: Item) -> None:
