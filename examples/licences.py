@@ -22,6 +22,8 @@ verl-stepgrpo is under Apache-2.0 and brings no code of others. What the set-up 
 |---|---|---|"""
 
 CLASSIFIER = "License :: OSI Approved :: "
+REMOVED = {"torchaudio": "BSD License"}
+"""What the set-up removes where its build is for another engine, and whose metadata are gone then."""
 
 
 def locked() -> dict[str, str]:
@@ -32,7 +34,10 @@ def locked() -> dict[str, str]:
 
 def licence(package: str) -> str:
     """Return a licence as one line: the expression where there is one, else the classifiers, else the field."""
-    data = importlib.metadata.metadata(package)
+    try:
+        data = importlib.metadata.metadata(package)
+    except importlib.metadata.PackageNotFoundError:
+        return REMOVED[package]
     if expression := data.get("License-Expression"):
         return str(expression)
     named = [c.removeprefix(CLASSIFIER) for c in data.get_all("Classifier", []) if c.startswith(CLASSIFIER)]

@@ -47,6 +47,9 @@ install_project() {
     "$PYTHON_BIN" -m pip install $(lock_options) --editable "$ROOT[cpu,report,examples,dev,docs]" "${extra_index[@]}" \
         >>"$INSTALL_LOG" 2>&1 &&
         "$PYTHON_BIN" -m verl_stepgrpo.cpu.torchvision_ops >>"$INSTALL_LOG" 2>&1 || return 1
+    # vLLM goes without torchaudio, and not with one for CUDA: what that raises is no ImportError.
+    "$PYTHON_BIN" -c "import torchaudio" >>"$INSTALL_LOG" 2>&1 ||
+        "$PYTHON_BIN" -m pip uninstall --yes torchaudio >>"$INSTALL_LOG" 2>&1
     fingerprint >"$VENV/.stepgrpo-installed"
 }
 

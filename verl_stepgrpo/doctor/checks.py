@@ -13,7 +13,7 @@ POLICY = "VERL_USE_EXTERNAL_PLUGINS"
 KNOWN = {
     "verl": (VERL, VERL),
     "torch": ("2.11.0", "2.13.0"),
-    "vllm": ("0.24.0", "0.27.1"),
+    "vllm": ("0.24.0", "0.31.0"),
     "transformers": ("5.5.3", "5.10.4"),
     "ray": ("2.41", "2.60.0"),
     "tensordict": ("0.8", "0.10.0"),
