@@ -34,6 +34,9 @@ FIRST = 3
 """Steps of the job before anything is spoiled."""
 LIMIT = 600.0
 TERM = KINDS["SIGTERM of the job"]
+COLOUR = re.compile(r"\x1b\[\d+m")
+PREFIX = re.compile(r"^(\(\w+ pid=\d+\) *)?(\w+:[\d :,-]+:|\[[\d :,-]+\]\[\w+\]\[\w+\] - )?")
+"""What stands before a message: Ray's process, and logging's time, name and level."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,9 @@ class Chain:
         return Came(fault, "ends", said, seconds, seconds is not None and said != "")
 
     def line(self, job: Job, pattern: str) -> str:
-        """Return the first line of its log with the pattern, without what Ray puts before it; "" for none."""
-        found = next((one for one in job.log.splitlines() if re.search(pattern, one)), "")
-        own = re.sub(r"\x1b\[\d+m|^(\x1b\[\d+m)*\(\w+ pid=\d+\)(\x1b\[\d+m)*", "", found).strip()
-        return own.replace(str(self.folder), "DIR")
+        """Return the first message of its log with the pattern, and nothing of what stands before it; "" for none."""
+        found = next((one for one in COLOUR.sub("", job.log).splitlines() if re.search(pattern, one)), "")
+        return PREFIX.sub("", found).strip().replace(str(self.folder), "DIR")
 
     @property
     def checkpoints(self) -> Path:
@@ -133,7 +135,7 @@ def no_parquet(chain: Chain) -> Iterator[Came]:
     parquet = chain.folder / "data" / "train.parquet"
     parquet.rename(parquet.with_suffix(".gone"))
     try:
-        yield chain.ends("the training data is gone", r"train\.parquet")
+        yield chain.ends("the training data is gone", r"train\.parquet cannot be read")
     finally:
         parquet.with_suffix(".gone").rename(parquet)
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import disk_faults
 import kills
@@ -66,6 +67,22 @@ def test_the_table_of_the_disk_says_what_was_done() -> None:
     page = "\n".join(disk_faults.table(json.loads(json.dumps([dataclasses.asdict(one) for one in came]))))
     assert "| the tracker file is empty | goes on from step 4 | yes | - | DIR/x is empty |" in page
     assert "| the data is gone | ends | no | 13 |  |" in page
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "\x1b[36m(TaskRunnerV1 pid=11)\x1b[0m ERROR:2026-11-27 02:38:38,777:/out/a.gz cannot be written: full.",
+        "[2026-11-27 02:33:02,379][verl_stepgrpo][WARNING] - /out/a.gz cannot be written: full.",
+        "/out/a.gz cannot be written: full.",
+    ],
+)
+def test_a_message_is_told_without_what_stands_before_it(line: str) -> None:
+    chain = disk_faults.Chain.__new__(disk_faults.Chain)
+    chain.folder = Path("/out")
+    job = SimpleNamespace(log=f"first\n{line}\nlast")
+    assert chain.line(job, "cannot be written") == "DIR/a.gz cannot be written: full."
+    assert chain.line(job, "is cut short") == ""
 
 
 def test_the_committed_page_is_that_of_the_committed_results() -> None:
