@@ -298,6 +298,9 @@ class TestOwn:
             (YAML.replace("'^Answer:'", "'x*'"), "found in nothing"),
             ("- a\n", "it has none"),
             ("a: [", "cannot be read"),
+            ("a: " + "[" * 5000, "cannot be read"),
+            ("a: 2026-99-99", "cannot be read"),
+            (f"a: {'9' * 5000}", "cannot be read"),
         ],
     )
     def test_a_file_that_is_no_format_is_refused(self, tmp_path: Path, text: str, said: str) -> None:
