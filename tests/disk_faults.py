@@ -171,7 +171,9 @@ def full_for_checkpoints(chain: Chain) -> Iterator[Came]:
         (chain.checkpoints / "latest_checkpointed_iteration.txt").write_text(str(last))
         yield chain.ends("the disk of the checkpoints is full", r"could not be written to .*MiB left")
         grow(chain.checkpoints)
-        yield chain.goes_on("the same, behind room that was made", last, rf"step:{last + 1} - ")
+        yield chain.goes_on(
+            "the same, behind room that was made", last, rf"Resuming from .*global_step_{last}\b"
+        )
 
 
 FAULTS: Sequence[Callable[[Chain], Iterator[Came]]] = (
