@@ -15,16 +15,14 @@ import contextlib
 import json
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kills import KINDS, ROOT, Job, begin, saved
+from kills import KINDS, ROOT, Job, begin, end_the_job_when_ended, saved
 
 from verl_stepgrpo.traces.files import read_trace, step_of, steps_of
 
@@ -240,8 +238,7 @@ def main() -> None:
         return
     if args.out is None:
         parser.error("--out says where the runs go")
-    # Ended by others, it ends its job: Python alone would leave it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_the_job_when_ended()
     run(args.out.resolve())
 
 

@@ -223,6 +223,11 @@ class Job:
         self._process.wait(30)
 
 
+def end_the_job_when_ended() -> None:
+    """Have a SIGTERM of this process end its job, too: Python alone would leave it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def end_earlier(folder: Path) -> None:
     """End a job that is left of a harness that was killed."""
     if not (folder / RUNNING).exists():
@@ -479,8 +484,7 @@ def main() -> None:
         return
     if args.out is None:
         parser.error("--out says where the runs go")
-    # Ended by others, it ends its job: Python alone would leave it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_the_job_when_ended()
     if args.at_once:
         sys.exit(at_once(args.out.resolve(), args.kills))
     for mode in [args.mode] if args.mode else MODES:

@@ -68,12 +68,8 @@ class Patterns(Format):
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-        yaml.YAMLError,
-    ) as error:  # as a date of no calendar, or deep brackets
+    # A date of no calendar is a ValueError of yaml's, and deep brackets are a RecursionError.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"format={path}: it cannot be read: {one_line(error)}") from error
     keys = set(facts) if isinstance(facts, dict) else set()
     if (
