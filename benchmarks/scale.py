@@ -1,7 +1,7 @@
 """What StepGRPO's part of a training step costs as the batch grows: bytes and CPU of the driver, and the rewards.
 
     python benchmarks/scale.py driver --rows 2048 --trace
-    python benchmarks/scale.py rewards --workers 1
+    python benchmarks/scale.py rewards --workers 1 2 4 8
     python benchmarks/scale.py simulate
 
 ``driver`` puts synthetic rows of 4,000 tokens into a real TransferQueue and lets verl's own
@@ -21,11 +21,12 @@ import os
 import platform
 import random
 import resource
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,8 @@ STEPS = 17
 """With these a response of ``token_ends.response`` has about 4,000 tokens."""
 DISTINCT = 256
 """Responses that are written and scored; rows beyond them are these again, under other names."""
+ROUNDS = 3
+"""Steps of each kind that are measured, in turns and behind one that is not; the median of each figure counts."""
 KEY_STEPS = [
     ["6/3 = 2", "6 divided by 3 equals 2"],
     ["3 children"],
@@ -203,7 +206,6 @@ def driver(rows: int, trace: bool, credit: str, seed: int) -> dict[str, Any]:
     """Measure the driver's part of a step: verl's alone, and with StepGRPO's estimator and hooks."""
     import transfer_queue as tq
     from transfer_queue import KVBatchMeta
-    from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     storage = {"num_data_storage_units": 2, "total_storage_size": 2 * rows}
@@ -213,23 +215,19 @@ def driver(rows: int, trace: bool, credit: str, seed: int) -> dict[str, Any]:
     own, found = scored(min(rows, DISTINCT), config, seed)
     keys = put(rows, found)
     batch = KVBatchMeta(partition_id="train", keys=keys, tags=[{}] * rows)
-    costs: list[Cost] = []
     Sockets.watch()
-    hooked = PPOTrainer._compute_advantage
-    for method, estimator in ((hooked.__wrapped__, "grpo_vectorized"), (hooked, "stepgrpo")):
-        own_config = configuration(folder if trace else None, estimator, credit)
-        own_config.data.train_batch_size = rows // N
-        trainer = SimpleNamespace(config=own_config, tokenizer=own, global_steps=1, parameter_sync_step=1)
-        with measured(costs):
-            method(trainer, batch, {})
-            flush = getattr(getattr(trainer, "_stepgrpo", None), "flush", None)
-            if flush is not None:
-                flush()
+    ways: dict[str, list[Cost]] = {"grpo_vectorized": [], "stepgrpo": []}
+    for _ in range(1 + ROUNDS):
+        for estimator, costs in ways.items():
+            own_config = configuration(folder if trace else None, estimator, credit)
+            own_config.data.train_batch_size = rows // N
+            with measured(costs):
+                step(own_config, own, batch)
     written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     extra = sum(len(json.dumps(one.result["reward_extra_info"])) for one in found) / len(found)
     tq.close()
     ray.shutdown()
-    verl, ours = costs
+    verl, ours = (middle(costs[1:]) for costs in ways.values())
     return {
         "rows": rows,
         "tokens": int(np.mean([len(one.token_ids) for one in found])),
@@ -246,31 +244,56 @@ def driver(rows: int, trace: bool, credit: str, seed: int) -> dict[str, Any]:
     }
 
 
+def step(config: DictConfig, own: Any, batch: Any) -> None:
+    """Compute a batch's advantages as verl's trainer does: its own way for ``grpo_vectorized``, else with the hooks."""
+    from verl.trainer.ppo.v1.trainer_base import PPOTrainer
+
+    trainer = SimpleNamespace(config=config, tokenizer=own, global_steps=1, parameter_sync_step=1)
+    hooked = PPOTrainer._compute_advantage
+    method = hooked.__wrapped__ if config.algorithm.adv_estimator == "grpo_vectorized" else hooked
+    method(trainer, batch, {})
+    flush = getattr(getattr(trainer, "_stepgrpo", None), "flush", None)
+    if flush is not None:
+        flush()
+
+
+def middle(costs: Sequence[Cost]) -> Cost:
+    """Return the median of each figure."""
+    return Cost(*(statistics.median(values) for values in zip(*map(astuple, costs), strict=True)))
+
+
 class Worker:
     """A reward worker: scores in the thread pool of its event loop, as verl's does."""
 
-    def __init__(self, trace: bool, seed: int) -> None:
-        self._config, self._seed = configuration("traces" if trace else None), seed
+    def __init__(self, own: Any, trace: bool, n: int, seed: int) -> None:
+        rng = random.Random(seed)
+        self._manager = StepGRPORewardManager(
+            config=configuration("traces" if trace else None), tokenizer=own
+        )
+        self._items = [item(own.encode(response(STEPS, rng)), i // N, i % N) for i in range(n)]
 
-    async def score(self, n: int) -> tuple[float, float]:
-        """Score ``n`` responses; return wall and CPU seconds."""
-        rng, own = random.Random(self._seed), tokenizer(self._seed)
-        manager = StepGRPORewardManager(config=self._config, tokenizer=own)
-        manager.loop = asyncio.get_running_loop()
-        items = [item(own.encode(response(STEPS, rng)), i // N, i % N) for i in range(n)]
-        score(manager, items[0])  # starts math-verify's process
-        wall, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(manager.loop.run_in_executor(None, score, manager, one) for one in items))
-        return time.perf_counter() - wall, time.process_time() - cpu
+    async def warm_up(self) -> None:
+        self._manager.loop = asyncio.get_running_loop()
+        score(self._manager, self._items[0])  # starts math-verify's process
+
+    async def score(self) -> float:
+        """Score all of its responses; return the CPU seconds."""
+        began, loop = time.process_time(), self._manager.loop
+        await asyncio.gather(*(loop.run_in_executor(None, score, self._manager, one) for one in self._items))
+        return time.process_time() - began
 
 
 def rewards(workers: int, rows: int, trace: bool, seed: int) -> dict[str, Any]:
     """Measure how many responses reward workers score in a second."""
     ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    actors = [ray.remote(Worker).options(num_cpus=1).remote(trace, seed + i) for i in range(workers)]
-    done = ray.get([actor.score.remote(rows // workers) for actor in actors])
+    own = ray.put(tokenizer(seed))
+    remote = ray.remote(Worker).options(num_cpus=1)
+    actors = [remote.remote(own, trace, rows // workers, seed + i) for i in range(workers)]
+    ray.get([actor.warm_up.remote() for actor in actors])
+    began = time.perf_counter()
+    cpu = sum(ray.get([actor.score.remote() for actor in actors]))
+    wall = time.perf_counter() - began
     ray.shutdown()
-    wall, cpu = max(one[0] for one in done), sum(one[1] for one in done)
     return {
         "workers": workers,
         "responses": rows,
@@ -342,7 +365,7 @@ def main() -> None:
     )
     parser.add_argument("part", choices=["driver", "rewards", "simulate"])
     parser.add_argument("--rows", type=int, default=2048, help="of a step; a multiple of 16")
-    parser.add_argument("--workers", type=int, default=1, help="reward workers")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1], help="reward workers, one row each")
     parser.add_argument("--trace", action="store_true", help="with a trace_dir")
     parser.add_argument("--step-seconds", type=float, default=300.0, help="of a simulated step")
     parser.add_argument("--credit", default="trajectory")
@@ -351,7 +374,7 @@ def main() -> None:
     costs = TRACED if args.trace else Measured()
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "driver": lambda: [driver(args.rows, args.trace, args.credit, args.seed)],
-        "rewards": lambda: [rewards(args.workers, args.rows, args.trace, args.seed)],
+        "rewards": lambda: [rewards(n, args.rows, args.trace, args.seed) for n in args.workers],
         "simulate": lambda: list(simulate(costs, args.step_seconds, 8)),
     }
     print(

@@ -31,6 +31,12 @@ from two_nodes import RESPONSES, prepared
 
 PROMPTS = {"overhead": 16, "soak": 4}
 """Prompts a step."""
+MICRO_BATCHES = (
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+    "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu",
+)
+"""Responses in one, which have to divide those of a step."""
 SAMPLE_SECONDS = 3.0
 WARM = 2
 """Steps before the CPU time is counted."""
@@ -118,6 +124,7 @@ def command(
         *("data.seed=1", "trainer.val_before_train=False", "trainer.save_freq=-1", "trainer.test_freq=-1"),
         *(f"trainer.total_training_steps={steps}", "trainer.total_epochs=100"),
         *(f"trainer.default_local_dir={folder}/rl", "trainer.logger=[console]"),
+        *(f"{key}={min(64, prompts * RESPONSES)}" for key in MICRO_BATCHES),
     )
     return digits_job(data, model, prompts, *own, *(override.format(folder=folder) for override in overrides))
 

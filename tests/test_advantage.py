@@ -396,6 +396,17 @@ class TestEstimatorWithComponents:
         by_step = self.estimate((rows, arguments), credit="step")
         assert by_step[0].unique().numel() == 1
 
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+    @pytest.mark.parametrize("by_step", [{}, {"credit": "step"}, {"credit": "value", "value_lambda": 0.5}])
+    @pytest.mark.parametrize("combine", ["sum", "component", "answer_first"])
+    def test_a_gpus_tensors_give_what_the_cpus_give(self, batch, combine: str, by_step: dict) -> None:
+        node = {"combine": combine, "outcome_gate": 0.5, **by_step}
+        rows, arguments = batch
+        on_gpu = {key: value.cuda() if torch.is_tensor(value) else value for key, value in arguments.items()}
+        found = self.estimate((rows, on_gpu), **node)
+        assert found.is_cuda
+        torch.testing.assert_close(found.cpu(), self.estimate(batch, **node))
+
     def test_without_the_components_it_says_what_is_missing(self, batch) -> None:
         from verl_stepgrpo import ConfigError
         from verl_stepgrpo.bridge.estimator import compute_stepgrpo_advantage
