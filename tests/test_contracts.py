@@ -198,8 +198,11 @@ SIGNATURES = {
         "bridge/hooks/text_batches.py",
         True,
     ),
+    "vllm.model_executor.model_loader.dummy_loader:DummyModelLoader.load_weights": Signature(
+        "self model model_config", "bridge/hooks/dummy_weights.py"
+    ),
 }
-"""By place in verl, what the plugin wraps, overrides or calls."""
+"""By place in verl, or vLLM, what the plugin wraps, overrides or calls."""
 
 
 class TestVerl:

@@ -1,4 +1,4 @@
-"""The patches for verl apply to the version that is installed, and give Python that compiles."""
+"""The patches for verl and vLLM apply to the versions that are installed, and give Python that compiles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGES = sorted((Path(__file__).resolve().parents[1] / "docs" / "upstream").glob(
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name != "README.md"], ids=lambda page: page.stem
 )
-def test_the_patch_applies_to_the_installed_verl(page: Path, tmp_path: Path) -> None:
+def test_the_patch_applies_to_what_is_installed(page: Path, tmp_path: Path) -> None:
     import verl
 
     (patch,) = re.findall(r"```diff\n(.*?)```", page.read_text(), flags=re.S)

@@ -1,4 +1,4 @@
-"""Says by name what of verl is other than the bridge builds on; tests/test_contracts.py lists what that is."""
+"""Says by name what of verl and vLLM is other than the bridge builds on; tests/test_contracts.py lists what that is."""
 
 from __future__ import annotations
 
@@ -70,4 +70,6 @@ def check_source(what: Any, *pieces: str) -> None:
 
 
 def _named(place: str) -> str:
-    return f"{place.replace(':', '.')} of verl {installed_version('verl')}"
+    package = place.partition(".")[0]
+    version = installed_version(package) or installed_version(f"{package}-cpu")
+    return f"{place.replace(':', '.')} of {package} {version}"

@@ -1,8 +1,8 @@
-"""Everything this package adds to verl, and the modules of verl that each part waits for.
+"""Everything this package adds to verl, and the modules of verl and vLLM that each part waits for.
 
 It is light, since it runs in every process that imports verl: whatever is heavy in verl is extended when
-verl first imports it. Nothing here changes a run that does not use StepGRPO, but for a fault of verl's that would end
-it (``text_batches``).
+verl first imports it. Nothing here changes a run that does not use StepGRPO, but for faults of verl and vLLM that would
+end or spoil it (``text_batches``, ``dummy_weights``).
 """
 
 from __future__ import annotations
@@ -58,6 +58,12 @@ def _text_batches(qwen2_vl: ModuleType) -> None:
     text_batches.wrap(qwen2_vl)
 
 
+def _dummy_weights(dummy_loader: ModuleType) -> None:
+    from verl_stepgrpo.bridge.hooks import dummy_weights
+
+    dummy_weights.wrap(dummy_loader)
+
+
 def _config_groups(hydra: ModuleType) -> None:
     from verl_stepgrpo.bridge.hooks import search_path
 
@@ -79,4 +85,5 @@ _EXTENSIONS = {
     "verl.experimental.agent_loop.agent_loop": _written_tokens,
     "verl.trainer.ppo.v1.trainer_base": _trainer_hooks,
     "verl.models.transformers.qwen2_vl": _text_batches,
+    "vllm.model_executor.model_loader.dummy_loader": _dummy_weights,
 }

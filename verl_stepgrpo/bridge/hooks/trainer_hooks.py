@@ -37,6 +37,7 @@ from verl_stepgrpo.bridge.hooks.missing_sessions import (
     warning,
     watch_sampling,
 )
+from verl_stepgrpo.bridge.hooks.rollout_gap import gap
 from verl_stepgrpo.bridge.judged import Judged, Provided, judged_rows, provided
 from verl_stepgrpo.bridge.run_header import begin_traces
 from verl_stepgrpo.bridge.token_ends import Decoding, Written, written_spans
@@ -137,6 +138,8 @@ def _compute_advantage(original: Callable[..., Any]) -> Callable[..., Any]:
         metrics.update(curves(_outcomes(rows, advantages)))
         metrics.update(share_curves(held.shares))
         metrics.update(_decoy_metric(self, state, batch, rows))
+        if apart := gap(metrics, self.global_steps):
+            logger.warning(apart)
         if state.writer is not None:
             share = state.settings.trace_share
             traces = (
