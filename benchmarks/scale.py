@@ -315,15 +315,15 @@ class Measured:
         verl_row, verl_row_bytes: Of verl's own advantage, for each row.
     """
 
-    fixed: float = 0.3
-    row: float = 110e-6
-    row_bytes: float = 3_000.0
-    reward: float = 4e-3
-    verl_row: float = 600e-6
+    fixed: float = 0.68
+    row: float = 171e-6
+    row_bytes: float = 2_900.0
+    reward: float = 10e-3
+    verl_row: float = 660e-6
     verl_row_bytes: float = 125_000.0
 
 
-TRACED = Measured(row=180e-6, row_bytes=6_100.0, reward=13e-3)
+TRACED = Measured(fixed=0.92, row=236e-6, row_bytes=6_000.0, reward=16e-3)
 
 
 def simulate(costs: Measured, step_seconds: float, workers: int) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,8 @@ MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "
 """Name in the results by the component that it is the mean of."""
 
 N_EXPORT_CHECKED = 64
+LEAST_EXPORTED = 0.9
+"""Least share of those images on which transformers has to write what vLLM wrote: a near tie may fall either way."""
 
 
 def by_index(path: Path) -> dict[int, TraceRow]:
@@ -118,6 +120,12 @@ def main() -> None:
     }
     (args.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     print_table(results, args.out)
+    if same < LEAST_EXPORTED * checked:
+        raise SystemExit(
+            "The exported model does not write what was judged: vLLM and transformers do not agree on the same "
+            "weights and images, so that the table says nothing of the model. See docs/troubleshooting.md, 'When "
+            "rollout and actor are apart'."
+        )
 
 
 def print_table(results: dict[str, Any], out: Path) -> None:
