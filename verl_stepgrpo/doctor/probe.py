@@ -167,4 +167,5 @@ def _accelerators() -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "available": torch.cuda.is_available(),
         "count": torch.cuda.device_count(),
+        "flash-attn": _attempt(lambda: importlib.import_module("flash_attn").__version__),
     }
