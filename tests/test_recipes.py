@@ -334,7 +334,8 @@ class Run:
         if os.environ.get("RECORD") == "1":
             path = ROOT / "recipes" / self.recipe / "cpu_run.json"
             path.write_text(json.dumps(facts, indent=1) + "\n")
-        assert float(difference) < 0.01, "vLLM samples from another model than the one that is trained"
+        # In float32 both engines agree to 1e-5. Where vLLM saw noise for its images it was 2e-3 to 2e-2.
+        assert float(difference) < 1e-4, "vLLM samples from another model than the one that is trained"
 
     def cut(self, saved: int, *overrides: str) -> None:
         """Begin the RL stage, and end it as a job's time limit does, as soon as it has saved step ``saved``."""
