@@ -29,8 +29,9 @@ MEASURES = {"accuracy": "acc", "key_step_match": "key_step_match", "validity": "
 """Name in the results by the component that it is the mean of."""
 
 N_EXPORT_CHECKED = 64
-LEAST_EXPORTED = 0.9
-"""Least share of those images on which transformers has to write what vLLM wrote: a near tie may fall either way."""
+LEAST_EXPORTED = 0.5
+"""Least share of those images on which transformers has to write what vLLM wrote: near ties fall either way, of a model
+that has learnt little one in five. A vLLM that saw noise for its images left 2 of 64."""
 
 
 def by_index(path: Path) -> dict[int, TraceRow]:
