@@ -146,12 +146,9 @@ class Scored:
 
 def scored(n: int, config: DictConfig, seed: int) -> tuple[Any, list[Scored]]:
     """Return the tokenizer, and responses as the reward manager scores them."""
-    rng, own = random.Random(seed), tokenizer(seed)
+    own = tokenizer(seed)
     manager = StepGRPORewardManager(config=config, tokenizer=own)
-    found = []
-    for i in range(n):
-        ids = own.encode(response(STEPS, rng))
-        found.append(Scored(ids, score(manager, item(ids, i // N, i % N))))
+    found = [Scored(one.batch["responses"].tolist(), score(manager, one)) for one in items(n, own, seed)]
     return own, found
 
 
@@ -172,6 +169,12 @@ def item(ids: list[int], prompt: int, session: int) -> Any:
         "response_len": len(ids),
     }
     return SimpleNamespace(batch={"responses": torch.tensor(ids)}, non_tensor_batch=row)
+
+
+def items(n: int, own: Any, seed: int) -> list[Any]:
+    """Return so many responses as reward workers get them, in the tokens of the tokenizer ``own``."""
+    rng = random.Random(seed)
+    return [item(own.encode(response(STEPS, rng)), i // N, i % N) for i in range(n)]
 
 
 def put(rows: int, found: Sequence[Scored]) -> list[str]:
@@ -252,9 +255,6 @@ def step(config: DictConfig, own: Any, batch: Any) -> None:
     hooked = PPOTrainer._compute_advantage
     method = hooked.__wrapped__ if config.algorithm.adv_estimator == "grpo_vectorized" else hooked
     method(trainer, batch, {})
-    flush = getattr(getattr(trainer, "_stepgrpo", None), "flush", None)
-    if flush is not None:
-        flush()
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
@@ -266,11 +266,10 @@ class Worker:
     """A reward worker: scores in the thread pool of its event loop, as verl's does."""
 
     def __init__(self, own: Any, trace: bool, n: int, seed: int) -> None:
-        rng = random.Random(seed)
         self._manager = StepGRPORewardManager(
             config=configuration("traces" if trace else None), tokenizer=own
         )
-        self._items = [item(own.encode(response(STEPS, rng)), i // N, i % N) for i in range(n)]
+        self._items = items(n, own, seed)
 
     async def warm_up(self) -> None:
         self._manager.loop = asyncio.get_running_loop()

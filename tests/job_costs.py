@@ -26,17 +26,11 @@ from pathlib import Path
 import psutil
 from kills import end, family, name_of
 from scipy.stats import theilslopes
-from test_cpu_engine import CPU, digits_job
+from test_cpu_engine import CPU, MICRO_BATCHES, digits_job
 from two_nodes import RESPONSES, prepared
 
 PROMPTS = {"overhead": 16, "soak": 4}
 """Prompts a step."""
-MICRO_BATCHES = (
-    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
-    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
-    "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu",
-)
-"""Responses in one, which have to divide those of a step."""
 SAMPLE_SECONDS = 3.0
 WARM = 2
 """Steps before the CPU time is counted."""

@@ -259,6 +259,14 @@ def small_job(folder: Path, *overrides: str, groups: str = "digits_cpu") -> list
     return digits_job(folder / "data", folder / "model", 8, *own, *overrides, groups=groups)
 
 
+MICRO_BATCHES = (
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu",
+    "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu",
+    "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu",
+)
+"""Responses in one, which have to divide those of a step."""
+
+
 def digits_job(
     data: Path, model: Path | str, prompts: int, *overrides: str, groups: str = "digits_cpu"
 ) -> list[str]:
@@ -350,9 +358,7 @@ ASYNCHRONOUS = {
         "[digits_cpu,separate_async_cpu]",
         [
             "actor_rollout_ref.actor.ppo_mini_batch_size=4",
-            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=32",
-            "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=32",
-            "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=32",
+            *(f"{key}=32" for key in MICRO_BATCHES),
         ],
     ),
 }

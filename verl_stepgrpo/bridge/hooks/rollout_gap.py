@@ -14,8 +14,8 @@ CORRELATION = "training/rollout_actor_probs_pearson_corr"
 """verl's metric (0.9.1, utils/debug/metrics.py): Pearson's correlation of both probabilities over a step's tokens."""
 
 LEAST = 0.99
-"""Lowest correlation that rounding explains: 0.9998 in bfloat16 on a GPU and 1.0000 in float32, of the digits' model,
-which has 0.70 where vLLM sees noise for its images, and 0.98 where it has learnt little yet."""
+"""Lowest correlation that rounding explains: 0.9998 in bfloat16 on a GPU and 1.0000 in float32, of the digits' model.
+Where vLLM saw noise for its images that had 0.70, and 0.98 as long as it had learnt little from them."""
 
 
 def gap(metrics: Mapping[str, float], step: int) -> str | None:
