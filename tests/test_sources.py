@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,12 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("bad", "near"),
-        [(b'"answer": NaN', "near '.*NaN"), ('"answer": "Größe"'.encode("latin-1"), "near '")],
+        [
+            (b'"answer": NaN', "near '.*NaN"),
+            ('"answer": "Größe"'.encode("latin-1"), "near '"),
+            (b'"answer": "\xc0\xaf"', ": 'utf-8' codec can't decode byte 0xc0"),
+            (b'"\xed\xa0\x80": 1', ": 'utf-8' codec can't decode byte 0xed"),
+        ],
     )
     def test_the_bad_place_of_a_list_is_named(self, tmp_path: Path, bad: bytes, near: str) -> None:
         path = tmp_path / "raw.json"
@@ -47,7 +53,7 @@ class TestFiles:
         path.write_bytes(b"[" + good + b",\n" + good + b',\n{"question": "x?", ' + bad + b"}]")
         found = read_items(path)
         assert [next(found)[0], next(found)[0]] == [0, 1]
-        with pytest.raises(DataError, match=rf"row 2 \(counted from 0\) cannot be read {near}") as error:
+        with pytest.raises(DataError, match=rf"row 2 \(counted from 0\) cannot be read ?{near}") as error:
             next(found)
         assert "b'" not in str(error.value)
         assert "lexical" not in str(error.value)
@@ -83,6 +89,21 @@ class TestFiles:
         items = [item for _, item in read_items(path)]
         assert [type(item) for item in items] == [Item, RowError, Item]
         assert str(items[1]) == "the line is not JSON: nested too deeply"
+
+    @pytest.mark.parametrize("bracket", ["[", '{"a": '])
+    def test_a_list_that_is_nested_too_deeply_is_refused_within_memory(
+        self, tmp_path: Path, bracket: str
+    ) -> None:
+        path = tmp_path / "raw.json"
+        path.write_text("[" + json.dumps(ROW) + ', {"key_steps": ' + bracket * 10_000)
+        found = read_items(path)
+        assert next(found)[0] == 0
+        tracemalloc.start()
+        with pytest.raises(DataError, match=r"row 1 .* cannot be read: nested more than 500 deep"):
+            next(found)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 16 << 20, "that many brackets take 250 MB where the way to each is spelled out"
 
     def test_a_row_that_is_no_item_keeps_its_name(self, tmp_path: Path) -> None:
         path = tmp_path / "raw.jsonl"

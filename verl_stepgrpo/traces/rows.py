@@ -319,6 +319,8 @@ def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
     split = facts.get("split") or (VAL if credit is None else TRAIN)
     if split not in (TRAIN, VAL):
         raise ValueError(f"its split is {split!r}, which is neither {TRAIN} nor {VAL}")
+    if (split == TRAIN) is (credit is None):
+        raise ValueError(f"its split is {split} and it has {'no' if credit is None else 'an'} advantage")
     place = {"step": int(facts["step"]), "uid": str(facts["uid"]), "session": int(facts["session"])}
     return {**place, "split": split, "credit": credit, **_judgement(facts)}
 

@@ -24,6 +24,8 @@ from verl_stepgrpo.files import NotJSONError, json_line
 
 READ_AT_ONCE = 64
 """Rows of parquet; with their images they are the most of a file that is held in memory at a time."""
+DEEPEST = 500
+"""Objects and lists within each other in a list of JSON; a line of JSON may be about twice as deep."""
 
 _OTHER_FILES = {
     b"\x1f\x8b": "packed with gzip: unpack it",
@@ -212,12 +214,13 @@ def _json_rows(path: Path) -> Iterator[Any]:
                 yield from (_parsed(line) for line in file if line.strip())
             else:
                 # Numbers stay floats, as a line's.
-                for row in ijson.items(file, "item", use_float=True):
+                events = _not_too_deep(ijson.basic_parse(file, use_float=True))
+                for row in ijson.items(ijson.parse(events), "item"):
                     number += 1
                     yield row
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    except ijson.JSONError as error:
+    except (ijson.JSONError, UnicodeDecodeError) as error:  # Python refuses bytes that yajl takes for UTF-8
         raise DataError(
             f"{path} is not a JSON list of objects: row {number + 1} (counted from 0) cannot be read{_place(error)}. "
             "NaN, Infinity and bytes that are no UTF-8 are not JSON. One object a line is read from a file named "
@@ -225,9 +228,25 @@ def _json_rows(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _place(error: ijson.JSONError) -> str:
+def _not_too_deep(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield what ijson parsed, as long as it is not nested more than ``DEEPEST`` deep.
+
+    ijson spells the way to each value out, so that n brackets take n * n bytes: 100 KB of them 25 GB.
+    """
+    depth = 0
+    for event in events:
+        if event[0] in ("start_map", "start_array"):
+            depth += 1
+            if depth > DEEPEST:
+                raise ijson.JSONError(f"nested more than {DEEPEST} deep")
+        elif event[0] in ("end_map", "end_array"):
+            depth -= 1
+        yield event
+
+
+def _place(error: ijson.JSONError | UnicodeDecodeError) -> str:
     """Return the text around the place of an error of yajl's, which marks it with an arrow in the next line."""
-    said = error.args[0] if error.args else ""
+    said = error.args[0] if isinstance(error, ijson.JSONError) and error.args else str(error)
     lines = (said.decode("utf-8", "backslashreplace") if isinstance(said, bytes) else str(said)).splitlines()
     return f" near {lines[1].strip()!r}" if len(lines) > 1 and lines[1].strip() else f": {lines[0]}"
 
