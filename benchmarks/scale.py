@@ -7,20 +7,22 @@
 ``driver`` puts synthetic rows of 4,000 tokens into a real TransferQueue and lets verl's own
 ``PPOTrainer._compute_advantage`` work on them, once as verl has it (``grpo_vectorized``, no hooks), once with
 StepGRPO's estimator and hooks. What comes through the driver's sockets is counted. ``rewards`` scores such responses
-in so many Ray actors, as reward workers do, each in the event loop's thread pool. ``simulate`` puts the measured costs
-of a row together for larger runs.
+in so many Ray actors, as reward workers do, each in the event loop's thread pool. ``simulate`` measures the driver at
+the sizes of runs on more and more GPUs, and puts beside it how many reward workers they need.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import math
 import os
 import platform
 import random
 import resource
+import shutil
 import statistics
 import tempfile
 import time
@@ -45,14 +47,20 @@ STEPS = 17
 """With these a response of ``token_ends.response`` has about 4,000 tokens."""
 DISTINCT = 256
 """Responses that are written and scored; rows beyond them are these again, under other names."""
-ROUNDS = 3
-"""Steps of each kind that are measured, in turns and behind one that is not; the median of each figure counts."""
+ROUNDS = 5
+"""Steps of each kind that are measured, in turns and after one that is not; the median of each figure counts."""
+GPUS, ROWS_A_GPU = (8, 64, 256, 1024), 8
+"""Of the simulated runs."""
+WORKERS = 8
+"""Reward workers of a simulated run: verl's default (``reward.num_workers``)."""
 KEY_STEPS = [
     ["6/3 = 2", "6 divided by 3 equals 2"],
     ["3 children"],
     ["the rate is 60 km per hour"],
     ["x = 12"],
 ]
+VERLS_CPU, VERLS_MEGABYTES = "verl: CPU s", "verl: MB"
+WALL, CPU, MEGABYTES = (f"StepGRPO on top: {unit}" for unit in ("wall s", "CPU s", "MB"))
 PROMPT = (
     "<image>" + "A train leaves the station at noon and travels to the next city, which is 180 km away. " * 4
 )
@@ -60,7 +68,7 @@ PROMPT = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one piece of work in this process: wall and CPU seconds, bytes received and sent, peak memory in MiB."""
+    """Of one piece of work in this process: wall and CPU seconds, bytes received and sent."""
 
     wall: float
     cpu: float
@@ -74,6 +82,7 @@ class Sockets:
     received = sent = 0
 
     @classmethod
+    @functools.cache
     def watch(cls) -> None:
         import zmq.asyncio
 
@@ -227,20 +236,24 @@ def driver(rows: int, trace: bool, credit: str, seed: int) -> dict[str, Any]:
             with measured(costs):
                 step(own_config, own, batch)
     written = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    shutil.rmtree(folder)
     extra = sum(len(json.dumps(one.result["reward_extra_info"])) for one in found) / len(found)
     tq.close()
     ray.shutdown()
-    verl, ours = (middle(costs[1:]) for costs in ways.values())
+    verl = middle(ways["grpo_vectorized"][1:])
+    on_top = middle(
+        [minus(*both) for both in zip(ways["stepgrpo"], ways["grpo_vectorized"], strict=True)][1:]
+    )
     return {
         "rows": rows,
         "tokens": int(np.mean([len(one.token_ids) for one in found])),
         "trace_dir": trace,
         "credit": credit,
-        "verl: CPU s": round(verl.cpu, 2),
-        "verl: MB": round((verl.received + verl.sent) / 1e6, 1),
-        "StepGRPO on top: wall s": round(ours.wall - verl.wall, 2),
-        "StepGRPO on top: CPU s": round(ours.cpu - verl.cpu, 2),
-        "StepGRPO on top: MB": round((ours.received + ours.sent - verl.received - verl.sent) / 1e6, 1),
+        VERLS_CPU: round(verl.cpu, 2),
+        VERLS_MEGABYTES: round((verl.received + verl.sent) / 1e6, 1),
+        WALL: round(on_top.wall, 2),
+        CPU: round(on_top.cpu, 2),
+        MEGABYTES: round((on_top.received + on_top.sent) / 1e6, 1),
         "reward_extra_info: bytes a row": int(extra),
         "on disk: bytes a row": int(written / rows),
         "peak GiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
@@ -260,6 +273,10 @@ def step(config: DictConfig, own: Any, batch: Any) -> None:
 def middle(costs: Sequence[Cost]) -> Cost:
     """Return the median of each figure."""
     return Cost(*(statistics.median(values) for values in zip(*map(astuple, costs), strict=True)))
+
+
+def minus(one: Cost, other: Cost) -> Cost:
+    return Cost(*(a - b for a, b in zip(astuple(one), astuple(other), strict=True)))
 
 
 class Worker:
@@ -302,48 +319,27 @@ def rewards(workers: int, rows: int, trace: bool, seed: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a run costs by what ``driver`` and ``rewards`` measured, in seconds of one core and in bytes.
+def simulate(trace: bool, credit: str, step_seconds: float, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield what a step of ``ROWS_A_GPU`` responses a GPU costs, as the GPUs grow.
 
-    Attributes:
-        fixed: Of the driver, whatever the batch is: mostly the decoys of 256 responses.
-        row: Of the driver, for each row.
-        row_bytes: Through the driver, for each row.
-        reward: Of a reward worker, for each response.
-        verl_row, verl_row_bytes: Of verl's own advantage, for each row.
+    The driver's part is measured at each size, the reward of a response once. A step takes ``step_seconds`` however
+    many the GPUs are, and rewards are made meanwhile by ``WORKERS``.
     """
-
-    fixed: float = 0.68
-    row: float = 171e-6
-    row_bytes: float = 2_900.0
-    reward: float = 10e-3
-    verl_row: float = 660e-6
-    verl_row_bytes: float = 125_000.0
-
-
-TRACED = Measured(fixed=0.92, row=236e-6, row_bytes=6_000.0, reward=16e-3)
-
-
-def simulate(costs: Measured, step_seconds: float, workers: int) -> Iterator[dict[str, Any]]:
-    """Yield what a step of 8 responses of 4,000 tokens a GPU costs, as the GPUs grow.
-
-    A step takes ``step_seconds`` whatever they are, and rewards are made meanwhile by ``workers``, verl's default.
-    """
-    for gpus in (8, 64, 256, 1024):
-        rows = 8 * gpus
-        driver_seconds = costs.fixed + rows * costs.row
-        reward_seconds = rows * costs.reward
+    cores = os.cpu_count() or 1
+    reward = rewards(cores, DISTINCT * cores, trace, seed)["CPU ms a response"] / 1e3
+    for gpus in GPUS:
+        rows = ROWS_A_GPU * gpus
+        one = driver(rows, trace, credit, seed)
         yield {
             "GPUs": gpus,
             "responses": rows,
-            "driver s": round(driver_seconds, 2),
-            "driver, % of a step": round(100 * driver_seconds / step_seconds, 2),
-            "driver MB": round(rows * costs.row_bytes / 1e6, 1),
-            "verl's own driver s": round(rows * costs.verl_row, 2),
-            "verl's own driver MB": round(rows * costs.verl_row_bytes / 1e6),
-            f"reward s over {workers} workers": round(reward_seconds / workers, 2),
-            "workers for 1% of a step": max(1, math.ceil(reward_seconds / (0.01 * step_seconds))),
+            "driver s": one[WALL],
+            "driver, % of a step": round(100 * one[WALL] / step_seconds, 2),
+            "driver MB": one[MEGABYTES],
+            "verl's own driver s": one[VERLS_CPU],
+            "verl's own driver MB": one[VERLS_MEGABYTES],
+            f"reward s over {WORKERS} workers": round(rows * reward / WORKERS, 1),
+            "workers for 1% of a step": max(1, math.ceil(rows * reward / (0.01 * step_seconds))),
         }
 
 
@@ -370,11 +366,10 @@ def main() -> None:
     parser.add_argument("--credit", default="trajectory")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    costs = TRACED if args.trace else Measured()
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "driver": lambda: [driver(args.rows, args.trace, args.credit, args.seed)],
         "rewards": lambda: [rewards(n, args.rows, args.trace, args.seed) for n in args.workers],
-        "simulate": lambda: list(simulate(costs, args.step_seconds, 8)),
+        "simulate": lambda: list(simulate(args.trace, args.credit, args.step_seconds, args.seed)),
     }
     print(
         f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, seed {args.seed}"

@@ -16,6 +16,7 @@ import itertools
 import re
 import statistics
 import subprocess
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ KINDS = {
     "ray::vLLMHttpServer": "vLLM's server",
     "ray::SimpleStorageUnit": "TransferQueue",
     "ray::TransferQueueController": "TransferQueue",
+    f"{sys.executable} -X faulthandler -c": "math-verify's process",
 }
 """The processes of a job by how their command lines begin; all others are Ray's own, but for the command itself."""
 COMMAND, OTHERS = "the command", "Ray's own"

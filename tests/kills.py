@@ -21,6 +21,7 @@ import os
 import random
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -449,7 +450,7 @@ def table(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             if not own:
                 continue
             times = sorted(one.seconds for one in own if one.seconds is not None)
-            spread = f"{times[len(times) // 2]:.1f}, {times[-1]:.1f}" if times else "-"
+            spread = f"{statistics.median(times):.1f}, {times[-1]:.1f}" if times else "-"
             followed = [one for one in own if one.resumed_from is not None]
             right = sum(one.resumed_from == one.saved for one in followed)
             left = sum(len(one.processes) for one in own)

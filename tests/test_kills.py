@@ -55,7 +55,7 @@ def test_the_page_sums_up_each_kind() -> None:
     ]
     facts = {"kills": [dataclasses.asdict(one) for one in (WELL, *others)], "data_order": "3 of 3"}
     page = "\n".join(kills.table({"sync": json.loads(json.dumps(facts))}))
-    assert "| sync | reward worker | 3 | 2 | 20.0, 20.0 | 3 | 0 | 2 of 3 |" in page
+    assert "| sync | reward worker | 3 | 2 | 16.2, 20.0 | 3 | 0 | 2 of 3 |" in page
     assert "Data order in `sync`: 3 of 3." in page
 
 

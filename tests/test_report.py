@@ -28,6 +28,7 @@ from verl_stepgrpo.evaluation.summary import changes
 from verl_stepgrpo.files import SetAside
 from verl_stepgrpo.judging.sections import parse_sections
 from verl_stepgrpo.report.build import Sources, Written, write_report
+from verl_stepgrpo.report.charts import distribution_charts
 from verl_stepgrpo.report.collect import GroupKey, read_run, sample
 from verl_stepgrpo.report.images import MAX_SIDE, thumbnail
 from verl_stepgrpo.report.notices import notices
@@ -635,6 +636,23 @@ class TestNotices:
     def test_no_key_steps(self, tmp_path: Path) -> None:
         said = self.said(self.write(tmp_path, [SOUND, "no"], advantage=1.0, key_steps=()))
         assert said == ["No training prompt has key steps: StepRAR pays the answer alone."]
+
+    def test_a_step_that_was_never_trained(self, tmp_path: Path) -> None:
+        """What a run leaves of a step that too many missing sessions ended has no advantages."""
+        row = trace_row(SOUND)
+        untrained = TraceWriter(tmp_path / "trace").write("untrained", 2, [replace(row, step=2, credit=None)])
+        source = untrained.parent
+        assert notices(read_run(trace_files(source), set_aside=refuse))[0] == (
+            "Nothing was trained: the run ended before."
+        )
+        assert self.spread(source) == ["rewards"]
+        TraceWriter(source.parent).write("untrained", 1, [row])
+        assert self.spread(source) == ["rewards", "advantages"]
+
+    @staticmethod
+    def spread(source: Path) -> list[str]:
+        write_report(Sources(source), source / "report.html", max_rollouts=10)
+        return [chart.id for chart in distribution_charts(read_run(trace_files(source), set_aside=refuse))]
 
     def test_only_the_last_validation_may_not_be_all_wrong(self, tmp_path: Path) -> None:
         writer = TraceWriter(tmp_path / "trace")

@@ -71,8 +71,6 @@ LINES = {
 PLACES = {
     "another split": {"split": "trPAR1ain"},
     "a split that is none": {"split": ["train"]},
-    "a row of training without an advantage": {"advantage": None},
-    "a validation with one": {"split": "val"},
     "a step without end": {"step": float("inf")},
     "a session of 400 digits": {"session": 1, "key_step_share": 10**400},
 }

@@ -271,29 +271,37 @@ def optimiser_charts(log: Metrics) -> list[Chart]:
 
 
 def distribution_charts(run: Run) -> list[Chart]:
-    """Return how rewards and advantages are spread, step by step; nothing without a training step."""
+    """Return how rewards and advantages are spread, step by step; nothing without a training step.
+
+    A step has no advantages where the run ended before it was trained.
+    """
     train = run.of(TRAIN)
-    if not train:
-        return []
-    rewards, advantages = [s.rewards for s in train], [s.advantages for s in train]
-    low, high = min(map(min, rewards)), max(map(max, rewards))
-    reach = max(max(map(abs, own)) for own in advantages)
-    return [
-        Chart(
-            "rewards",
-            "Rewards",
-            "Share of a step's responses with each total reward: bands of right and valid, key steps on top.",
-            kind="heat",
-            heat=_heat(train, rewards, low, high),
-        ),
-        Chart(
-            "advantages",
-            "Advantages",
-            "Share of a step's responses with each advantage. All at 0: nothing is learnt from them.",
-            kind="heat",
-            heat=_heat(train, advantages, -reach, reach),
-        ),
-    ]
+    trained = [step for step in train if step.advantages]
+    found = []
+    if train:
+        rewards = [step.rewards for step in train]
+        found.append(
+            Chart(
+                "rewards",
+                "Rewards",
+                "Share of a step's responses with each total reward: bands of right and valid, key steps on top.",
+                kind="heat",
+                heat=_heat(train, rewards, min(map(min, rewards)), max(map(max, rewards))),
+            )
+        )
+    if trained:
+        advantages = [step.advantages for step in trained]
+        reach = max(max(map(abs, own)) for own in advantages)
+        found.append(
+            Chart(
+                "advantages",
+                "Advantages",
+                "Share of a step's responses with each advantage. All at 0: nothing is learnt from them.",
+                kind="heat",
+                heat=_heat(trained, advantages, -reach, reach),
+            )
+        )
+    return found
 
 
 def _heat(

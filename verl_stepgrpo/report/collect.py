@@ -45,7 +45,7 @@ class Rollout:
         question: The row of the data that it answers.
         outcome: Its components, as far as they mean something, and how much it moves the policy.
         key_step_share: What it was paid for key steps.
-        advantage: That of its first token; None in a validation.
+        advantage: That of its first token; None where it was not trained, as in a validation.
         has_step_credit: Whether its tokens have several advantages.
         characters: Length of the response.
     """
@@ -77,7 +77,7 @@ class StepSummary:
         step: Number of the training step.
         means: By name, the means over its rollouts, and of a training step ``GROUP_CURVES``.
         rewards: Of each rollout.
-        advantages: Of each rollout; empty in a validation.
+        advantages: Of each rollout that was trained; empty in a validation.
     """
 
     split: str

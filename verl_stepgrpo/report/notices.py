@@ -33,7 +33,8 @@ def _of_training(steps: Sequence[StepSummary]) -> list[str]:
     said = []
     equal = _mean(steps, "groups_without_variance")
     if not _have_advantages(steps):
-        said.append("Nothing was trained: all advantages are 0.")
+        why = "all advantages are 0" if any(step.advantages for step in steps) else "the run ended before"
+        said.append(f"Nothing was trained: {why}.")
     if equal is not None and equal >= ALMOST_ALL:
         share = "Every group has" if equal == 1 else f"{equal:.1%} of the groups have"
         said.append(f"{share} equal rewards, which train nothing.")

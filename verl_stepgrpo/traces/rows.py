@@ -220,7 +220,7 @@ class TraceRow(Judgement):
         step: The training step, or that at which a validation stands.
         uid: The group: the responses to one prompt in one step. In an evaluation the row of the data.
         session: Which response of the group.
-        credit: What training made of it; None in a validation.
+        credit: What training made of it; None in a validation, and where the run ended before the step was trained.
     """
 
     split: str
@@ -319,8 +319,6 @@ def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
     split = facts.get("split") or (VAL if credit is None else TRAIN)
     if split not in (TRAIN, VAL):
         raise ValueError(f"its split is {split!r}, which is neither {TRAIN} nor {VAL}")
-    if (split == TRAIN) is (credit is None):
-        raise ValueError(f"its split is {split} and it has {'no' if credit is None else 'an'} advantage")
     place = {"step": int(facts["step"]), "uid": str(facts["uid"]), "session": int(facts["session"])}
     return {**place, "split": split, "credit": credit, **_judgement(facts)}
 
