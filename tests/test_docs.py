@@ -39,12 +39,16 @@ def test_the_front_page_is_one_to_read_in_ten_minutes() -> None:
 
 def test_the_commands_are_the_ones_that_are_tested() -> None:
     commands = [block.strip() for block in blocks("bash") if block not in GPU_COMMANDS]
-    # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the third is the
+    # The first runs shortened in test_cpu_engine.py; the second is the run that this test is part of; the third needs a
+    # GPU (its recipe is composed in test_recipes.py, and its check runs in test_cpu_engine.py); the fourth is the
     # recipes' stage `merge` (test_recipes.py); the three starts run in test_starts.py, the others in test_lint.py,
     # test_evaluation.py, test_doctor.py, test_report.py, test_replay.py and test_score_command.py.
     assert commands == [
         "bash examples/digits/run.sh",
         "bash tests/run.sh",
+        "pip install '.[gpu,report,examples]'\n"
+        "pip install --no-build-isolation flash-attn==2.8.3\n"
+        "bash recipes/gpu_smoke/run.sh  # a tiny model, warm-up to merge",
         "python -m verl.model_merger merge --backend fsdp \\\n"
         "    --local_dir checkpoints/global_step_100/actor --target_dir checkpoints/merged",
         "verl-stepgrpo prepare data.json --image-root images --out prepared\n"

@@ -77,6 +77,13 @@ class TestChecks:
                 {"accelerators": {"count": 1, "flash-attn": (None, "ModuleNotFoundError: ...")}},
                 {"flash-attn": "warn"},
             ),
+            (
+                {
+                    "accelerators": {"count": 1, "flash-attn": (None, "ModuleNotFoundError: ...")},
+                    "environment": {"VERL_PLATFORM": "cpu"},
+                },
+                {},
+            ),
         ],
     )
     def test_a_planted_fault_is_found_and_nothing_else(self, changes: dict, found: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does StepGRPO run on this GPU? The digits task with its tiny model: warm-up, 5 steps of RL, merge, and a check of what
-# they left. One GPU, about five minutes; downloads nothing. Needs verl with vLLM, and this package with its extra
+# they left. One GPU, about six minutes; downloads nothing. Needs verl with vLLM, and this package with its extra
 # "examples", in the environment that is active.
 #
 #   bash recipes/gpu_smoke/run.sh

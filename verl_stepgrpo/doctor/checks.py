@@ -68,7 +68,10 @@ def process_lines(where: str, facts: Mapping[str, Any], platform: str | None = N
     yield _trl_line(where, facts)
     yield _verifier_line(where, facts)
     yield _platform_line(where, facts, platform)
-    if facts["accelerators"].get("count") and platform != "cpu":
+    if facts["accelerators"].get("count") and "cpu" not in (
+        platform,
+        facts["environment"].get("VERL_PLATFORM"),
+    ):
         yield _attention_line(where, facts)
 
 
@@ -222,7 +225,7 @@ def _attention_line(where: str, facts: Mapping[str, Any]) -> Line:
     found, error = facts["accelerators"]["flash-attn"]
     remedy = (
         "verl's actors ask for flash attention, and would not load a model: pip install --no-build-isolation "
-        "flash-attn==2.8.3, behind torch. Without it, set "
+        "flash-attn==2.8.3, after torch. Without it, set "
         "+actor_rollout_ref.model.override_config.attn_implementation=sdpa and "
         "actor_rollout_ref.model.use_remove_padding=False."
     )
