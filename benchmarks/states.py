@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("traces", type=Path, nargs="+", help="folders of traces (trace_dir)")
     args = parser.parse_args()
 
-    print("| state behind step | responses | by the group | by the state | ratio |")
+    print("| state after step | responses | by the group | by the state | ratio |")
     print("|---|---|---|---|---|")
     for step, n, by_group, by_state in by_step(args.traces):
         print(f"| {step} | {n:,} | {by_group:.3f} | {by_state:.3f} | {by_state / by_group:.2f} |")

@@ -134,7 +134,7 @@ def to_go_table(scored: list[ScoredResponse], n_steps: int) -> str:
 
 
 def credit_table(mode: str, scored: list[ScoredResponse], n_steps: int) -> str:
-    """What each step, and the answer behind the steps, is given."""
+    """What each step, and the answer after the steps, is given."""
     values_BS = advantages(scored, **CREDITS[mode]).tolist()
     rows = []
     for name, one, values in zip(GROUP, scored, values_BS, strict=True):

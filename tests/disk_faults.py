@@ -213,7 +213,7 @@ HEAD = """
 ## What is on the disk
 
 Made with `python tests/disk_faults.py --out DIR`, then `python tests/disk_faults.py --table >> benchmarks/FAULTS.md`:
-one such job in `sync`, run after run, each behind something spoiled on its disk.
+one such job in `sync`, run after run, each after something was spoiled on its disk.
 
 | fault | the job should | it did | s | it says |
 |---|---|---|---|---|"""

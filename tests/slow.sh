@@ -13,7 +13,7 @@
 #   - the rewards in ms-swift on a tiny model, 3 minutes, each time
 #   - three runs of the engine in asynchronous modes whose rewards fail, and three in which a process is killed, 12 minutes,
 #     each time
-#   - two kills of a job that goes on behind each, 6 minutes, each time
+#   - two kills of a job that goes on after each, 6 minutes, each time
 #   - a job on two nodes, each with a network of its own, beside one on one node, 10 minutes, each time; as root
 #   - a release in rehearsal: built from the last commit, installed into an empty environment, 3 minutes, each time
 set -euo pipefail

@@ -189,7 +189,7 @@ def test_reference_mode_reproduces_the_rules_of_the_authors_code() -> None:
     assert (sloppy["key_step_match"], sloppy["step_rar"]) == (1.0, pytest.approx(0.1))
     strict = compute_score("d", response(["It is 12."], final=None), "8", {"key_steps": ["2"]})
     assert (strict["key_step_match"], strict["step_rar"]) == (0.0, 0.0)
-    # Background behind the steps is in order there.
+    # Background after the steps is in order there.
     behind = response(rationales=None) + "\n### Rationales:\nx\n### The final answer is: 8"
     assert score(behind, mode="reference")["ordered"] == 1.0
     assert score(behind)["ordered"] == 0.0

@@ -187,9 +187,7 @@ class TestExamples:
             assert said == (right == "yes", layer, reason), (reference, answer)
 
     def test_answers_count_in_any_format_as_the_table_says(self) -> None:
-        rows = list(
-            tables("rewards.md", "response, behind the steps", "reference", "`acc`", "`acc_flexible`")
-        )
+        rows = list(tables("rewards.md", "response, after the steps", "reference", "`acc`", "`acc_flexible`"))
         assert len(rows) > 8
         for response, reference, acc, flexible in rows:
             found = score_response(f"### Step 1:\nSo we add.\n\n{response}", reference).components()

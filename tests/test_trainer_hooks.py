@@ -285,7 +285,7 @@ class TestBeginningTraces:
         self.begin(tmp_path, 1)
         assert [path.name for path in trace_files(tmp_path)] == ["step-000001.jsonl.gz"]
         (message,) = [record.getMessage() for record in caplog.records]
-        assert "had steps behind 1, of another attempt; they are in" in message
+        assert "had steps after 1, of another attempt; they are in" in message
 
     def test_a_folder_that_cannot_be_written_costs_the_header_and_not_the_run(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture

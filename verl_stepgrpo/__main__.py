@@ -14,7 +14,7 @@ def main() -> None:
     """Run the command; where the package was installed for scoring alone, say what the commands need.
 
     A signal that asks it to end raises in the command, which ends its child processes and says what is kept. Before
-    and behind it there is nothing of the kind to do.
+    and after it there is nothing of the kind to do.
     """
     heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores
     for number in heeded:
@@ -31,7 +31,7 @@ def main() -> None:
         for number in heeded:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _end)
         run()
-    except KeyboardInterrupt:  # before the command had begun, or behind it
+    except KeyboardInterrupt:  # before the command had begun, or after it
         raise SystemExit(130) from None
     finally:
         for number in heeded:

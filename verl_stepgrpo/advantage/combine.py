@@ -120,7 +120,7 @@ def _sum(rewards_B: torch.Tensor, groups_B: torch.Tensor, scale: Scale, scores: 
 def _by_component(groups_B: torch.Tensor, settings: RunSettings, scale: Scale, scores: Scores) -> Combined:
     """GDPO's: each component held against the group's own, weighted and summed (arXiv 2601.05242, equations 4 and 5).
 
-    A weight is applied behind the division, which would undo it before: what is divided is one unit of each, the share
+    A weight is applied after the division, which would undo it before: what is divided is one unit of each, the share
     of key steps found, 1 for validity, the number that a part of one's own has. So a weight means the same for all of
     them, by the std or without it, and so does what ``scale`` adds to a std or asks of it.
     """

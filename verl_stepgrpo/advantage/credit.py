@@ -87,7 +87,7 @@ def by_step(found: Combined, steps: Steps) -> torch.Tensor:
     With K(s) for what is paid in step s and later, a step's advantage is that of the response, less what the key steps
     before it make of it: with ``combine=sum``
 
-        A(s) = [(o - mean o) + (K(s) - mean K(s))] / std(r),    and without K behind the steps,
+        A(s) = [(o - mean o) + (K(s) - mean K(s))] / std(r),    and without K after the steps,
 
     where o is the reward without its key-step share. So the first step has what ``credit=trajectory`` gives the whole
     response, exactly. A response with fewer steps than s counts in the mean with K(s) = 0.
@@ -116,13 +116,13 @@ def outcome_to_go(
 ) -> torch.Tensor:
     """Return how much better the answer came out than was to be expected before each step, (B, S + 1) of float64.
 
-    The state behind s steps is s and the set of key steps found in them. A response that has fewer steps stays in its
+    The state after s steps is s and the set of key steps found in them. A response that has fewer steps stays in its
     last state: it counts for later s, too, with all that it found. A state is worth what the answers of the *other*
     responses of the group that are in it come to in the mean, V. One that no other is in keeps what the one before it
     was worth; all begin in the same, which is worth the mean of the group.
 
     This is the estimate of generalised advantages (Schulman et al., arXiv 1506.02438) with that V and no discount:
-    ``value_lambda`` 1 gives a - V(before step s), and 0 gives V(after) - V(before), with a - V behind the last step.
+    ``value_lambda`` 1 gives a - V(before step s), and 0 gives V(after) - V(before), with a - V after the last step.
     Everything is times (n - 1) / n for a group of n, by which leaving oneself out widens a difference from the mean: so
     where no response finds a key step, 1 gives a - mean(a), the trajectory's, however many steps each has. Not
     published elsewhere in this form; states that recur in a group are GiGPO's idea (arXiv 2505.10978).
@@ -156,7 +156,7 @@ def _others(
     state_BS = groups_B.unsqueeze(1) * columns + torch.arange(columns, device=groups_B.device)
     for first in range(0, steps.found_BK.shape[1], _WORD):
         found_BW = steps.found_BK[:, first : first + _WORD]
-        # A key step counts from the state behind its step on; the column behind the last takes what was not found.
+        # A key step counts from the state after its step on; the column after the last takes what was not found.
         counts_from_BW = torch.where(found_BW < 0, columns, found_BW + 1).clamp(max=columns)
         bits_BW = (2 ** torch.arange(found_BW.shape[1], device=groups_B.device)).expand_as(found_BW)
         word_BS = groups_B.new_zeros(n_responses, columns + 1).scatter_add_(1, counts_from_BW, bits_BW)

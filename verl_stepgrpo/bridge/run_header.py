@@ -20,7 +20,7 @@ logger = logging.getLogger("verl_stepgrpo")
 
 
 def begin_traces(folder: Path, settings: RunSettings, config: DictConfig, step: int) -> threading.Thread:
-    """Set aside what another attempt left in ``folder`` of steps behind ``step``, and write the header of this start.
+    """Set aside what another attempt left in ``folder`` of steps after ``step``, and write the header of this start.
 
     Returns:
         The thread that writes the header: it reads all the data for its digest, which may be many gigabytes, and
@@ -32,7 +32,7 @@ def begin_traces(folder: Path, settings: RunSettings, config: DictConfig, step: 
         logger.error("%s: what another attempt left there cannot be set aside: %s", folder, error)
         aside = None
     if aside is not None:
-        logger.warning("%s had steps behind %d, of another attempt; they are in %s now.", folder, step, aside)
+        logger.warning("%s had steps after %d, of another attempt; they are in %s now.", folder, step, aside)
     thread = threading.Thread(
         target=_write,
         args=(folder, settings, config, step, driver_command()),

@@ -126,7 +126,7 @@ def _from_header(starts: Sequence[Start]) -> list[tuple[str, str]]:
             found.append((key, ", then ".join(values)))
     resumed = [str(start.from_step) for start in starts if start.from_step]
     if resumed:
-        found.append(("Resumed behind step", ", ".join(resumed)))
+        found.append(("Resumed after step", ", ".join(resumed)))
     versions = (f"{name} {version}" for name, version in starts[-1].versions.items())
     return [*found, ("Versions", ", ".join(versions)), ("Command", starts[-1].command or "not known")]
 

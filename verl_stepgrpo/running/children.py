@@ -38,7 +38,7 @@ def _wait_and_end(line: Connection) -> None:
 def without_interrupts() -> Iterator[None]:
     """Start child processes in the block that Ctrl-C, which reaches all processes of a terminal, does not end.
 
-    Their parent ends them. One that comes meanwhile is not lost: this process has it behind the block.
+    Their parent ends them. One that comes meanwhile is not lost: this process has it after the block.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

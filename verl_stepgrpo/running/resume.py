@@ -61,7 +61,7 @@ def _read(mark: Path) -> dict[str, Any]:
 
 
 def digest(*files: Path) -> str:
-    """Return the SHA-256 of the contents of files, one behind the other."""
+    """Return the SHA-256 of the contents of files, one after the other."""
     sha = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

@@ -81,7 +81,7 @@ def _is_healthy(port: int) -> bool:
 
 
 def _said(log: Path, last: int = 10) -> str:
-    """Return the first error of the log, which is the cause of those behind it, and its last lines."""
+    """Return the first error of the log, which is the cause of those after it, and its last lines."""
     lines = log.read_text(errors="replace").splitlines()
     first = [line for line in lines if _ERROR.search(line) and "WARNING" not in line][:1]
     said = (

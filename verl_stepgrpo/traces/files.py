@@ -132,7 +132,7 @@ def step_of(path: Path) -> int:
 
 
 def later_steps(folder: Path, step: int) -> list[Path]:
-    """Return the trace files in a ``trace_dir`` of steps that a run which goes on behind ``step`` has yet to make.
+    """Return the trace files in a ``trace_dir`` of steps that a run which goes on after ``step`` has yet to make.
 
     For a run that begins, at step 0, these are all there are: they are of another one.
     """

@@ -1,6 +1,6 @@
 """The header of traces: how a run was started, once for each start, so that nobody has to guess it from its rows.
 
-A run that was resumed has several starts, each with the settings of the steps behind it. Imports neither torch nor
+A run that was resumed has several starts, each with the settings of the steps after it. Imports neither torch nor
 verl.
 """
 
@@ -128,7 +128,7 @@ class SettingsByStep:
         self._starts = [(start.from_step, RunSettings.from_mapping(start.settings)) for start in starts]
 
     def at(self, step: int) -> RunSettings:
-        """Return those of ``step``: of the last start that it lies behind, or of the first one."""
+        """Return those of ``step``: of the last start that it comes after, or of the first one."""
         if not self._starts:
             return self._without
         # A validation before the first step of a resumed run belongs to both sides; the first was the model's.

@@ -1,6 +1,6 @@
 """Which checkpoint verl will go on from, asked before anything is started. No verl; weights are not loaded.
 
-verl 0.9.1 decides it in the trainer (``PPOTrainer._load_checkpoint``), behind the start of Ray and the loading of the
+verl 0.9.1 decides it in the trainer (``PPOTrainer._load_checkpoint``), after the start of Ray and the loading of the
 models, and what it cannot read ends the run there, or begins it anew, with a word in the log at most. So a run whose
 last checkpoint is torn is stepped back here to the last whole one.
 
@@ -153,9 +153,9 @@ def _torn(checkpoint: Path, config: DictConfig, *, is_saved: bool = True) -> str
     files = [path for path in sorted(checkpoint.rglob("*")) if path.is_file()]
     if not any(path.is_relative_to(checkpoint / "actor") for path in files):
         return f"{checkpoint} has no weights"
-    last = ["data.pt"]  # behind the weights
+    last = ["data.pt"]  # after the weights
     if not is_saved and OmegaConf.select(config, "trainer.v1.trainer_mode") not in (None, "sync"):
-        last.append("transfer_queue/metadata.json")  # behind that
+        last.append("transfer_queue/metadata.json")  # after that
     missing = [*_missing_shards(files, config), *(name for name in last if not (checkpoint / name).is_file())]
     if missing:
         return f"{checkpoint} has no {missing[0]}"

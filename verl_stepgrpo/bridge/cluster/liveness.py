@@ -143,7 +143,7 @@ class Watch:
             return
 
     def _ping_workers(self) -> None:
-        # A busy actor has its ping waiting; another one behind it would tell nothing new.
+        # A busy actor has its ping waiting; another one after it would tell nothing new.
         self._pings |= {
             name: worker.__ray_ready__.remote()
             for name, worker in self.workers.items()

@@ -1,7 +1,7 @@
 """Keep a step's metrics once in the trackers, whenever a run is killed and gone on with.
 
 verl 0.9.1 saves a step's checkpoint before it logs the step: a death between the two loses what it was to log, since
-the resume begins behind it. What it logged behind its last checkpoint is logged again by the resume, from other weights
+the resume begins after it. What it logged after its last checkpoint is logged again by the resume, from other weights
 or the same. And its logger ``file`` begins an empty file at each start. So:
 
 - what is known of a step is written beside its checkpoint before that is saved, removed once the step is logged, and
@@ -145,7 +145,7 @@ class Tracked:
             self._trainer.logger.log(data=metrics, step=last)
 
     def _goes_on(self, step: int) -> bool:
-        """Return whether the run goes on behind ``step`` of its own folder, not of another run's."""
+        """Return whether the run goes on after ``step`` of its own folder, not of another run's."""
         path = checkpoints.resumed(self._trainer.config)
         return step > 0 and (path is None or path.parent == checkpoints.folder(self._trainer.config))
 

@@ -112,7 +112,7 @@ class SymbolicChecker:
         for worker in idle:
             worker.stop()
         for worker in busy:
-            worker.process.kill()  # the thread that waits for it clears up behind it
+            worker.process.kill()  # the thread that waits for it clears up after it
 
     def forget(self) -> None:
         """Let go of the workers of the process that this one was forked from, without ending them."""

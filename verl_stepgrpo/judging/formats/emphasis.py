@@ -1,6 +1,6 @@
 """Markdown's emphasis around a header and what stands behind it: ``**Final answer: Jupiter**``. Pure.
 
-A section begins behind its header, so that what the header opens is closed in the section's text. There the mark would
+A section begins after its header, so that what the header opens is closed in the section's text. There the mark would
 be read as text of the answer, or as a power. Not covered: emphasis that opens and closes within a section.
 """
 

@@ -116,7 +116,7 @@ RULES = (
     ),
     Rule(
         when="`trainer.v1.trainer_mode=separate_async` without what that mode needs",
-        why="verl's separate_async trainer would end with this behind the start of Ray, one demand at a time",
+        why="verl's separate_async trainer would end with this after the start of Ray, one demand at a time",
         remedy="Set data.train_batch_size to trainer.v1.separate_async.parameter_sync_step times "
         f"actor_rollout_ref.actor.ppo_mini_batch_size, {ROLLOUT}.nnodes and n_gpus_per_node above 0, and "
         f"{ROLLOUT}.checkpoint_engine.backend to another than naive",
@@ -124,7 +124,7 @@ RULES = (
     ),
     Rule(
         when="a `..._micro_batch_size_per_gpu` that does not divide the responses that a worker is handed at once",
-        why="verl's FSDP workers would end with an assertion in the first step, behind the first rollout",
+        why="verl's FSDP workers would end with an assertion in the first step, after the first rollout",
         remedy="Set it to a divisor, or use_dynamic_bsz (of the actor, log_prob_use_dynamic_bsz of the others) to True",
         facts=lambda run: list(_not_whole_micro_batches(run)),
     ),
@@ -138,7 +138,7 @@ RULES = (
     Rule(
         when=f"the checkpoint to go on from is torn, or `{checkpoints.TRACKER}` is empty or names none, and no whole "
         "checkpoint is beside it; with `trainer.resume_mode=resume_path`, the one that is named is torn",
-        why="verl would end with this behind the loading of the models, or begin anew without a word",
+        why="verl would end with this after the loading of the models, or begin anew without a word",
         remedy="Begin anew with trainer.resume_mode=disable, or name a whole checkpoint with "
         "trainer.resume_mode=resume_path and trainer.resume_from_path",
         facts=_torn,
@@ -153,7 +153,7 @@ RULES = (
     ),
     Rule(
         when="`trainer.resume_mode` unknown, or `resume_path` with a path that does not end in `global_step_N`",
-        why="verl would end with this behind the loading of the models",
+        why="verl would end with this after the loading of the models",
         remedy="Set trainer.resume_mode to auto, disable or resume_path; the last needs trainer.resume_from_path, a "
         "folder global_step_N",
         facts=clash(
