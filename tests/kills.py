@@ -129,8 +129,8 @@ HEAD = """# Faults
 Made with `python tests/kills.py --out DIR --kills 60 --at-once`, then
 `python tests/kills.py --table > benchmarks/FAULTS.md`, on 2 cores (x86_64) for the jobs of both modes, beside other
 work: processes of a real job (the digits on the CPU engine, a checkpoint a step) get SIGKILL at random moments (seed
-18), each run the resume of the one before. A named end is one whose log says what died; left is what is there half a
-minute later.
+18), each run the resume of the one before. A named end is one whose log says what died (the command itself has nothing
+to say of its own); left is what is there half a minute later.
 
 | mode | process | kills | ended | s to the end, median and most | named | left | resumed from the last checkpoint |
 |---|---|---|---|---|---|---|---|"""
@@ -454,7 +454,7 @@ def table(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             followed = [one for one in own if one.resumed_from is not None]
             right = sum(one.resumed_from == one.saved for one in followed)
             left = sum(len(one.processes) for one in own)
-            named = sum(one.named for one in own)
+            named = sum(one.named for one in own) if KINDS[kind].said else "-"
             cells = (mode, kind, len(own), len(times), spread, named, left, f"{right} of {len(followed)}")
             yield f"| {' | '.join(map(str, cells))} |"
     yield ""

@@ -48,7 +48,7 @@ def test_the_commands_are_the_ones_that_are_tested() -> None:
         "bash tests/run.sh",
         "pip install '.[gpu,report,examples]'\n"
         "pip install --no-build-isolation flash-attn==2.8.3\n"
-        "bash recipes/gpu_smoke/run.sh  # a tiny model, warm-up to merge",
+        "bash recipes/gpu_smoke/run.sh  # a tiny model, all stages",
         "python -m verl.model_merger merge --backend fsdp \\\n"
         "    --local_dir checkpoints/global_step_100/actor --target_dir checkpoints/merged",
         "verl-stepgrpo prepare data.json --image-root images --out prepared\n"

@@ -279,6 +279,36 @@ def test_a_text_of_parquet_that_is_no_utf8_is_an_error_in_a_sentence(tmp_path: P
         prepare(source, tmp_path / "out", options(tmp_path))
 
 
+def test_a_date_that_python_does_not_have_is_an_error_in_a_sentence(tmp_path: Path) -> None:
+    source = tmp_path / "a.parquet"
+    dates = pa.array([2**31 - 1], pa.date32())
+    pq.write_table(pa.table({"question": ["x?"], "answer": ["8"], "index": dates}), source)
+    with pytest.raises(DataError, match=r"a\.parquet cannot be read: .*2147483647"):
+        list(read_items(source))
+
+
+def test_whatever_is_damaged_in_parquet_it_is_read_or_refused(tmp_path: Path) -> None:
+    """pyarrow raises nearly every kind of error there is, by the byte that is another one."""
+    row = {
+        "data_source": "d",
+        "prompt": [{"role": "user", "content": "What is 3 + 5?"}],
+        "reward_model": {"style": "rule", "ground_truth": "8"},
+        "extra_info": {"index": 0, "key_steps": [["3 + 5 = 8"]]},
+    }
+    source = written(tmp_path / "a.parquet", [row])
+    whole = source.read_bytes()
+    raised = set()
+    for at in range(4, len(whole)):
+        source.write_bytes(whole[:at] + bytes([whole[at] ^ 0b1101_0101]) + whole[at + 1 :])
+        for reader in (read_items, lint):
+            try:
+                list(reader(source))
+            except DataError as error:
+                raised.add(type(error.__cause__))
+    assert pa.ArrowInvalid in raised
+    assert len(raised) > 3
+
+
 def test_broken_parquet_is_an_error_in_a_sentence(tmp_path: Path) -> None:
     source = written(tmp_path / "a.parquet", [{"question": "x?"}])
     source.write_bytes(source.read_bytes()[:-9])

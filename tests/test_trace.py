@@ -24,6 +24,7 @@ from verl_stepgrpo.settings import RunSettings
 from verl_stepgrpo.traces import files, packed
 from verl_stepgrpo.traces.files import (
     HEADER,
+    UNTRAINED,
     TraceWriter,
     iter_traces,
     read_trace,
@@ -246,7 +247,7 @@ class TestAnotherAttempt:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
         writer = TraceWriter(tmp_path)
-        for split, step in (("val", 0), ("train", 1), ("train", 2), ("val", 2), ("train", 3)):
+        for split, step in (("val", 0), ("train", 1), ("train", 2), ("val", 2), ("train", 3), (UNTRAINED, 4)):
             writer.write(split, step, [trace_row(step=step)])
         TestHeader().start(0).write(tmp_path)
         return tmp_path
@@ -257,6 +258,7 @@ class TestAnotherAttempt:
         assert self.names(aside) == [
             "train/step-000002.jsonl.gz",
             "train/step-000003.jsonl.gz",
+            "untrained/step-000004.jsonl.gz",
             "val/step-000002.jsonl.gz",
         ]
         kept = [path.relative_to(folder).as_posix() for path in trace_files(folder)]

@@ -29,6 +29,7 @@ from verl_stepgrpo.data.sources.items import OWN_INFO, Item, RowError, is_verls,
 from verl_stepgrpo.data.sources.names import said_of_others
 from verl_stepgrpo.data.sources.raw_rows import files_of, schema_of
 from verl_stepgrpo.data.split import SHARE, check_split, choose_one, noted_share, split_of
+from verl_stepgrpo.data.tables import TABLE_ERRORS
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.judging.answers.options import LETTERS
@@ -292,7 +293,7 @@ def _finished(parts: Path, number: int) -> dict[str, int] | None:
         counts = json_line(_mark(parts, number).read_bytes())
         rows = {name: pq.read_metadata(_part(parts, number, name)).num_rows for name in FILES if counts[name]}
         lines = _part_dropped(parts, number).read_bytes().count(b"\n")
-    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's errors are ValueErrors
+    except (*TABLE_ERRORS, KeyError, TypeError):
         return None
     dropped = sum(n for key, n in counts.items() if key.startswith("dropped/"))
     return counts if lines == dropped and all(rows[name] == counts[name] for name in rows) else None
@@ -378,7 +379,7 @@ def _join(parts: Path, name: str, n_parts: int, n_rows: int, schema: pa.Schema) 
         for path in _existing(_part(parts, number, name) for number in range(n_parts)):
             try:
                 table = pq.read_table(path)
-            except ValueError as error:
+            except TABLE_ERRORS as error:
                 raise DataError(f"{path} cannot be read: {error}. {_anew(parts)}") from None
             writer.write_table(table)
             n += len(table)

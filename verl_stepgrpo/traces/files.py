@@ -32,6 +32,8 @@ SUFFIXES = (".jsonl.gz", ".jsonl")
 
 _STEP = re.compile(r"step-(\d+)\.jsonl(?:\.gz)?")
 _FOLDERS = ("train", "val", ".")
+UNTRAINED = "untrained"
+"""Folder of a ``trace_dir`` for a step that the run ended before: what reads the ``trace_dir`` leaves it out."""
 _RESPONSES = "responses.jsonl"
 
 logger = logging.getLogger("verl_stepgrpo")
@@ -136,7 +138,7 @@ def later_steps(folder: Path, step: int) -> list[Path]:
 
     For a run that begins, at step 0, these are all there are: they are of another one.
     """
-    found = [path for split in (TRAIN, VAL) for path in steps_of(folder, split)]
+    found = [path for split in (TRAIN, VAL, UNTRAINED) for path in steps_of(folder, split)]
     return [path for path in found if step == 0 or step_of(path) > step]
 
 

@@ -116,9 +116,11 @@ def _check_prompt(text: str) -> None:
 def _check_file(path: str, key: str, format_: str) -> tuple[list[tuple[int, str]], int, Counter[str], int]:
     from verl.utils.fs import copy_to_local
 
+    from verl_stepgrpo.data.tables import TABLE_ERRORS
+
     try:
         return check_rows(_rows(copy_to_local(path)), format_)
-    except (OSError, ValueError, AssertionError) as error:  # pyarrow's and json's errors are ValueErrors
+    except (*TABLE_ERRORS, AssertionError) as error:  # json's errors are ValueErrors
         raise DataError(f"{key}: {path} cannot be read: {type(error).__name__}: {error}") from error
 
 

@@ -55,7 +55,7 @@ from verl_stepgrpo.imports import apply_once
 from verl_stepgrpo.rewards import UNDEFINED_WITHOUT_KEY_STEPS
 from verl_stepgrpo.running.identity import identity
 from verl_stepgrpo.settings import NODE, RunSettings
-from verl_stepgrpo.traces.files import TraceWriter
+from verl_stepgrpo.traces.files import UNTRAINED, TraceWriter
 from verl_stepgrpo.traces.packed import PACKED_KEY, line_of, shown
 from verl_stepgrpo.traces.rows import TRACE_KEY, TRAIN, VAL, Credit, Judgement, TraceRow
 
@@ -66,9 +66,6 @@ MISSING_SESSIONS = curve_name("missing_sessions")
 
 UNTRACED = curve_name("untraced")
 """Metric of a run with traces: 1 where those of the step could not be written, as to a full disk, else 0."""
-
-UNTRAINED = "untrained"
-"""Folder of a ``trace_dir`` for a step that no advantages were computed for: it is none that a report may draw."""
 
 
 def wrap(trainer_base: ModuleType) -> None:

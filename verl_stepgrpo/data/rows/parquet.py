@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.counts import plural
+from verl_stepgrpo.data.tables import TABLE_ERRORS
 from verl_stepgrpo.errors import DataError
 
 NEEDED = ("prompt", "reward_model")
@@ -24,7 +25,7 @@ def rows_of(file: Path, opened: pq.ParquetFile, columns: Sequence[str], n: int) 
     try:
         for batch in opened.iter_batches(batch_size=n, columns=list(columns)):
             yield from batch.to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors, and so are those of UTF-8
+    except TABLE_ERRORS as error:
         raise DataError(f"{file} cannot be read: {error}. Download or write it again.") from error
 
 
@@ -40,7 +41,7 @@ def open_rl_parquet(file: Path, needed: Sequence[str] = NEEDED) -> pq.ParquetFil
         )
     try:
         opened = pq.ParquetFile(file)
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+    except TABLE_ERRORS as error:
         raise DataError(
             f"{file} cannot be read: {error}. Expected verl's parquet for RL, as rl-train.parquet of prepare."
         ) from error

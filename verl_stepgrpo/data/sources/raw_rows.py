@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.data.prompts.pretrained import hub_answers
+from verl_stepgrpo.data.tables import TABLE_ERRORS
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import NotJSONError, json_line
 
@@ -116,7 +117,7 @@ def schema_of(path: Path) -> pa.Schema:
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET)) == _PARQUET
         return pq.ParquetFile(path).schema_arrow if is_parquet else pa.schema([])
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+    except TABLE_ERRORS as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -135,7 +136,7 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Rec
                         yield rows if columns is None else rows.select(list(columns))
         else:
             yield from pq.ParquetFile(path).iter_batches(batch_size=READ_AT_ONCE, columns=columns)
-    except (OSError, ValueError) as error:
+    except TABLE_ERRORS as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -143,7 +144,7 @@ def _table_rows(path: Path, columns: Sequence[str]) -> Iterator[Any]:
     try:
         for batch in batches(path, columns):
             yield from batch.to_pylist()
-    except UnicodeDecodeError as error:  # pyarrow decodes texts here, and not where it reads them
+    except TABLE_ERRORS as error:  # texts and dates become Python's here, and not where they are read
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
