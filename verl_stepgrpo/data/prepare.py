@@ -28,8 +28,8 @@ from verl_stepgrpo.data.rows.build import NO_WARMUP, REASONS, DroppedError, RowO
 from verl_stepgrpo.data.sources.items import OWN_INFO, Item, RowError, is_verls, read_items
 from verl_stepgrpo.data.sources.names import said_of_others
 from verl_stepgrpo.data.sources.raw_rows import files_of, schema_of
+from verl_stepgrpo.data.sources.tables import TABLE_ERRORS
 from verl_stepgrpo.data.split import SHARE, check_split, choose_one, noted_share, split_of
-from verl_stepgrpo.data.tables import TABLE_ERRORS
 from verl_stepgrpo.errors import ConfigError, DataError, EndedError
 from verl_stepgrpo.files import json_line, open_whole, write_whole
 from verl_stepgrpo.judging.answers.options import LETTERS

@@ -116,7 +116,7 @@ def _check_prompt(text: str) -> None:
 def _check_file(path: str, key: str, format_: str) -> tuple[list[tuple[int, str]], int, Counter[str], int]:
     from verl.utils.fs import copy_to_local
 
-    from verl_stepgrpo.data.tables import TABLE_ERRORS
+    from verl_stepgrpo.data.sources.tables import TABLE_ERRORS
 
     try:
         return check_rows(_rows(copy_to_local(path)), format_)

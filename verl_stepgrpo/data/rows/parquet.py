@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.counts import plural
-from verl_stepgrpo.data.tables import TABLE_ERRORS
+from verl_stepgrpo.data.sources.tables import TABLE_ERRORS
 from verl_stepgrpo.errors import DataError
 
 NEEDED = ("prompt", "reward_model")

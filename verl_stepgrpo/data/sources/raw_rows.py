@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.data.prompts.pretrained import hub_answers
-from verl_stepgrpo.data.tables import TABLE_ERRORS
+from verl_stepgrpo.data.sources.tables import TABLE_ERRORS
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import NotJSONError, json_line
 
