@@ -18,15 +18,18 @@ import pytest
 from PIL import Image, ImageDraw
 
 from verl_stepgrpo import ConfigError, DataError, compute_score
+from verl_stepgrpo.bridge.checks.dataset_check import _rows
 from verl_stepgrpo.data.key_steps import files as key_step_files
 from verl_stepgrpo.data.lint import lint
 from verl_stepgrpo.data.prepare import PrepareOptions, prepare
 from verl_stepgrpo.data.rows.build import DroppedError, RowOptions, rl_row
+from verl_stepgrpo.data.rows.read import raw_rows as rl_rows
 from verl_stepgrpo.data.rows.read import reference_of
 from verl_stepgrpo.data.sources.choices import UNREADABLE
 from verl_stepgrpo.data.sources.items import Item, item_of, read_items
 from verl_stepgrpo.data.sources.layouts import answer_and_solution, bare_answer
-from verl_stepgrpo.data.sources.raw_rows import READ_AT_ONCE, batches, files_of
+from verl_stepgrpo.data.sources.raw_rows import batches, files_of, raw_rows
+from verl_stepgrpo.data.sources.tables import READ_AT_ONCE
 from verl_stepgrpo.settings import RewardSettings
 
 THOUGHT = (
@@ -277,6 +280,30 @@ def test_a_text_of_parquet_that_is_no_utf8_is_an_error_in_a_sentence(tmp_path: P
     pq.write_table(pa.table({"question": texts, "answer": ["8", "9"]}), source)
     with pytest.raises(DataError, match=r"a\.parquet cannot be read: .*0xf4"):
         prepare(source, tmp_path / "out", options(tmp_path))
+
+
+@pytest.mark.parametrize("reader", ["raw", "rl", "check"])
+def test_a_parquet_file_is_never_in_memory_as_a_whole(tmp_path: Path, reader: str) -> None:
+    source, n, size = tmp_path / "a.parquet", 256, 1 << 18
+    row = {
+        "prompt": [{"role": "user", "content": "What is 3 + 5?"}],
+        "reward_model": {"style": "rule", "ground_truth": "8"},
+    }
+    with pq.ParquetWriter(
+        source, pa.Table.from_pylist([row | {"extra_info": {"scan": ""}}]).schema
+    ) as writer:
+        for _ in range(n // 16):
+            rows = [row | {"extra_info": {"scan": os.urandom(size // 2).hex()}} for _ in range(16)]
+            writer.write_table(pa.Table.from_pylist(rows))
+    before = pa.total_allocated_bytes()
+    found = {
+        "raw": lambda: raw_rows(source),
+        "rl": lambda: rl_rows(source),
+        "check": lambda: _rows(str(source)),
+    }[reader]()
+    held = [pa.total_allocated_bytes() - before for _ in found]
+    assert len(held) == n
+    assert max(held) < 0.6 * n * size
 
 
 def test_a_date_that_python_does_not_have_is_an_error_in_a_sentence(tmp_path: Path) -> None:

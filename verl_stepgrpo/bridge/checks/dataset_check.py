@@ -126,14 +126,14 @@ def _check_file(path: str, key: str, format_: str) -> tuple[list[tuple[int, str]
 
 def _rows(path: str) -> Iterator[Mapping[str, Any]]:
     if path.endswith(".parquet"):
-        import pyarrow.parquet as pq
+        from verl_stepgrpo.data.sources.tables import READ_AT_ONCE, open_parquet
 
-        file = pq.ParquetFile(path)
+        file = open_parquet(path)
         names = set(file.schema_arrow.names)
         columns = [name for name in COLUMNS if name in names]
         if names.intersection(OTHER_MEDIA) and "prompt" in columns:
             columns.remove("prompt")
-        for batch in file.iter_batches(columns=columns):
+        for batch in file.iter_batches(READ_AT_ONCE, columns=columns):
             yield from batch.to_pylist()
         return
     with open(path, encoding="utf-8") as lines:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.counts import plural
-from verl_stepgrpo.data.sources.tables import TABLE_ERRORS
+from verl_stepgrpo.data.sources.tables import TABLE_ERRORS, open_parquet
 from verl_stepgrpo.errors import DataError
 
 NEEDED = ("prompt", "reward_model")
@@ -40,7 +40,7 @@ def open_rl_parquet(file: Path, needed: Sequence[str] = NEEDED) -> pq.ParquetFil
             f"{file} is not a file; expected verl's parquet for RL, as rl-train.parquet of prepare"
         )
     try:
-        opened = pq.ParquetFile(file)
+        opened = open_parquet(file)
     except TABLE_ERRORS as error:
         raise DataError(
             f"{file} cannot be read: {error}. Expected verl's parquet for RL, as rl-train.parquet of prepare."

@@ -17,14 +17,12 @@ from verl_stepgrpo.data.prompts.images import BY_DATASETS
 from verl_stepgrpo.data.prompts.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.rows.index import traced
 from verl_stepgrpo.data.rows.parquet import NEEDED, open_rl_parquet, rows_of
+from verl_stepgrpo.data.sources.tables import READ_AT_ONCE
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import json_line
 from verl_stepgrpo.judging.answers.options import choices_of
 from verl_stepgrpo.judging.key_steps.reference import KeyStep, parse_key_steps, parse_visual_key_steps
 from verl_stepgrpo.rewards import check_ground_truth
-
-READ_AT_ONCE = 64
-"""Rows; with their images they are the most of a file that is held in memory at a time."""
 
 _BOUNDS = ("min_pixels", "max_pixels")
 

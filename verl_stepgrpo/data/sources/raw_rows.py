@@ -16,15 +16,12 @@ from typing import Any, BinaryIO
 
 import ijson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from verl_stepgrpo.data.prompts.pretrained import hub_answers
-from verl_stepgrpo.data.sources.tables import TABLE_ERRORS
+from verl_stepgrpo.data.sources.tables import READ_AT_ONCE, TABLE_ERRORS, open_parquet
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import NotJSONError, json_line
 
-READ_AT_ONCE = 64
-"""Rows of parquet; with their images they are the most of a file that is held in memory at a time."""
 DEEPEST = 500
 """Objects and lists within each other in a list of JSON; a line of JSON may be about twice as deep."""
 
@@ -116,7 +113,7 @@ def schema_of(path: Path) -> pa.Schema:
                 return pa.ipc.open_stream(file).schema
         with path.open("rb") as file:
             is_parquet = file.read(len(_PARQUET)) == _PARQUET
-        return pq.ParquetFile(path).schema_arrow if is_parquet else pa.schema([])
+        return open_parquet(path).schema_arrow if is_parquet else pa.schema([])
     except TABLE_ERRORS as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
@@ -135,7 +132,7 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Rec
                         rows = batch.slice(start, READ_AT_ONCE)
                         yield rows if columns is None else rows.select(list(columns))
         else:
-            yield from pq.ParquetFile(path).iter_batches(batch_size=READ_AT_ONCE, columns=columns)
+            yield from open_parquet(path).iter_batches(batch_size=READ_AT_ONCE, columns=columns)
     except TABLE_ERRORS as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
@@ -232,7 +229,7 @@ def _json_rows(path: Path) -> Iterator[Any]:
 def _not_too_deep(events: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Yield what ijson parsed, as long as it is not nested more than ``DEEPEST`` deep.
 
-    ijson spells the way to each value out, so that n brackets take n * n bytes: 100 KB of them 25 GB.
+    ijson spells the way to each value out, 5 bytes a level, so that 100,000 brackets take 25 GB.
     """
     depth = 0
     for event in events:
