@@ -340,7 +340,7 @@ def simulate(trace: bool, credit: str, step_seconds: float, seed: int) -> Iterat
             "driver s": one[WALL],
             "driver, % of a step": round(100 * one[WALL] / step_seconds, 2),
             "driver MB": one[MEGABYTES],
-            "verl's own driver s": one[VERLS_CPU],
+            "verl's own driver CPU s": one[VERLS_CPU],
             "verl's own driver MB": one[VERLS_MEGABYTES],
             f"reward s over {WORKERS} workers": round(rows * reward / WORKERS, 1),
             "workers for 1% of a step": max(1, math.ceil(rows * reward / (0.01 * step_seconds))),

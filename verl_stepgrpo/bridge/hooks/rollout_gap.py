@@ -25,6 +25,6 @@ def gap(metrics: Mapping[str, float], step: int) -> str | None:
         return None
     return (
         f"Step {step}: vLLM and the actor give the sampled tokens probabilities that correlate by {correlation:.4f}; "
-        f"one model in two engines has 0.9998 or more. WHAT IS PAID FOR IS NOT WHAT IS TRAINED: the rollout has other "
+        f"one model in two engines has nearly 1. WHAT IS PAID FOR IS NOT WHAT IS TRAINED: the rollout has other "
         "weights, another precision, or other images. docs/troubleshooting.md says where to look."
     )
