@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import json
 import math
 import multiprocessing
@@ -84,7 +83,6 @@ class Sockets:
     received = sent = 0
 
     @classmethod
-    @functools.cache
     def watch(cls) -> None:
         import zmq.asyncio
 

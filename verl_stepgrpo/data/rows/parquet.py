@@ -9,21 +9,21 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from verl_stepgrpo.counts import plural
-from verl_stepgrpo.data.sources.tables import TABLE_ERRORS, open_parquet
+from verl_stepgrpo.data.sources.tables import READ_AT_ONCE, TABLE_ERRORS, open_parquet
 from verl_stepgrpo.errors import DataError
 
 NEEDED = ("prompt", "reward_model")
 """Columns without which no row can be asked and scored."""
 
 
-def rows_of(file: Path, opened: pq.ParquetFile, columns: Sequence[str], n: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of an opened file in these columns, ``n`` read at once.
+def rows_of(file: Path, opened: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an opened file in these columns, ``READ_AT_ONCE`` at a time.
 
     Raises:
         DataError: Part of the file is damaged, behind a whole list of its parts.
     """
     try:
-        for batch in opened.iter_batches(batch_size=n, columns=list(columns)):
+        for batch in opened.iter_batches(batch_size=READ_AT_ONCE, columns=list(columns)):
             yield from batch.to_pylist()
     except TABLE_ERRORS as error:
         raise DataError(f"{file} cannot be read: {error}. Download or write it again.") from error

@@ -17,7 +17,6 @@ from verl_stepgrpo.data.prompts.images import BY_DATASETS
 from verl_stepgrpo.data.prompts.marks import PLACEHOLDERS, wrong_in_prompt
 from verl_stepgrpo.data.rows.index import traced
 from verl_stepgrpo.data.rows.parquet import NEEDED, open_rl_parquet, rows_of
-from verl_stepgrpo.data.sources.tables import READ_AT_ONCE
 from verl_stepgrpo.errors import DataError
 from verl_stepgrpo.files import json_line
 from verl_stepgrpo.judging.answers.options import choices_of
@@ -101,7 +100,7 @@ def raw_rows(file: Path, columns: Sequence[str] | None = None) -> Iterator[tuple
     decoded = _is_decoded_by_datasets(parquet)
     known = parquet.schema_arrow.names
     wanted = known if columns is None else [name for name in columns if name in known]
-    for number, row in enumerate(rows_of(file, parquet, wanted, READ_AT_ONCE)):
+    for number, row in enumerate(rows_of(file, parquet, wanted)):
         if decoded and row.get("images"):
             row["images"] = [_as_datasets_decodes(image) for image in row["images"]]
         yield number, row
